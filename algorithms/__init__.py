@@ -1,0 +1,1 @@
+"""Parties, channels, protocols and models."""

@@ -1,0 +1,1 @@
+"""Batches of big integers modulo a fixed odd modulus; knows no encryption."""

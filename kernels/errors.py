@@ -1,0 +1,28 @@
+"""Errors of the arithmetic layer, and the root of every error that hecore raises.
+
+    HecoreError
+    ├── BackendUnavailable   (RuntimeError)  a backend asked for by name cannot run here
+    ├── NotInvertible        (ValueError)    an element shares a factor with its modulus
+    └── hecore.errors, hecore.algorithms.errors: the layers above
+"""
+
+from __future__ import annotations
+
+
+class HecoreError(Exception):
+    """Root of every error raised on purpose by this package."""
+
+
+class BackendUnavailable(HecoreError, RuntimeError):
+    """A backend that was asked for by name cannot run on this machine; the message says why."""
+
+
+class NotInvertible(HecoreError, ValueError):
+    """An element has no inverse modulo its modulus.
+
+    `index` is the position of the first such element in its batch.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"element {index} of the batch shares a factor with the modulus")
+        self.index = index
