@@ -1,0 +1,38 @@
+"""Shared by all tests: no chance between two runs, and an honest word about a missing GPU."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("hecore", deadline=None, derandomize=True, database=None)
+settings.load_profile("hecore")
+
+
+@functools.cache
+def why_no_gpu() -> str | None:
+    """Return the reason why tests marked `gpu` cannot run here; None if they can."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy is not installed ({error})"
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"no CUDA device ({error})"
+    return None if devices else "no CUDA device"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is None:
+        return
+    reason = why_no_gpu()
+    if reason is None:
+        return
+    # On a machine that is there for its GPU, a silent skip would pass for a success.
+    if os.environ.get("HECORE_REQUIRE_GPU"):
+        pytest.fail(f"HECORE_REQUIRE_GPU is set, but {reason}")
+    pytest.skip(reason)
