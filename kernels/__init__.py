@@ -1,1 +1,23 @@
-"""Batches of big integers modulo a fixed odd modulus; knows no encryption."""
+"""Batches of big integers modulo a fixed odd modulus; knows no encryption.
+
+`backend` is the contract, `gmp` the implementation that is always there, `select` chooses one. `multiexp` and
+`histogram` plan the two operations that spend most products, for every backend alike. `limbs` is the host form.
+"""
+
+from .backend import Backend, FixedBase, Residues
+from .errors import BackendUnavailable, HecoreError, NotInvertible
+from .histogram import histogram
+from .modulus import Modulus
+from .select import get_backend
+
+__all__ = [
+    "Backend",
+    "BackendUnavailable",
+    "FixedBase",
+    "HecoreError",
+    "Modulus",
+    "NotInvertible",
+    "Residues",
+    "get_backend",
+    "histogram",
+]

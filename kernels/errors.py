@@ -1,9 +1,9 @@
 """Errors of the arithmetic layer, and the root of every error that hecore raises.
 
-    HecoreError
-    ├── BackendUnavailable   (RuntimeError)  a backend asked for by name cannot run here
-    ├── NotInvertible        (ValueError)    an element shares a factor with its modulus
-    └── hecore.errors, hecore.algorithms.errors: the layers above
+HecoreError
+├── BackendUnavailable   (RuntimeError)  a backend asked for by name cannot run here
+├── NotInvertible        (ValueError)    an element shares a factor with its modulus
+└── hecore.errors, hecore.algorithms.errors: the layers above
 """
 
 from __future__ import annotations

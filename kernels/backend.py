@@ -1,0 +1,170 @@
+"""The Backend protocol: the complete list of batch operations modulo a fixed odd modulus.
+
+A backend keeps batches in its own form on its own device (plain integers, Montgomery limbs, two digits) between
+operations; `Residues` is opaque to everything above. Host form is `uint64[count, width]` (see `limbs`). All
+backends compute the same integers: results are canonical, 0 ≤ x < m, and compared exactly.
+
+Every operation is finished when it returns, or when a result is read back (`to_*`) on a device that queues work.
+Lengths: "count" is the number of elements of a batch; a batch of one broadcasts in the element-wise operations.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import limbs as lb
+from .limbs import Limbs
+from .modulus import Modulus
+from .multiexp import matrix_power
+
+
+class Residues(ABC):
+    """A batch of residues modulo `modulus`, in the form of the backend that made it. Immutable."""
+
+    __slots__ = ("modulus",)
+
+    def __init__(self, modulus: Modulus) -> None:
+        self.modulus = modulus
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of elements."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(count={len(self)}, modulus={self.modulus!r})"
+
+
+class FixedBase(Protocol):
+    """A base with a table of its powers: base^(d · 2^(w·t)) for every digit d and window t."""
+
+    def pow(self, exponents: Limbs) -> Residues:
+        """base^exponents[i], one an element; exponents unsigned uint64[count, e], at most `max_bits` bits."""
+        ...
+
+
+class Backend(Protocol):
+    """Batch arithmetic modulo fixed odd moduli. See the module docstring for forms and lengths."""
+
+    name: str
+
+    # --- host ↔ backend ------------------------------------------------------------------------------
+
+    def from_limbs(self, modulus: Modulus, limbs: Limbs) -> Residues:
+        """Import unsigned canonical limbs uint64[count, modulus.width].
+
+        Raises ValueError naming the first element ≥ m.
+        """
+        ...
+
+    def to_limbs(self, x: Residues) -> Limbs:
+        """Export canonical residues, uint64[count, modulus.width]."""
+        ...
+
+    def from_signed(self, modulus: Modulus, limbs: Limbs) -> Residues:
+        """Import two's complement limbs uint64[count, any width]: x = v mod m, for |v| < m.
+
+        An int64 array is `limbs.from_int64(array)`, width 1. Raises ValueError if some |v| ≥ m.
+        """
+        ...
+
+    def to_signed(self, x: Residues) -> Limbs:
+        """Export the centred lift −m/2 < v < m/2 as two's complement limbs uint64[count, modulus.width]."""
+        ...
+
+    def from_ints(self, modulus: Modulus, values: Iterable[int]) -> Residues:
+        """Import Python integers 0 ≤ v < m (keys, tests, small inputs)."""
+        return self.from_limbs(modulus, lb.from_ints(values, modulus.width))
+
+    def to_ints(self, x: Residues) -> list[int]:
+        """Export as Python integers."""
+        return lb.to_ints(self.to_limbs(x))
+
+    def from_bytes(self, modulus: Modulus, data: bytes | bytearray | memoryview) -> Residues:
+        """Import fixed-width little-endian bytes, `modulus.nbytes` an element."""
+        return self.from_limbs(modulus, lb.from_bytes(data, modulus.width))
+
+    def to_bytes(self, x: Residues) -> bytes:
+        """Export as fixed-width little-endian bytes, `modulus.nbytes` an element."""
+        return lb.to_bytes(self.to_limbs(x))
+
+    # --- element-wise ----------------------------------------------------------------------------------
+
+    def mod_mul(self, a: Residues, b: Residues) -> Residues:
+        """a·b mod m."""
+        ...
+
+    def mod_pow(self, a: Residues, exponents: int | Limbs) -> Residues:
+        """a^e mod m, e ≥ 0: one exponent for all, or one a row, unsigned uint64[count, e]."""
+        ...
+
+    def mod_inv(self, a: Residues) -> Residues:
+        """a⁻¹ mod m by one inversion and 3 products an element (Montgomery's trick).
+
+        Raises NotInvertible naming the first element that shares a factor with m.
+        """
+        ...
+
+    def fixed_base(self, modulus: Modulus, base: int, max_bits: int) -> FixedBase:
+        """A comb for powers of one base with exponents of up to `max_bits` bits; cached by its arguments."""
+        ...
+
+    # --- structure modulo root² and modulo p·q ------------------------------------------------------------
+
+    def mul_one_plus(self, x: Residues, m: Residues) -> Residues:
+        """x·(1 + m·r) mod r², for x modulo r² (whose modulus knows r) and m modulo r."""
+        ...
+
+    def one_plus(self, square: Modulus, m: Residues) -> Residues:
+        """1 + m·r mod r², for m modulo r and `square` = r²."""
+        ...
+
+    def high_digit(self, x: Residues) -> Residues:
+        """x1 of x = x0 + x1·r: ⌊x / r⌋, modulo r. For x ≡ 1 mod r this is Paillier's L(x) = (x − 1)/r."""
+        ...
+
+    def reduce(self, x: Residues, modulus: Modulus) -> Residues:
+        """x mod `modulus`; meaningful where `modulus` divides x's own."""
+        ...
+
+    def crt_combine(self, a: Residues, b: Residues, target: Modulus) -> Residues:
+        """The x modulo target = p·q with x ≡ a mod p and x ≡ b mod q (Garner): a + p·((b − a)·p⁻¹ mod q)."""
+        ...
+
+    # --- products over segments ----------------------------------------------------------------------------
+
+    def segment_product(
+        self, x: Residues, indices: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> Residues:
+        """out[s] = ∏ x[indices[k]] over offsets[s] ≤ k < offsets[s+1]; 1 for an empty segment.
+
+        `indices` int64[k] in [0, count), `offsets` int64[segments + 1], non-decreasing from 0 to k. This is the
+        encrypted histogram, the encrypted sum, and the inner loop of a multi-exponentiation.
+        """
+        ...
+
+    def matvec_exp(self, matrix: Limbs, x: Residues, *, transposed: bool = False) -> Residues:
+        """out[i] = ∏_j x[j]^matrix[i, j], signed exponents: an integer matrix times an encrypted vector.
+
+        `matrix` two's complement uint64[rows, columns, width]; `transposed` takes matrix[j, i] instead. Planned
+        in `multiexp` from the operations above; a backend overrides it only to fuse.
+        """
+        return matrix_power(self, matrix.swapaxes(0, 1) if transposed else matrix, x)
+
+    # --- movement --------------------------------------------------------------------------------------------
+
+    def gather(self, x: Residues, indices: NDArray[np.int64]) -> Residues:
+        """x[indices], indices int64[k] in [0, count)."""
+        ...
+
+    def concatenate(self, parts: Sequence[Residues]) -> Residues:
+        """The parts one after another; all modulo the same modulus, at least one."""
+        ...
+
+    def select(self, mask: NDArray[np.bool_], a: Residues, b: Residues) -> Residues:
+        """a where mask, else b; bool[count]."""
+        ...

@@ -1,0 +1,180 @@
+"""Integer matrix × encrypted vector: out[i] = ∏_j x[j]^M[i, j], planned once for every backend.
+
+Exponents are cut into T signed windows of w bits, M[i, j] = Σ_t d(i, j, t) · 2^(w·t) with
+−2^(w−1) ≤ d < 2^(w−1), and zero digits cost nothing. Two plans, in products per output entry and base:
+
+*tables*    Every base gets all its digit powers x[j]^(d·2^(w·t)) once, C·T·2^w products; each entry then is one
+            product per non-zero digit. Best when many outputs share a base (tall matrices).
+*buckets*   Bases are multiplied into one bucket per (output, window, |d|), and Σ_d d·bucket[d] is taken by a
+            running product: about T·2^w products an output. Best when many bases share an output (wide ones).
+
+Both spend one product per non-zero digit on the main part, which is one `segment_product`: the encrypted
+histogram with digits as bins. See Pippenger (1976); kernels.md, "Fewer products".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import limbs as lb
+from .limbs import Limbs
+
+if TYPE_CHECKING:
+    from .backend import Backend, Residues
+
+#: One-bit signed digits are −1 and 0: they cannot write a positive number.
+MIN_WINDOW = 2
+MAX_WINDOW = 12
+#: Largest table or bucket array, in elements: 2^19 of 512 bytes are 256 MiB.
+MAX_ELEMENTS = 1 << 19
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How one matrix is evaluated: `method`, window bits w, number of windows T, estimated products."""
+
+    method: str
+    window: int
+    windows: int
+    products: int
+
+
+def matrix_power(backend: Backend, matrix: Limbs, x: Residues) -> Residues:
+    """out[i] = ∏_j x[j]^matrix[i, j] for two's complement exponents uint64[rows, columns, width].
+
+    Raises ValueError if the columns are not len(x), NotInvertible if a base with a negative digit has no inverse.
+    """
+    rows, columns = matrix.shape[:2]
+    if columns != len(x):
+        raise ValueError(f"the matrix has {columns} columns but the vector has {len(x)} elements")
+    flat = np.ascontiguousarray(matrix).reshape(rows * columns, matrix.shape[2])
+    bits = lb.signed_bits(flat)
+    if bits == 0:
+        return backend.from_ints(x.modulus, [1] * rows)
+    entries = int(np.count_nonzero(flat.any(axis=1)))
+    plan = plan_windows(rows, columns, entries, bits)
+    digits = signed_digits(flat, plan.window, plan.windows).reshape(rows, columns, plan.windows)
+    evaluate = _with_tables if plan.method == "tables" else _with_buckets
+    return evaluate(backend, digits, plan, x)
+
+
+def plan_windows(rows: int, columns: int, entries: int, bits: int) -> WindowPlan:
+    """The cheapest plan for `entries` non-zero exponents of up to `bits` bits (sign apart)."""
+    plans = []
+    for window in range(MIN_WINDOW, MAX_WINDOW + 1):
+        windows = windows_for(bits, window)
+        main = entries * windows
+        tables = columns * windows << window
+        buckets = rows * windows << (window - 1)
+        if window == MIN_WINDOW or tables <= MAX_ELEMENTS:
+            powers = columns * (windows - 1) * window
+            plans.append(WindowPlan("tables", window, windows, main + tables + powers))
+        if window == MIN_WINDOW or buckets <= MAX_ELEMENTS:
+            horner = rows * (windows - 1) * (window + 1)
+            plans.append(WindowPlan("buckets", window, windows, main + 2 * buckets + horner))
+    return min(plans, key=lambda plan: plan.products)
+
+
+def windows_for(bits: int, window: int) -> int:
+    """Windows T for which every |v| ≤ 2^bits − 1 has signed digits: v + offset < 2^(w·T)."""
+    windows = bits // window + 1
+    while (1 << bits) - 1 + _digit_offset(window, windows) >= 1 << (window * windows):
+        windows += 1
+    return windows
+
+
+def _digit_offset(window: int, windows: int) -> int:
+    """Σ_t 2^(w−1) · 2^(w·t): added to v it turns signed digits into unsigned fields."""
+    return sum(1 << (window - 1 + window * t) for t in range(windows))
+
+
+def signed_digits(values: Limbs, window: int, windows: int) -> NDArray[np.int64]:
+    """Digits d with value = Σ_t d[:, t]·2^(w·t), −2^(w−1) ≤ d < 2^(w−1); int64[count, windows].
+
+    The unsigned fields of value + offset, each minus 2^(w−1).
+    """
+    width = max(values.shape[1], lb.width_for_bits(window * windows + 1))
+    offset = lb.from_ints([_digit_offset(window, windows)], width)
+    fields = lb.split_fields(lb.add(lb.resize(values, width), offset), window, windows)
+    return fields[:, :, 0].astype(np.int64) - (1 << (window - 1))
+
+
+def _window_powers(backend: Backend, x: Residues, plan: WindowPlan) -> Residues:
+    """x[j]^(2^(w·t)), window by window: element t·C + j."""
+    powers = [x]
+    for _ in range(plan.windows - 1):
+        powers.append(backend.mod_pow(powers[-1], 1 << plan.window))
+    return backend.concatenate(powers)
+
+
+def _with_tables(
+    backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues
+) -> Residues:
+    """One product per non-zero digit, from tables of all digit powers of every base.
+
+    table row r:  digit r + 1 for r < P, digit −(r − P + 1) from P on, P the highest digit
+    element r·(T·C) + t·C + j  =  x[j]^(digit · 2^(w·t))
+    """
+    rows, columns, windows = digits.shape
+    highest, lowest = int(digits.max(initial=0)), int(digits.min(initial=0))
+    base = _window_powers(backend, x, plan)
+    tables = _multiples(backend, base, highest)
+    if lowest < 0:
+        tables += _multiples(backend, backend.mod_inv(base), -lowest)
+    table = backend.concatenate(tables)
+
+    row, column, t = np.nonzero(digits)
+    digit = digits[row, column, t]
+    table_row = np.where(digit > 0, digit - 1, highest - digit - 1)
+    indices = (table_row * windows + t) * columns + column
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(row, minlength=rows), out=offsets[1:])
+    return backend.segment_product(table, indices.astype(np.int64), offsets)
+
+
+def _multiples(backend: Backend, base: Residues, highest: int) -> list[Residues]:
+    """[base^1, base^2, …, base^highest], each a whole batch."""
+    powers: list[Residues] = []
+    for _ in range(highest):
+        powers.append(backend.mod_mul(powers[-1], base) if powers else base)
+    return powers
+
+
+def _with_buckets(
+    backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues
+) -> Residues:
+    """Buckets per (output, window, |digit|), then Σ_d d·bucket[d] by running products, then Horner over windows."""
+    rows, columns, windows = digits.shape
+    signed = x
+    if bool((digits < 0).any()):
+        signed = backend.concatenate([x, backend.mod_inv(x)])  # element C + j is x[j]⁻¹
+    highest = int(np.abs(digits).max())
+
+    row, column, t = np.nonzero(digits)
+    digit = digits[row, column, t]
+    # Bucket (d, i, t) stands at ((d − 1)·rows + i)·T + t: one digit's buckets are contiguous.
+    bucket = ((np.abs(digit) - 1) * rows + row) * windows + t
+    order = np.argsort(bucket, kind="stable")
+    indices = (column + columns * (digit < 0))[order]
+    offsets = np.zeros(highest * rows * windows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(bucket, minlength=offsets.size - 1), out=offsets[1:])
+    buckets = backend.segment_product(signed, indices.astype(np.int64), offsets)
+
+    span = np.arange(rows * windows, dtype=np.int64)
+    running = backend.gather(buckets, (highest - 1) * span.size + span)
+    total = running
+    for magnitude in range(highest - 1, 0, -1):
+        level = backend.gather(buckets, (magnitude - 1) * span.size + span)
+        running = backend.mod_mul(running, level)
+        total = backend.mod_mul(total, running)
+
+    by_row = np.arange(rows, dtype=np.int64) * windows
+    result = backend.gather(total, by_row + windows - 1)
+    for t_index in range(windows - 2, -1, -1):
+        raised = backend.mod_pow(result, 1 << plan.window)
+        result = backend.mod_mul(raised, backend.gather(total, by_row + t_index))
+    return result

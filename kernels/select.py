@@ -1,0 +1,51 @@
+"""Choosing a backend by name, by HECORE_BACKEND, or automatically."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+
+from .backend import Backend
+from .errors import BackendUnavailable
+
+logger = logging.getLogger("hecore.kernels")
+
+
+def _load_gmp() -> Backend:
+    from .gmp import GmpBackend  # noqa: PLC0415 - a backend is imported only when it is chosen
+
+    return GmpBackend()
+
+
+#: Name → loader, fastest first: "auto" takes the first that loads. A loader raises BackendUnavailable.
+LOADERS: dict[str, Callable[[], Backend]] = {"gmp": _load_gmp}
+
+
+def get_backend(name: str | None = None) -> Backend:
+    """The backend called `name`; without a name, $HECORE_BACKEND, else "auto": the fastest that runs here.
+
+    A backend asked for by name never falls back to another: BackendUnavailable says why it cannot run.
+    """
+    chosen = name or os.environ.get("HECORE_BACKEND") or "auto"
+    if chosen != "auto":
+        return _load(chosen)
+    reasons = []
+    for candidate in LOADERS:
+        try:
+            backend = _load(candidate)
+        except BackendUnavailable as error:
+            reasons.append(f"{candidate}: {error}")
+            continue
+        logger.info("backend %s chosen automatically", candidate)
+        return backend
+    raise BackendUnavailable("no backend runs here; " + "; ".join(reasons))
+
+
+@cache
+def _load(name: str) -> Backend:
+    if name not in LOADERS:
+        known = ", ".join(["auto", *LOADERS])
+        raise BackendUnavailable(f"this version of hecore has no backend {name!r} (it has {known})")
+    return LOADERS[name]()
