@@ -1,7 +1,8 @@
 """Batches of big integers modulo a fixed odd modulus; knows no encryption.
 
-`backend` is the contract, `gmp` the implementation that is always there, `select` chooses one. `multiexp` and
-`histogram` plan the two operations that spend most products, for every backend alike. `limbs` is the host form.
+`backend` is the contract, `gmp` the implementation that is always there, `select` chooses one.
+`multiexp` and `histogram` plan the two operations that spend most products, for every backend
+alike. `limbs` is the host form.
 """
 
 from .backend import Backend, FixedBase, Residues

@@ -1,11 +1,15 @@
 """The Backend protocol: the complete list of batch operations modulo a fixed odd modulus.
 
-A backend keeps batches in its own form on its own device (plain integers, Montgomery limbs, two digits) between
-operations; `Residues` is opaque to everything above. Host form is `uint64[count, width]` (see `limbs`). All
-backends compute the same integers: results are canonical, 0 ≤ x < m, and compared exactly.
+A backend keeps batches in its own form on its own device (plain integers, Montgomery limbs, two
+digits) between operations; `Residues` is opaque to everything above. Host form is
+`uint64[count, width]` (see `limbs`). All backends compute the same integers: results are canonical,
+0 ≤ x < m, and compared exactly.
 
-Every operation is finished when it returns, or when a result is read back (`to_*`) on a device that queues work.
-Lengths: "count" is the number of elements of a batch; a batch of one broadcasts in the element-wise operations.
+Every operation is finished when it returns, or when a result is read back (`to_*`) on a device that
+queues work. "count" is the number of elements of a batch; empty batches work everywhere. Where two
+batches (or a batch and its exponents) meet element by element, one of length one broadcasts. Other
+unequal lengths, unequal moduli, and indices outside their batch raise ValueError; a batch of
+another backend raises TypeError.
 """
 
 from __future__ import annotations
@@ -43,7 +47,10 @@ class FixedBase(Protocol):
     """A base with a table of its powers: base^(d · 2^(w·t)) for every digit d and window t."""
 
     def pow(self, exponents: Limbs) -> Residues:
-        """base^exponents[i], one an element; exponents unsigned uint64[count, e], at most `max_bits` bits."""
+        """base^exponents[i], one an element; exponents unsigned uint64[count, e].
+
+        Raises ValueError if one has more than `max_bits` bits.
+        """
         ...
 
 
@@ -52,12 +59,12 @@ class Backend(Protocol):
 
     name: str
 
-    # --- host ↔ backend ------------------------------------------------------------------------------
+    # --- host ↔ backend ---------------------------------------------------------------------------
 
     def from_limbs(self, modulus: Modulus, limbs: Limbs) -> Residues:
         """Import unsigned canonical limbs uint64[count, modulus.width].
 
-        Raises ValueError naming the first element ≥ m.
+        Raises ValueError for another width, or naming the first element ≥ m.
         """
         ...
 
@@ -73,11 +80,14 @@ class Backend(Protocol):
         ...
 
     def to_signed(self, x: Residues) -> Limbs:
-        """Export the centred lift −m/2 < v < m/2 as two's complement limbs uint64[count, modulus.width]."""
+        """Export the centred lift −m/2 < v < m/2, two's complement uint64[count, modulus.width]."""
         ...
 
     def from_ints(self, modulus: Modulus, values: Iterable[int]) -> Residues:
-        """Import Python integers 0 ≤ v < m (keys, tests, small inputs)."""
+        """Import Python integers 0 ≤ v < m (keys, tests, small inputs).
+
+        Raises ValueError as `from_limbs`, OverflowError below 0 or beyond its limbs.
+        """
         return self.from_limbs(modulus, lb.from_ints(values, modulus.width))
 
     def to_ints(self, x: Residues) -> list[int]:
@@ -85,21 +95,27 @@ class Backend(Protocol):
         return lb.to_ints(self.to_limbs(x))
 
     def from_bytes(self, modulus: Modulus, data: bytes | bytearray | memoryview) -> Residues:
-        """Import fixed-width little-endian bytes, `modulus.nbytes` an element."""
+        """Import fixed-width little-endian bytes, `modulus.nbytes` an element.
+
+        Raises ValueError as `from_limbs`, and for a length that is no multiple.
+        """
         return self.from_limbs(modulus, lb.from_bytes(data, modulus.width))
 
     def to_bytes(self, x: Residues) -> bytes:
         """Export as fixed-width little-endian bytes, `modulus.nbytes` an element."""
         return lb.to_bytes(self.to_limbs(x))
 
-    # --- element-wise ----------------------------------------------------------------------------------
+    # --- element-wise -----------------------------------------------------------------------------
 
     def mod_mul(self, a: Residues, b: Residues) -> Residues:
         """a·b mod m."""
         ...
 
     def mod_pow(self, a: Residues, exponents: int | Limbs) -> Residues:
-        """a^e mod m, e ≥ 0: one exponent for all, or one a row, unsigned uint64[count, e]."""
+        """a^e mod m, 0^0 = 1: one exponent e ≥ 0 for all, or one a row, unsigned uint64[count, e].
+
+        Raises ValueError for a negative exponent.
+        """
         ...
 
     def mod_inv(self, a: Residues) -> Residues:
@@ -110,21 +126,25 @@ class Backend(Protocol):
         ...
 
     def fixed_base(self, modulus: Modulus, base: int, max_bits: int) -> FixedBase:
-        """A comb for powers of one base with exponents of up to `max_bits` bits; cached by its arguments."""
+        """A comb for powers of one base, exponents up to `max_bits` bits; cached by arguments."""
         ...
 
-    # --- structure modulo root² and modulo p·q ------------------------------------------------------------
+    # --- structure modulo root² and modulo p·q ----------------------------------------------------
 
     def mul_one_plus(self, x: Residues, m: Residues) -> Residues:
-        """x·(1 + m·r) mod r², for x modulo r² (whose modulus knows r) and m modulo r."""
+        """x·(1 + m·r) mod r², for x modulo r² (which knows r) and m modulo r; else ValueError."""
         ...
 
     def one_plus(self, square: Modulus, m: Residues) -> Residues:
-        """1 + m·r mod r², for m modulo r and `square` = r²."""
+        """1 + m·r mod r², for m modulo r and `square` = r², which knows r; else ValueError."""
         ...
 
     def high_digit(self, x: Residues) -> Residues:
-        """x1 of x = x0 + x1·r: ⌊x / r⌋, modulo r. For x ≡ 1 mod r this is Paillier's L(x) = (x − 1)/r."""
+        """x1 of x = x0 + x1·r: ⌊x / r⌋, modulo r.
+
+        For x ≡ 1 mod r this is Paillier's L(x) = (x − 1)/r. Raises ValueError if x's modulus knows
+        no root.
+        """
         ...
 
     def reduce(self, x: Residues, modulus: Modulus) -> Residues:
@@ -132,37 +152,43 @@ class Backend(Protocol):
         ...
 
     def crt_combine(self, a: Residues, b: Residues, target: Modulus) -> Residues:
-        """The x modulo target = p·q with x ≡ a mod p and x ≡ b mod q (Garner): a + p·((b − a)·p⁻¹ mod q)."""
+        """The x modulo target = p·q with x ≡ a mod p and x ≡ b mod q.
+
+        Garner: a + p·((b − a)·p⁻¹ mod q). Raises ValueError if the target is not p·q, or if p and q
+        share a factor.
+        """
         ...
 
-    # --- products over segments ----------------------------------------------------------------------------
+    # --- products over segments -------------------------------------------------------------------
 
     def segment_product(
         self, x: Residues, indices: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> Residues:
         """out[s] = ∏ x[indices[k]] over offsets[s] ≤ k < offsets[s+1]; 1 for an empty segment.
 
-        `indices` int64[k] in [0, count), `offsets` int64[segments + 1], non-decreasing from 0 to k. This is the
-        encrypted histogram, the encrypted sum, and the inner loop of a multi-exponentiation.
+        `indices` int64[k] in [0, count), `offsets` int64[segments + 1], non-decreasing from 0 to k;
+        else ValueError. This is the encrypted histogram, the encrypted sum, and the inner loop of a
+        multi-exponentiation.
         """
         ...
 
     def matvec_exp(self, matrix: Limbs, x: Residues, *, transposed: bool = False) -> Residues:
-        """out[i] = ∏_j x[j]^matrix[i, j], signed exponents: an integer matrix times an encrypted vector.
+        """out[i] = ∏_j x[j]^matrix[i, j], signed exponents: integer matrix × encrypted vector.
 
-        `matrix` two's complement uint64[rows, columns, width]; `transposed` takes matrix[j, i] instead. Planned
-        in `multiexp` from the operations above; a backend overrides it only to fuse.
+        `matrix` two's complement uint64[rows, columns, width]; `transposed` takes matrix[j, i]
+        instead. Planned in `multiexp`, which also says what is raised, from the operations above; a
+        backend overrides it only to fuse.
         """
         return matrix_power(self, matrix.swapaxes(0, 1) if transposed else matrix, x)
 
-    # --- movement --------------------------------------------------------------------------------------------
+    # --- movement ---------------------------------------------------------------------------------
 
     def gather(self, x: Residues, indices: NDArray[np.int64]) -> Residues:
         """x[indices], indices int64[k] in [0, count)."""
         ...
 
     def concatenate(self, parts: Sequence[Residues]) -> Residues:
-        """The parts one after another; all modulo the same modulus, at least one."""
+        """The parts one after another; all modulo the same modulus, at least one (ValueError)."""
         ...
 
     def select(self, mask: NDArray[np.bool_], a: Residues, b: Residues) -> Residues:

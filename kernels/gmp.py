@@ -1,7 +1,7 @@
-"""The gmpy2 backend: plain residues as GMP integers. Always there, and the oracle of every other backend.
+"""The gmpy2 backend: plain residues as GMP integers. Always there, and the oracle of the others.
 
-A batch is a list of `mpz`. Long products and powers run on all cores ($HECORE_THREADS): gmpy2 releases the GIL
-inside each GMP call when its context says so, and inside its list powers always.
+A batch is a list of `mpz`. Long products and powers run on all cores ($HECORE_THREADS): gmpy2
+releases the GIL inside each GMP call when its context says so, and inside its list powers always.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 import gmpy2
@@ -28,7 +29,8 @@ Result = TypeVar("Result")
 
 #: Products (of 4096 bits) below which a second thread costs more than it brings.
 PRODUCTS_WORTH_A_THREAD = 512
-#: Comb tables kept, least recently used first out; 17 MB each for a 1024-bit exponent modulo n² at 2048 bits.
+#: Comb tables kept, least recently used first out; 17 MB each for 1024-bit exponents modulo n² at
+#: 2048 bits.
 CACHED_COMBS = 8
 #: Powers of one base below which plain powers cost less than building the comb's table.
 POWERS_WORTH_A_COMB = 24
@@ -49,7 +51,10 @@ class GmpResidues(Residues):
 
 
 def thread_count() -> int:
-    """$HECORE_THREADS, else the processors this process may use. ValueError if it is not a positive integer."""
+    """$HECORE_THREADS, else the processors this process may use.
+
+    Raises ValueError if it is not a positive integer.
+    """
     text = os.environ.get("HECORE_THREADS", "")
     if not text:
         return len(os.sched_getaffinity(0))
@@ -79,21 +84,16 @@ class GmpBackend(Backend):
     def __init__(self) -> None:
         self._threads = thread_count()
         self._pool = ThreadPoolExecutor(self._threads, "hecore-gmp") if self._threads > 1 else None
-        self._combs: OrderedDict[tuple[int, int, int], GmpFixedBase] = OrderedDict()
+        self._combs: OrderedDict[tuple[Modulus, int, int], GmpFixedBase] = OrderedDict()
 
-    # --- host ↔ backend ------------------------------------------------------------------------------
+    # --- host ↔ backend ---------------------------------------------------------------------------
 
     def from_limbs(self, modulus: Modulus, limbs: Limbs) -> GmpResidues:
         if limbs.shape[1] != modulus.width:
-            raise ValueError(
-                f"limbs of width {limbs.shape[1]}, but the modulus has {modulus.width}"
-            )
+            raise ValueError(f"limbs of width {limbs.shape[1]}, but the modulus has {modulus.width}")
         size = modulus.nbytes
         data = lb.to_bytes(limbs)
-        values = [
-            mpz.from_bytes(data[i : i + size], byteorder="little")
-            for i in range(0, len(data), size)
-        ]
+        values = [mpz.from_bytes(data[i : i + size], byteorder="little") for i in range(0, len(data), size)]
         top = modulus.mpz
         for index, value in enumerate(values):
             if value >= top:
@@ -120,7 +120,7 @@ class GmpBackend(Backend):
         data = b"".join([value.to_bytes(size, "little", signed=True) for value in lifted])
         return lb.from_bytes(data, x.modulus.width)
 
-    # --- element-wise ----------------------------------------------------------------------------------
+    # --- element-wise -----------------------------------------------------------------------------
 
     def mod_mul(self, a: Residues, b: Residues) -> GmpResidues:
         modulus = _common_modulus(a, b)
@@ -143,9 +143,7 @@ class GmpBackend(Backend):
             def power(start: int, stop: int) -> list[mpz]:
                 return list(gmpy2.powmod_base_list(values[start:stop], exponent, m))
 
-            return GmpResidues(
-                modulus, self._in_parallel(power, len(values), exponent.bit_length())
-            )
+            return GmpResidues(modulus, self._in_parallel(power, len(values), exponent.bit_length()))
         each = [mpz(e) for e in lb.to_ints(exponents)]
         values, each = _broadcast(values, each)
 
@@ -164,14 +162,14 @@ class GmpBackend(Backend):
         return GmpResidues(a.modulus, self._in_parallel(invert, len(values), 3))
 
     def fixed_base(self, modulus: Modulus, base: int, max_bits: int) -> FixedBase:
-        key = (modulus.value, base, max_bits)
+        key = (modulus, base, max_bits)
         comb = self._combs.pop(key, None) or GmpFixedBase(self, modulus, base, max_bits)
         self._combs[key] = comb
         while len(self._combs) > CACHED_COMBS:
             self._combs.popitem(last=False)
         return comb
 
-    # --- structure modulo root² and modulo p·q ------------------------------------------------------------
+    # --- structure modulo root² and modulo p·q ----------------------------------------------------
 
     def mul_one_plus(self, x: Residues, m: Residues) -> GmpResidues:
         return self.mod_mul(x, self.one_plus(x.modulus, m))
@@ -196,11 +194,13 @@ class GmpBackend(Backend):
         p, q = a.modulus.mpz, b.modulus.mpz
         if p * q != target.mpz:
             raise ValueError("the target is not the product of the two moduli")
+        if gmpy2.gcd(p, q) != 1:
+            raise ValueError("the two moduli share a factor")
         inverse = gmpy2.invert(p, q)
-        pairs = zip(_values(a), _values(b), strict=True)
+        pairs = zip(*_broadcast(_values(a), _values(b)), strict=True)
         return GmpResidues(target, [x + p * ((y - x) * inverse % q) for x, y in pairs])
 
-    # --- products over segments ----------------------------------------------------------------------------
+    # --- products over segments -------------------------------------------------------------------
 
     def segment_product(
         self, x: Residues, indices: NDArray[np.int64], offsets: NDArray[np.int64]
@@ -225,13 +225,16 @@ class GmpBackend(Backend):
             out[segment] = product if out[segment] == 1 else out[segment] * product % m
         return GmpResidues(x.modulus, out)
 
-    # --- movement --------------------------------------------------------------------------------------------
+    # --- movement ---------------------------------------------------------------------------------
 
     def gather(self, x: Residues, indices: NDArray[np.int64]) -> GmpResidues:
-        values = _values(x)
-        return GmpResidues(x.modulus, [values[i] for i in indices.tolist()])
+        values, places = _values(x), indices.tolist()
+        _check_indices(len(values), places)
+        return GmpResidues(x.modulus, [values[i] for i in places])
 
     def concatenate(self, parts: Sequence[Residues]) -> GmpResidues:
+        if not parts:
+            raise ValueError("there is nothing to concatenate")
         modulus = _common_modulus(*parts)
         return GmpResidues(modulus, [value for part in parts for value in _values(part)])
 
@@ -241,12 +244,12 @@ class GmpBackend(Backend):
         chosen = zip(mask.tolist(), left, right, strict=True)
         return GmpResidues(modulus, [x if take else y for take, x, y in chosen])
 
-    # --- threads ---------------------------------------------------------------------------------------------
+    # --- threads ----------------------------------------------------------------------------------
 
     def _in_parallel(
         self, work: Callable[[int, int], list[Result]], count: int, products: int = 1
     ) -> list[Result]:
-        """work(0, count), split over the threads where `products` an element make that worth while."""
+        """work(0, count), split over the threads if `products` an element are worth it."""
         threads = min(self._threads, count, count * products // PRODUCTS_WORTH_A_THREAD)
         if self._pool is None or threads <= 1:
             return work(0, count)
@@ -256,12 +259,12 @@ class GmpBackend(Backend):
             with gmpy2.context(gmpy2.get_context(), allow_release_gil=True):
                 return work(start, stop)
 
-        futures = [self._pool.submit(part, *pair) for pair in zip(cuts, cuts[1:], strict=False)]
+        futures = [self._pool.submit(part, *pair) for pair in pairwise(cuts)]
         return [item for future in futures for item in future.result()]
 
 
 class GmpFixedBase(FixedBase):
-    """table[t][d] = base^(d·256^t): a power costs one product per non-zero byte of its exponent, no squaring.
+    """table[t][d] = base^(d·256^t): a power costs one product per exponent byte, no squaring.
 
     Rows are built when an exponent first reaches them, and not at all for the first few powers.
     """
@@ -279,9 +282,7 @@ class GmpFixedBase(FixedBase):
         """base^exponents[i]; unsigned uint64[count, e]. ValueError beyond `max_bits` bits."""
         data = lb.to_bytes(exponents)
         size = exponents.shape[1] * lb.LIMB_BYTES
-        used = int(
-            np.bitwise_or.reduce(exponents, axis=0).astype(lb.LIMB_DTYPE).tobytes()[::-1].hex(), 16
-        )
+        used = int(np.bitwise_or.reduce(exponents, axis=0).astype(lb.LIMB_DTYPE).tobytes()[::-1].hex(), 16)
         if used.bit_length() > self._max_bits:
             raise ValueError(f"an exponent has more than {self._max_bits} bits")
         self._asked += len(exponents)
@@ -301,7 +302,7 @@ class GmpFixedBase(FixedBase):
                 out.append(product)
             return out
 
-        values = self._backend._in_parallel(powers, len(exponents), digits)  # noqa: SLF001
+        values = self._backend._in_parallel(powers, len(exponents), digits)
         return GmpResidues(self._modulus, values)
 
     def _extend(self, rows: int) -> None:
@@ -316,7 +317,8 @@ class GmpFixedBase(FixedBase):
 
 def _signed_integers(limbs: Limbs) -> list[int]:
     if limbs.shape[1] == 1:
-        return lb.to_int64(limbs).tolist()
+        small: list[int] = lb.to_int64(limbs).tolist()
+        return small
     return lb.to_signed_ints(limbs)
 
 
@@ -332,7 +334,7 @@ def _broadcast(a: list[Item], b: list[Result]) -> tuple[list[Item], list[Result]
 
 
 def _batch_inverse(values: list[mpz], m: mpz, start: int) -> list[mpz]:
-    """Inverses by one inversion of the product of all; `start` is the batch position of values[0]."""
+    """Inverses by one inversion of the product; values[0] is element `start` of its batch."""
     prefix = [mpz(1)]
     for value in values:
         prefix.append(prefix[-1] * value % m)
@@ -351,16 +353,20 @@ def _batch_inverse(values: list[mpz], m: mpz, start: int) -> list[mpz]:
 def _check_segments(count: int, indices: list[int], offsets: list[int]) -> None:
     if not offsets or offsets[0] != 0 or offsets[-1] != len(indices):
         raise ValueError("offsets must run from 0 to the number of indices")
-    if any(a > b for a, b in zip(offsets, offsets[1:], strict=False)):
+    if any(a > b for a, b in pairwise(offsets)):
         raise ValueError("offsets must not decrease")
+    _check_indices(count, indices)
+
+
+def _check_indices(count: int, indices: list[int]) -> None:
     if indices and not 0 <= min(indices) <= max(indices) < count:
-        raise ValueError(f"indices must lie in 0 … {count - 1}")
+        raise ValueError(f"an index is not in 0 ≤ index < {count}")
 
 
 def _pieces(offsets: list[int], longest: int) -> list[tuple[int, int, int]]:
-    """(segment, first, last) cut so that no piece is longer than `longest`; an empty segment is one piece."""
+    """(segment, first, last), no piece longer than `longest`; an empty segment is one piece."""
     pieces = []
-    for segment, (first, last) in enumerate(zip(offsets, offsets[1:], strict=False)):
+    for segment, (first, last) in enumerate(pairwise(offsets)):
         for start in range(first, max(last, first + 1), longest):
             pieces.append((segment, start, min(start + longest, last)))
     return pieces

@@ -1,15 +1,15 @@
 """Host form of big integers: little-endian limb arrays, and exact vectorised arithmetic on them.
 
-A batch of integers is one C-contiguous array `uint64[count, width]`; limb 0 is the least significant:
+A batch of integers is one C-contiguous array `uint64[count, width]`; limb 0 is the lowest:
 
     value[i] = Σ_k limbs[i, k] · 2^(64·k)                     unsigned, 0 ≤ value < 2^(64·width)
 
-Read as *two's complement* the same bits stand for −2^(64·width−1) ≤ value < 2^(64·width−1). Functions whose
-name or docstring says "signed" use that reading. On a little-endian machine the array's memory is the
+Read as *two's complement* the same bits stand for −2^(64·width−1) ≤ value < 2^(64·width−1).
+Functions whose name or docstring says "signed" use that reading. The array's memory is the
 fixed-width little-endian byte string of the wire format, so both are views of each other.
 
-No function here touches one Python integer per element except `from_ints` and `to_ints` (and their signed
-twins), which exist for keys, tests and small inputs.
+No function here touches one Python integer per element except `from_ints` and `to_ints` (and their
+signed twins), which exist for keys, tests and small inputs.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ LIMB_DTYPE = np.dtype("<u8")
 Limbs = NDArray[np.uint64]
 
 _ONE = np.uint64(1)
+#: 2^−1074 is the smallest positive float64.
+_LEAST_POWER = -1074
 _TOP_BIT = np.uint64(63)
 
 
@@ -35,11 +37,11 @@ def width_for_bits(bits: int) -> int:
     return max(1, -(-bits // LIMB_BITS))
 
 
-# --- Python integers and bytes ---------------------------------------------------------------------
+# --- Python integers and bytes --------------------------------------------------------------------
 
 
 def from_ints(values: Iterable[int], width: int) -> Limbs:
-    """Unsigned limbs of Python integers, shape (count, width). OverflowError if one does not fit."""
+    """Unsigned limbs of Python integers, (count, width). OverflowError if one does not fit."""
     size = width * LIMB_BYTES
     data = b"".join(int(value).to_bytes(size, "little") for value in values)
     return from_bytes(data, width)
@@ -51,7 +53,10 @@ def to_ints(limbs: Limbs) -> list[int]:
 
 
 def from_signed_ints(values: Iterable[int], width: int) -> Limbs:
-    """Two's complement limbs of Python integers, shape (count, width). OverflowError if one does not fit."""
+    """Two's complement limbs of Python integers, shape (count, width).
+
+    Raises OverflowError if one is too large.
+    """
     size = width * LIMB_BYTES
     data = b"".join(int(value).to_bytes(size, "little", signed=True) for value in values)
     return from_bytes(data, width)
@@ -73,7 +78,9 @@ def _read_ints(limbs: Limbs, *, signed: bool) -> list[int]:
 
 def from_bytes(data: bytes | bytearray | memoryview, width: int) -> Limbs:
     """A read-only view of fixed-width little-endian integers as limbs, shape (count, width)."""
-    return np.frombuffer(data, dtype=LIMB_DTYPE).reshape(-1, width)
+    limbs = np.frombuffer(data, dtype=LIMB_DTYPE).reshape(-1, width)
+    limbs.flags.writeable = False
+    return limbs
 
 
 def to_bytes(limbs: Limbs) -> bytes:
@@ -81,7 +88,7 @@ def to_bytes(limbs: Limbs) -> bytes:
     return np.ascontiguousarray(limbs, dtype=LIMB_DTYPE).tobytes()
 
 
-# --- machine numbers -------------------------------------------------------------------------------
+# --- machine numbers ------------------------------------------------------------------------------
 
 
 def from_int64(values: NDArray[np.int64]) -> Limbs:
@@ -96,26 +103,22 @@ def from_uint64(values: NDArray[np.uint64]) -> Limbs:
     return out
 
 
-def from_integral_float64(values: NDArray[np.float64], width: int) -> Limbs:
-    """Signed limbs of floats that are integers, exactly, shape (count, width).
+def from_shifted_int64(values: NDArray[np.int64], shifts: NDArray[np.int64], width: int) -> Limbs:
+    """Signed limbs of values[i] · 2^shifts[i], shape (count, width); shifts ≥ 0.
 
-    Each value is ± mantissa · 2^shift with a 53-bit integer mantissa; the caller guarantees finite
-    integral values with |value| < 2^(64·width − 1).
+    This is how floats become exact integers: a 53-bit mantissa and a power of two. The caller
+    guarantees −2^63 < value and |value| · 2^shift < 2^(64·width − 1).
     """
-    fraction, exponent = np.frexp(np.abs(values))
-    # |value| = fraction · 2^exponent with 0.5 ≤ fraction < 1; integral values below 2^53 shift right.
-    mantissa = np.ldexp(fraction, 53).astype(np.uint64)
-    shift = exponent.astype(np.int64) - 53
-    small = shift < 0
-    mantissa[small] >>= np.minimum(-shift[small], 63).astype(np.uint64)
-    shift[small] = 0
+    magnitude = np.abs(values).astype(np.uint64)
     out = np.zeros((values.size, width), dtype=LIMB_DTYPE)
     rows = np.arange(values.size)
-    word, bit = shift // LIMB_BITS, (shift % LIMB_BITS).astype(np.uint64)
-    out[rows, word] = mantissa << bit
+    # Only a zero can be shifted out of its limbs: it may land anywhere.
+    word = np.minimum(shifts // LIMB_BITS, width - 1)
+    bit = (shifts % LIMB_BITS).astype(np.uint64)
+    out[rows, word] = magnitude << bit
     spill = (bit > 0) & (word + 1 < width)
-    out[rows[spill], word[spill] + 1] = mantissa[spill] >> (np.uint64(64) - bit[spill])
-    return negate_where(out, np.signbit(values))
+    out[rows[spill], word[spill] + 1] = magnitude[spill] >> (np.uint64(LIMB_BITS) - bit[spill])
+    return negate_where(out, values < 0)
 
 
 def to_int64(limbs: Limbs) -> NDArray[np.int64]:
@@ -130,8 +133,9 @@ def to_int64(limbs: Limbs) -> NDArray[np.int64]:
 def to_float64(limbs: Limbs, exponent: int = 0) -> NDArray[np.float64]:
     """value · 2^exponent as float64, rounded once (half to even); signed limbs in, flat array out.
 
-    The leading 64 bits of each magnitude are kept, everything below is folded into the lowest of them
-    (a sticky bit), so the conversion to 53 bits rounds as if from the exact value.
+    The leading 64 bits of each magnitude are kept, everything below is folded into the lowest of
+    them (a sticky bit), so rounding to 53 bits, or fewer for a subnormal result, is as if from the
+    exact value. Beyond the range of float64: ±inf, with numpy's overflow warning.
     """
     negative = is_negative(limbs)
     magnitude = negate_where(limbs, negative)
@@ -151,8 +155,19 @@ def to_float64(limbs: Limbs, exponent: int = 0) -> NDArray[np.float64]:
     lost |= np.where(top > 1, depth[rows, np.maximum(top - 2, 0)] > 0, False)
     leading |= lost.astype(np.uint64)
     power = LIMB_BITS * top - lead.astype(np.int64) + exponent
-    result = np.ldexp(leading.astype(np.float64), power)
-    return np.where(negative, -result, result)
+    # A normal float64 ends at bit 11 of `leading`, a subnormal one where that stands for 2^−1074.
+    last = np.clip(_LEAST_POWER - power, 11, 65)
+    result = np.ldexp(_rounded_shift(leading, last).astype(np.float64), power + last)
+    return np.asarray(np.where(negative, -result, result))
+
+
+def _rounded_shift(words: NDArray[np.uint64], bits: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """words / 2^bits rounded half to even, 0 < bits ≤ 65."""
+    half = _ONE << np.minimum(bits - 1, 63).astype(np.uint64)
+    kept = np.where(bits < LIMB_BITS, words >> np.minimum(bits, 63).astype(np.uint64), np.uint64(0))
+    rest = words & (half | (half - _ONE))
+    up = (rest > half) | ((rest == half) & ((kept & _ONE) != 0))
+    return np.where(bits <= LIMB_BITS, kept + up, np.uint64(0))
 
 
 def _bit_length(words: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -163,7 +178,7 @@ def _bit_length(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.where(high_bits > 0, high_bits + 32, low_bits).astype(np.int64)
 
 
-# --- arithmetic (two's complement and unsigned alike, modulo 2^(64·width)) -----------------------------
+# --- arithmetic (two's complement and unsigned alike, modulo 2^(64·width)) ------------------------
 
 
 def is_negative(limbs: Limbs) -> NDArray[np.bool_]:
@@ -172,7 +187,7 @@ def is_negative(limbs: Limbs) -> NDArray[np.bool_]:
 
 
 def resize(limbs: Limbs, width: int) -> Limbs:
-    """Sign-extend signed limbs to `width`, or drop limbs. OverflowError if a dropped limb mattered."""
+    """Sign-extend signed limbs to `width`, or drop limbs: OverflowError if one mattered."""
     have = limbs.shape[1]
     if width >= have:
         out = np.empty((limbs.shape[0], width), dtype=LIMB_DTYPE)
@@ -192,8 +207,8 @@ def _sign_words(limbs: Limbs) -> NDArray[np.uint64]:
 
 
 def add(a: Limbs, b: Limbs) -> Limbs:
-    """a + b mod 2^(64·width); rows of one operand may broadcast."""
-    a, b = np.broadcast_arrays(a, b)
+    """a + b mod 2^(64·width); rows may broadcast, widths are equal (ValueError)."""
+    a, b = _broadcast_rows(a, b)
     out = np.empty(a.shape, dtype=LIMB_DTYPE)
     carry = np.zeros(a.shape[0], dtype=np.uint64)
     for k in range(a.shape[1]):
@@ -202,6 +217,14 @@ def add(a: Limbs, b: Limbs) -> Limbs:
         carry = ((partial < a[:, k]) | (total < partial)).astype(np.uint64)
         out[:, k] = total
     return out
+
+
+def _broadcast_rows(a: Limbs, b: Limbs) -> tuple[Limbs, Limbs]:
+    # numpy would stretch a single limb over all places of a wider operand: never what is meant.
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"limbs of width {a.shape[1]} and {b.shape[1]} cannot be combined")
+    left, right = np.broadcast_arrays(a, b)
+    return left, right
 
 
 def negate(limbs: Limbs) -> Limbs:
@@ -254,8 +277,8 @@ def shift_right(limbs: Limbs, bits: int) -> Limbs:
 
 
 def less(a: Limbs, b: Limbs) -> NDArray[np.bool_]:
-    """a < b, unsigned, shape (count,); rows of one operand may broadcast."""
-    a, b = np.broadcast_arrays(a, b)
+    """a < b, unsigned, shape (count,); rows may broadcast, widths are equal (ValueError)."""
+    a, b = _broadcast_rows(a, b)
     result = np.zeros(a.shape[0], dtype=bool)
     for k in range(a.shape[1]):
         result = (a[:, k] < b[:, k]) | ((a[:, k] == b[:, k]) & result)
@@ -270,11 +293,11 @@ def signed_bits(limbs: Limbs) -> int:
     return int.from_bytes(magnitude.astype(LIMB_DTYPE).tobytes(), "little").bit_length()
 
 
-# --- bit fields ------------------------------------------------------------------------------------
+# --- bit fields -----------------------------------------------------------------------------------
 
 
 def split_fields(limbs: Limbs, field_bits: int, count: int) -> Limbs:
-    """Unsigned fields of `field_bits` bits from the lowest up, shape (rows, count, ⌈field_bits/64⌉).
+    """Unsigned fields of `field_bits` bits from the lowest up, (rows, count, ⌈field_bits/64⌉).
 
     limbs:  … | field 2 | field 1 | field 0 |   bits above count·field_bits are ignored
     """
@@ -297,11 +320,13 @@ def split_fields(limbs: Limbs, field_bits: int, count: int) -> Limbs:
 
 
 def join_fields(fields: Limbs, field_bits: int, width: int) -> Limbs:
-    """Σ_i fields[:, i] · 2^(field_bits·i) of signed fields (rows, count, field width), mod 2^(64·width)."""
+    """Σ_i fields[:, i]·2^(field_bits·i) mod 2^(64·width); signed (rows, count, field width)."""
     rows, count, _ = fields.shape
     out = np.zeros((rows, width), dtype=LIMB_DTYPE)
     for index in range(count):
         word, bit = divmod(index * field_bits, LIMB_BITS)
+        if word >= width:
+            break
         # Only limbs from `word` up can change: add there, and let the sign run to the top.
         tail = fields[:, index]
         if width - word > tail.shape[1]:

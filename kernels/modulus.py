@@ -12,12 +12,14 @@ from .limbs import width_for_bits
 MINIMUM = 3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Modulus:
     """An odd modulus m ≥ 3 and, where m is a square, its root: m = root².
 
-    Backends use a known root for the two-digit form x = x0 + x1·root, 0 ≤ x0, x1 < root, in which a product
-    modulo root² costs 5 half-size multiplications instead of 8. Everything derived is computed once.
+    Backends use a known root for the two-digit form x = x0 + x1·root, 0 ≤ x0, x1 < root, in which a
+    product modulo root² costs 5 half-size multiplications instead of 8. Everything derived is
+    computed once. A modulus that knows its root and one that does not are unequal: their batches
+    may differ in form.
 
     Raises ValueError for an even or too small value. `repr` shows the size only: p² is a secret.
     """
@@ -55,12 +57,6 @@ class Modulus:
     def mpz(self) -> gmpy2.mpz:
         """The value as a gmpy2 integer."""
         return gmpy2.mpz(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Modulus) and self.value == other.value
-
-    def __hash__(self) -> int:
-        return hash(self.value)
 
     def __repr__(self) -> str:
         return f"Modulus(bits={self.bits}, square={self.root is not None})"

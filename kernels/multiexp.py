@@ -1,15 +1,19 @@
 """Integer matrix × encrypted vector: out[i] = ∏_j x[j]^M[i, j], planned once for every backend.
 
-Exponents are cut into T signed windows of w bits, M[i, j] = Σ_t d(i, j, t) · 2^(w·t) with
-−2^(w−1) ≤ d < 2^(w−1), and zero digits cost nothing. Two plans, in products per output entry and base:
+Three plans; C columns are the bases, R rows the outputs, N of the R·C exponents are not zero:
 
-*tables*    Every base gets all its digit powers x[j]^(d·2^(w·t)) once, C·T·2^w products; each entry then is one
-            product per non-zero digit. Best when many outputs share a base (tall matrices).
-*buckets*   Bases are multiplied into one bucket per (output, window, |d|), and Σ_d d·bucket[d] is taken by a
-            running product: about T·2^w products an output. Best when many bases share an output (wide ones).
+*powers*    The plain way: every non-zero entry is a power of its own, then one product per entry.
+            Best where few entries share a base or an output (diagonals, single rows).
+*tables*    Every base gets all its digit powers x[j]^(d·2^(w·t)) once, C·T·2^w products; each entry
+            then is one product per non-zero digit. Best when many outputs share a base (tall).
+*buckets*   Bases are multiplied into one bucket per (output, window, |d|), and Σ_d d·bucket[d] is
+            taken by a running product: about R·T·2^w products. Best when many bases share an
+            output (wide).
 
-Both spend one product per non-zero digit on the main part, which is one `segment_product`: the encrypted
-histogram with digits as bins. See Pippenger (1976); kernels.md, "Fewer products".
+For the last two, exponents are cut into T windows of w bits, M[i, j] = Σ_t d(i, j, t)·2^(w·t) with
+−2^(w−1) ≤ d < 2^(w−1), and zero digits cost nothing. Both spend one product per non-zero digit on
+the main part, which is one `segment_product`: the encrypted histogram with digits as bins. See
+Pippenger, "On the evaluation of powers and related problems" (1976).
 """
 
 from __future__ import annotations
@@ -29,13 +33,16 @@ if TYPE_CHECKING:
 #: One-bit signed digits are −1 and 0: they cannot write a positive number.
 MIN_WINDOW = 2
 MAX_WINDOW = 12
-#: Largest table or bucket array, in elements: 2^19 of 512 bytes are 256 MiB.
+#: Largest intermediate batch, in elements: 2^19 of 512 bytes are 256 MiB.
 MAX_ELEMENTS = 1 << 19
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How one matrix is evaluated: `method`, window bits w, number of windows T, estimated products."""
+    """How one matrix is evaluated: `method`, window bits w, number of windows T, products.
+
+    `products` is an estimate for exponents whose bits are random; a square counts as a product.
+    """
 
     method: str
     window: int
@@ -43,20 +50,25 @@ class WindowPlan:
     products: int
 
 
-def matrix_power(backend: Backend, matrix: Limbs, x: Residues) -> Residues:
+def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan | None = None) -> Residues:
     """out[i] = ∏_j x[j]^matrix[i, j] for two's complement exponents uint64[rows, columns, width].
 
-    Raises ValueError if the columns are not len(x), NotInvertible if a base with a negative digit has no inverse.
+    Without `plan`, the cheapest. Every base is taken for invertible, whatever the sign of its
+    exponents (positive ones have negative digits too): NotInvertible names the first that is not.
+    Raises ValueError if the columns are not len(x).
     """
-    rows, columns = matrix.shape[:2]
+    rows, columns, width = matrix.shape
     if columns != len(x):
         raise ValueError(f"the matrix has {columns} columns but the vector has {len(x)} elements")
-    flat = np.ascontiguousarray(matrix).reshape(rows * columns, matrix.shape[2])
+    flat = np.ascontiguousarray(matrix).reshape(rows * columns, width)
     bits = lb.signed_bits(flat)
     if bits == 0:
-        return backend.from_ints(x.modulus, [1] * rows)
+        none = np.empty(0, dtype=np.int64)
+        return backend.segment_product(x, none, np.zeros(rows + 1, dtype=np.int64))
     entries = int(np.count_nonzero(flat.any(axis=1)))
-    plan = plan_windows(rows, columns, entries, bits)
+    plan = plan or plan_windows(rows, columns, entries, bits)
+    if plan.method == "powers":
+        return _with_powers(backend, flat, rows, x)
     digits = signed_digits(flat, plan.window, plan.windows).reshape(rows, columns, plan.windows)
     evaluate = _with_tables if plan.method == "tables" else _with_buckets
     return evaluate(backend, digits, plan, x)
@@ -64,6 +76,12 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues) -> Residues:
 
 def plan_windows(rows: int, columns: int, entries: int, bits: int) -> WindowPlan:
     """The cheapest plan for `entries` non-zero exponents of up to `bits` bits (sign apart)."""
+    return min(window_plans(rows, columns, entries, bits), key=lambda plan: plan.products)
+
+
+def window_plans(rows: int, columns: int, entries: int, bits: int) -> list[WindowPlan]:
+    """Every plan that may be chosen: those whose intermediate batches are not too large."""
+    inverses = 3 * columns
     plans = []
     for window in range(MIN_WINDOW, MAX_WINDOW + 1):
         windows = windows_for(bits, window)
@@ -71,12 +89,17 @@ def plan_windows(rows: int, columns: int, entries: int, bits: int) -> WindowPlan
         tables = columns * windows << window
         buckets = rows * windows << (window - 1)
         if window == MIN_WINDOW or tables <= MAX_ELEMENTS:
+            # Positive and negative multiples, and the inverses: 2^w products a base and window.
             powers = columns * (windows - 1) * window
             plans.append(WindowPlan("tables", window, windows, main + tables + powers))
         if window == MIN_WINDOW or buckets <= MAX_ELEMENTS:
             horner = rows * (windows - 1) * (window + 1)
-            plans.append(WindowPlan("buckets", window, windows, main + 2 * buckets + horner))
-    return min(plans, key=lambda plan: plan.products)
+            products = main + inverses + 2 * buckets + horner
+            plans.append(WindowPlan("buckets", window, windows, products))
+    if entries <= MAX_ELEMENTS:
+        each = bits + bits // 2 + 1
+        plans.append(WindowPlan("powers", bits, 1, entries * each + inverses))
+    return plans
 
 
 def windows_for(bits: int, window: int) -> int:
@@ -103,6 +126,27 @@ def signed_digits(values: Limbs, window: int, windows: int) -> NDArray[np.int64]
     return fields[:, :, 0].astype(np.int64) - (1 << (window - 1))
 
 
+def _with_powers(backend: Backend, flat: Limbs, rows: int, x: Residues) -> Residues:
+    """Every non-zero entry as a power of its own: no digits, no sharing."""
+    entry = np.flatnonzero(flat.any(axis=1))
+    row, column = np.divmod(entry, len(x))
+    exponents = flat[entry]
+    negative = lb.is_negative(exponents)
+    signed = x
+    if bool(negative.any()):
+        signed = backend.concatenate([x, backend.mod_inv(x)])  # element C + j is x[j]⁻¹
+    bases = backend.gather(signed, (column + len(x) * negative).astype(np.int64))
+    powers = backend.mod_pow(bases, lb.negate_where(exponents, negative))
+    return backend.segment_product(powers, np.arange(entry.size), _row_offsets(row, rows))
+
+
+def _row_offsets(row: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """Segment offsets of items whose row numbers `row` do not decrease."""
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(row, minlength=rows), out=offsets[1:])
+    return offsets
+
+
 def _window_powers(backend: Backend, x: Residues, plan: WindowPlan) -> Residues:
     """x[j]^(2^(w·t)), window by window: element t·C + j."""
     powers = [x]
@@ -111,9 +155,7 @@ def _window_powers(backend: Backend, x: Residues, plan: WindowPlan) -> Residues:
     return backend.concatenate(powers)
 
 
-def _with_tables(
-    backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues
-) -> Residues:
+def _with_tables(backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues) -> Residues:
     """One product per non-zero digit, from tables of all digit powers of every base.
 
     table row r:  digit r + 1 for r < P, digit −(r − P + 1) from P on, P the highest digit
@@ -131,9 +173,7 @@ def _with_tables(
     digit = digits[row, column, t]
     table_row = np.where(digit > 0, digit - 1, highest - digit - 1)
     indices = (table_row * windows + t) * columns + column
-    offsets = np.zeros(rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(row, minlength=rows), out=offsets[1:])
-    return backend.segment_product(table, indices.astype(np.int64), offsets)
+    return backend.segment_product(table, indices.astype(np.int64), _row_offsets(row, rows))
 
 
 def _multiples(backend: Backend, base: Residues, highest: int) -> list[Residues]:
@@ -144,10 +184,8 @@ def _multiples(backend: Backend, base: Residues, highest: int) -> list[Residues]
     return powers
 
 
-def _with_buckets(
-    backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues
-) -> Residues:
-    """Buckets per (output, window, |digit|), then Σ_d d·bucket[d] by running products, then Horner over windows."""
+def _with_buckets(backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues) -> Residues:
+    """Buckets per (output, window, |digit|), Σ_d d·bucket[d] by running products, then Horner."""
     rows, columns, windows = digits.shape
     signed = x
     if bool((digits < 0).any()):
@@ -160,8 +198,7 @@ def _with_buckets(
     bucket = ((np.abs(digit) - 1) * rows + row) * windows + t
     order = np.argsort(bucket, kind="stable")
     indices = (column + columns * (digit < 0))[order]
-    offsets = np.zeros(highest * rows * windows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(bucket, minlength=offsets.size - 1), out=offsets[1:])
+    offsets = _row_offsets(bucket, highest * rows * windows)
     buckets = backend.segment_product(signed, indices.astype(np.int64), offsets)
 
     span = np.arange(rows * windows, dtype=np.int64)

@@ -14,19 +14,19 @@ logger = logging.getLogger("hecore.kernels")
 
 
 def _load_gmp() -> Backend:
-    from .gmp import GmpBackend  # noqa: PLC0415 - a backend is imported only when it is chosen
+    from .gmp import GmpBackend
 
     return GmpBackend()
 
 
-#: Name → loader, fastest first: "auto" takes the first that loads. A loader raises BackendUnavailable.
+#: Name → loader, fastest first: "auto" takes the first that does not raise BackendUnavailable.
 LOADERS: dict[str, Callable[[], Backend]] = {"gmp": _load_gmp}
 
 
 def get_backend(name: str | None = None) -> Backend:
-    """The backend called `name`; without a name, $HECORE_BACKEND, else "auto": the fastest that runs here.
+    """The backend called `name`; without a name, $HECORE_BACKEND, else "auto": the fastest here.
 
-    A backend asked for by name never falls back to another: BackendUnavailable says why it cannot run.
+    A backend asked for by name never falls back to another: BackendUnavailable says why.
     """
     chosen = name or os.environ.get("HECORE_BACKEND") or "auto"
     if chosen != "auto":

@@ -1,0 +1,241 @@
+"""CipherBatch: an array of encrypted numbers with numpy's manners.
+
+A batch has a shape, a fixed-point scale, a key fingerprint and, if packed, a slot layout. Packing runs along
+the last axis: a packed batch of shape (…, k) stands in a grid of (…, ⌈k/slots⌉) ciphertexts.
+
+    unpacked, shape (2, 3)        packed with 2 slots, shape (2, 3)
+    c00 c01 c02                   (v00|v01)  (v02|–)
+    c10 c11 c12                   (v10|v11)  (v12|–)
+
+Values are added, multiplied by plain numbers, summed and moved without the private key; each operator is
+a function of `evaluator` or `linalg`. Batches are immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import evaluator, linalg, wire
+from .encoding import Shape
+from .errors import KeyMismatch, LayoutMismatch, ShapeMismatch
+from .kernels import Backend
+from .kernels.backend import Residues
+from .keys import PublicKey
+from .packing import SlotLayout
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CipherBatch:
+    """Encrypted numbers; made by `Encryptor.encrypt` or `CipherBatch.from_bytes`, not by hand.
+
+    public      the key they are encrypted under
+    backend     where `residues` (ciphertexts modulo n², row-major over the grid) live
+    shape       of the numbers; `scale_bits` their common scale
+    layout      slots, or None for one number a ciphertext
+    terms       how many fresh values a slot may hold the sum of (headroom used up)
+    fresh       whether the noise is new: only then may the ciphertexts be shown without re-randomising
+    """
+
+    public: PublicKey
+    backend: Backend
+    residues: Residues
+    shape: Shape
+    scale_bits: int
+    layout: SlotLayout | None = None
+    terms: int = 1
+    fresh: bool = False
+
+    # numpy must leave `array * batch` to CipherBatch.__rmul__ instead of looping over elements.
+    __array_ufunc__ = None
+
+    # --- shape ------------------------------------------------------------------------------------
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of encrypted numbers."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def lead_shape(self) -> Shape:
+        """The shape that can be indexed and summed over: all of it, or all but the packed axis."""
+        return self.shape if self.layout is None else self.shape[:-1]
+
+    @property
+    def row_length(self) -> int:
+        """Ciphertexts for one element of `lead_shape`: 1, or those of a packed row."""
+        return 1 if self.layout is None else self.layout.ciphertexts(self.shape[-1])
+
+    @property
+    def grid(self) -> Shape:
+        """The shape of the array of ciphertexts."""
+        return self.shape if self.layout is None else (*self.lead_shape, self.row_length)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a single encrypted number has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[CipherBatch]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        packed = "" if self.layout is None else f", {self.layout.slots} slots a ciphertext"
+        return (
+            f"CipherBatch(shape={self.shape}, scale_bits={self.scale_bits}{packed},"
+            f" key={self.public.fingerprint.hex()[:16]})"
+        )
+
+    # --- movement ---------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> CipherBatch:
+        """numpy indexing over `lead_shape`: integers, slices, masks, index arrays."""
+        return self.move(lambda index: index[key])
+
+    def reshape(self, *shape: int | Shape) -> CipherBatch:
+        """The same numbers in another shape; one dimension may be −1. A packed last axis must stay."""
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+        if self.layout is None:
+            return self.move(lambda index: index.reshape(wanted))
+        if not wanted or wanted[-1] != self.shape[-1]:
+            raise LayoutMismatch(f"the last axis of {self.shape} is packed and must keep its length")
+        return self.move(lambda index: index.reshape(wanted[:-1]))
+
+    def transpose(self) -> CipherBatch:
+        """Axes reversed. LayoutMismatch for a packed batch."""
+        if self.layout is not None:
+            raise LayoutMismatch("a packed axis cannot be transposed: decrypt, or pack afterwards")
+        return self.move(lambda index: index.T)
+
+    def move(self, rearrange: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> CipherBatch:
+        """The batch whose leading elements are `rearrange(numbers 0, 1, … in lead_shape)`."""
+        count = int(np.prod(self.lead_shape, dtype=np.int64))
+        numbers = np.arange(count, dtype=np.int64).reshape(self.lead_shape)
+        try:
+            chosen = np.asarray(rearrange(numbers))
+        except IndexError as error:
+            raise ShapeMismatch(f"{error}; only the axes of {self.lead_shape} can be indexed") from None
+        except ValueError as error:
+            raise ShapeMismatch(f"shape {self.shape}: {error}") from None
+        places = chosen.reshape(-1, 1) * self.row_length + np.arange(self.row_length)
+        tail = self.shape[len(self.lead_shape) :]
+        return replace(
+            self,
+            residues=self.backend.gather(self.residues, places.ravel()),
+            shape=(*chosen.shape, *tail),
+        )
+
+    # --- arithmetic -------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> CipherBatch:
+        return evaluator.add(self, other)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> CipherBatch:
+        return evaluator.negate(self)
+
+    def __sub__(self, other: Any) -> CipherBatch:
+        return evaluator.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> CipherBatch:
+        return evaluator.add(evaluator.negate(self), other)
+
+    def __mul__(self, other: Any) -> CipherBatch:
+        return evaluator.multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __matmul__(self, other: Any) -> CipherBatch:
+        return linalg.matmul_right(self, other)
+
+    def __rmatmul__(self, other: Any) -> CipherBatch:
+        return linalg.matmul_left(other, self)
+
+    def sum(self, axis: int | None = None) -> CipherBatch:
+        """The encrypted sum over one axis, or over all; shape () for all."""
+        return evaluator.total(self, axis)
+
+    def rescale(self, scale_bits: int) -> CipherBatch:
+        """The same numbers at a larger scale, by multiplication with a power of two."""
+        return evaluator.rescale(self, scale_bits)
+
+    def rerandomize(self) -> CipherBatch:
+        """The same numbers under new noise: nothing of how they were computed remains."""
+        return evaluator.rerandomize(self)
+
+    def pack(self, layout: SlotLayout) -> CipherBatch:
+        """The last axis packed into slots; the caller answers for the bound of the values."""
+        return evaluator.pack(self, layout)
+
+    # --- wire -------------------------------------------------------------------------------------
+
+    def to_bytes(self, *, rerandomize: bool = True) -> bytes:
+        """The wire form (see `wire`). Computed batches are re-randomised first, fresh ones are not.
+
+        `rerandomize=False` is for storage at home: such bytes must not reach anybody who knows the noise of
+        the inputs.
+        """
+        ready = self if self.fresh or not rerandomize else self.rerandomize()
+        return wire.dump_batch(ready)
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes | memoryview, public: PublicKey, backend: Backend | str | None = None
+    ) -> CipherBatch:
+        """Read and validate a batch under `public`.
+
+        Raises WireFormatError for truncated or foreign bytes, KeyMismatch for another key's batch,
+        InvalidCiphertext naming the first c with c = 0, c ≥ n² or gcd(c, n) ≠ 1.
+        """
+        return wire.load_batch(cls, data, public, backend)
+
+
+def concatenate(batches: Sequence[CipherBatch], axis: int = 0) -> CipherBatch:
+    """Batches joined along an existing axis; all of one key, scale and layout."""
+    if not batches:
+        raise ShapeMismatch("there is nothing to concatenate")
+    first = batches[0]
+    for other in batches[1:]:
+        evaluator.check_compatible(first, other)
+    parts = [evaluator.on_backend(batch, first.backend) for batch in batches]
+    joined = first.backend.concatenate([part.residues for part in parts])
+    counts = [int(np.prod(batch.lead_shape, dtype=np.int64)) for batch in batches]
+    starts = np.cumsum([0, *counts[:-1]])
+    numbers = [
+        start + np.arange(count, dtype=np.int64).reshape(batch.lead_shape)
+        for batch, count, start in zip(batches, counts, starts, strict=True)
+    ]
+    tails = {batch.shape[len(batch.lead_shape) :] for batch in batches}
+    if len(tails) > 1:
+        raise ShapeMismatch("packed rows of different lengths cannot be concatenated")
+    try:
+        index = np.concatenate(numbers, axis=axis)
+    except ValueError as error:
+        raise ShapeMismatch(f"cannot concatenate along axis {axis}: {error}") from None
+    flat = replace(
+        first,
+        residues=joined,
+        shape=(sum(counts), *next(iter(tails))),
+        terms=max(batch.terms for batch in batches),
+        fresh=all(batch.fresh for batch in batches),
+    )
+    return flat.move(lambda _: index)
+
+
+def check_key(batch: CipherBatch, public: PublicKey) -> None:
+    """KeyMismatch unless `batch` is encrypted under `public`."""
+    if batch.public != public:
+        raise KeyMismatch(
+            f"the batch is encrypted under key {batch.public.fingerprint.hex()[:16]},"
+            f" not under {public.fingerprint.hex()[:16]}"
+        )

@@ -1,0 +1,77 @@
+"""Decryption by the Chinese remainder theorem: the only verb that holds a PrivateKey's secrets.
+
+    m_p = L_p(c^(p−1) mod p²) · h_p mod p,  likewise m_q;  m = CRT(m_p, m_q) mod n, read as −n/2 < m < n/2
+
+L_p(x) = (x − 1)/p is the high digit of x in base p (Paillier 1999, section 7).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import packing, wire
+from .ciphertext import CipherBatch, check_key
+from .encoding import FixedPoint, decode, place_name
+from .errors import EncodingOverflow
+from .evaluator import on_backend, resolve
+from .kernels import Backend, Modulus
+from .kernels import limbs as lb
+from .kernels.backend import Residues
+from .keys import PrivateKey
+from .meter import count
+
+
+class Decryptor:
+    """Decrypts batches under one private key, on a backend (None: $HECORE_BACKEND, else automatic)."""
+
+    def __init__(self, key: PrivateKey, backend: Backend | str | None = None) -> None:
+        self._key = key
+        self.public = key.public
+        self.backend = resolve(backend)
+
+    def decrypt(self, batch: CipherBatch) -> Any:
+        """The numbers: int64 (or Python integers) at scale 0, else float64; a scalar for shape ().
+
+        Raises KeyMismatch for another key's batch, InvalidCiphertext for a c that is no ciphertext (and answers
+        nothing), EncodingOverflow for a result beyond n/3, which may have wrapped.
+        """
+        return decode(self.decrypt_fixed(batch))
+
+    def decrypt_fixed(self, batch: CipherBatch) -> FixedPoint:
+        """The numbers as exact integers with their scale; errors as in `decrypt`."""
+        check_key(batch, self.public)
+        batch = on_backend(batch, self.backend)
+        wire.validate(batch.backend, batch.residues, self.public)
+        count("decrypt", len(batch.residues))
+        messages = self.backend.crt_combine(
+            self._half(batch.residues, self._key.p_square, self._key.p_factor),
+            self._half(batch.residues, self._key.q_square, self._key.q_factor),
+            self.public.modulus,
+        )
+        plain = FixedPoint(self.backend.to_signed(messages), batch.grid, batch.scale_bits)
+        if batch.layout is not None:
+            return packing.unpack(plain, batch.layout, batch.shape[-1])
+        self._check_wrap(plain)
+        width = FixedPoint.width_for(lb.signed_bits(plain.limbs))
+        return FixedPoint(lb.resize(plain.limbs, width), plain.shape, plain.scale_bits)
+
+    def _half(self, ciphertexts: Residues, square: Modulus, factor: int) -> Residues:
+        """L(c^(r−1) mod r²) · factor mod r for a prime r."""
+        assert square.root is not None  # noqa: S101 - the key's squares know their roots
+        reduced = self.backend.reduce(ciphertexts, square)
+        powers = self.backend.mod_pow(reduced, square.root.value - 1)
+        scale = self.backend.from_ints(square.root, [factor])
+        return self.backend.mod_mul(self.backend.high_digit(powers), scale)
+
+    def _check_wrap(self, plain: FixedPoint) -> None:
+        """A result in the outer third of the plaintext space has wrapped, or is about to."""
+        magnitude = lb.negate_where(plain.limbs, lb.is_negative(plain.limbs))
+        limit = lb.from_ints([self.public.n // 3], plain.limbs.shape[1])
+        outside = np.flatnonzero(~lb.less(magnitude, limit))
+        if outside.size:
+            raise EncodingOverflow(
+                f"the result at {place_name(int(outside[0]), plain.shape)} is beyond n/3 and may have"
+                " wrapped: use smaller scales, or decrypt and encrypt between multiplications"
+            )

@@ -1,0 +1,226 @@
+"""Signed fixed point: arrays of numbers ↔ exact integers with one scale for the whole array.
+
+    value = integer · 2^(−scale_bits)          integer = round(value · 2^scale_bits), half to even
+
+`FixedPoint` keeps the integers as two's complement limbs, so that nothing between an array and its ciphertexts
+makes one Python integer per element. It is also the share type of the protocols: its arithmetic is exact, and
+its width grows as far as a result needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import EncodingError, ScaleMismatch, ShapeMismatch
+from .kernels import limbs as lb
+from .kernels.limbs import Limbs
+
+#: Fractional bits of floats when nothing else is asked for: steps of 2^−40 ≈ 9·10^−13.
+DEFAULT_SCALE_BITS = 40
+MAXIMUM_SCALE_BITS = 1024
+#: Of a float64.
+MANTISSA_BITS = 53
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Exact signed numbers `integer · 2^(−scale_bits)` of any shape.
+
+    `limbs` is two's complement uint64[product of shape, width], row-major.
+    """
+
+    limbs: Limbs
+    shape: Shape
+    scale_bits: int
+
+    def __add__(self, other: FixedPoint) -> FixedPoint:
+        a, b, shape = self._aligned(other)
+        width = max(a.shape[1], b.shape[1])
+        if max(lb.signed_bits(a), lb.signed_bits(b)) + 2 > width * lb.LIMB_BITS:
+            width += 1
+        total = lb.add(lb.resize(a, width), lb.resize(b, width))
+        return FixedPoint(total, shape, self.scale_bits)
+
+    def __neg__(self) -> FixedPoint:
+        wide = lb.resize(self.limbs, self.width_for(lb.signed_bits(self.limbs) + 1))
+        return FixedPoint(lb.negate(wide), self.shape, self.scale_bits)
+
+    def __sub__(self, other: FixedPoint) -> FixedPoint:
+        return self + (-other)
+
+    def __getitem__(self, key: Any) -> FixedPoint:
+        index = np.arange(len(self.limbs)).reshape(self.shape)[key]
+        chosen = self.limbs[index.ravel()]
+        return FixedPoint(chosen, tuple(index.shape), self.scale_bits)
+
+    def reshape(self, *shape: int) -> FixedPoint:
+        """The same numbers in another shape; one dimension may be −1."""
+        index = np.empty(len(self.limbs), dtype=np.bool_).reshape(shape)
+        return FixedPoint(self.limbs, tuple(index.shape), self.scale_bits)
+
+    def floor_shift(self, bits: int) -> FixedPoint:
+        """⌊integer / 2^bits⌋ at a scale `bits` smaller: the same number, cut."""
+        cut = lb.shift_right(self.limbs, bits)
+        narrow = lb.resize(cut, self.width_for(lb.signed_bits(cut)))
+        return FixedPoint(narrow, self.shape, self.scale_bits - bits)
+
+    def rescale(self, scale_bits: int) -> FixedPoint:
+        """The same numbers at a larger or equal scale, exactly. ScaleMismatch for a smaller one."""
+        bits = scale_bits - self.scale_bits
+        if bits < 0:
+            raise ScaleMismatch(f"scale_bits={scale_bits} is below the {self.scale_bits} of these numbers")
+        if bits == 0:
+            return self
+        wide = lb.resize(self.limbs, self.width_for(lb.signed_bits(self.limbs) + bits))
+        return FixedPoint(lb.shift_left(wide, bits), self.shape, scale_bits)
+
+    def times_integer(self, factor: int) -> FixedPoint:
+        """factor · integer at the same scale, by shifts and additions; `factor` any Python integer."""
+        bits = lb.signed_bits(self.limbs) + abs(factor).bit_length()
+        wide = lb.resize(self.limbs, self.width_for(bits + 1))
+        total = np.zeros_like(wide)
+        for place in range(abs(factor).bit_length()):
+            if abs(factor) >> place & 1:
+                total = lb.add(total, lb.shift_left(wide, place))
+        return FixedPoint(lb.negate(total) if factor < 0 else total, self.shape, self.scale_bits)
+
+    def to_integers(self) -> NDArray[Any]:
+        """The integers themselves (scale ignored), as an object array of Python integers."""
+        out = np.empty(len(self.limbs), dtype=object)
+        out[:] = lb.to_signed_ints(self.limbs)
+        return out.reshape(self.shape)
+
+    @classmethod
+    def from_integers(cls, values: Any, scale_bits: int = 0) -> FixedPoint:
+        """Python integers of any size, taken as the integers of a given scale."""
+        array = np.asarray(values, dtype=object)
+        flat = [int(value) for value in array.ravel()]
+        bits = max((abs(value).bit_length() for value in flat), default=0)
+        limbs = lb.from_signed_ints(flat, cls.width_for(bits))
+        return cls(limbs, tuple(array.shape), scale_bits)
+
+    @classmethod
+    def zeros(cls, shape: Shape, scale_bits: int) -> FixedPoint:
+        """All zero."""
+        return cls(lb.from_int64(np.zeros(shape, dtype=np.int64).ravel()), shape, scale_bits)
+
+    @staticmethod
+    def width_for(bits: int) -> int:
+        """Limbs for magnitudes of up to `bits` bits and a sign."""
+        return lb.width_for_bits(bits + 1)
+
+    def _aligned(self, other: FixedPoint) -> tuple[Limbs, Limbs, Shape]:
+        if self.scale_bits != other.scale_bits:
+            raise ScaleMismatch(
+                f"scales of {self.scale_bits} and {other.scale_bits} bits: rescale() one of them"
+            )
+        if self.shape == other.shape:
+            return self.limbs, other.limbs, self.shape
+        a, b, shape = broadcast_indices(self.shape, other.shape)
+        return self.limbs[a], other.limbs[b], shape
+
+
+def broadcast_indices(a: Shape, b: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64], Shape]:
+    """Flat indices that bring row-major arrays of shapes a and b to their common shape, as numpy would.
+
+    ShapeMismatch if they have none.
+    """
+    try:
+        shape = np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ShapeMismatch(f"shapes {a} and {b} cannot be broadcast together") from None
+    flat = (np.broadcast_to(np.arange(_size(s), dtype=np.int64).reshape(s), shape).ravel() for s in (a, b))
+    first, second = flat
+    return first, second, shape
+
+
+def _size(shape: Shape) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def encode(values: Any, scale_bits: int | None = None) -> FixedPoint:
+    """Numbers of any shape as fixed point.
+
+    values:      a number, nested list or array: bool, integers (Python integers of any size), float16/32/64
+    scale_bits:  fractional bits; None takes 0 for integers and 40 for floats
+
+    Integers are exact. Floats round half to even to a multiple of 2^(−scale_bits). EncodingError names the
+    place of a NaN or infinity, or the type of anything that is no number.
+    """
+    if isinstance(values, FixedPoint):
+        return values if scale_bits is None else values.rescale(scale_bits)
+    if scale_bits is not None and not 0 <= scale_bits <= MAXIMUM_SCALE_BITS:
+        raise EncodingError(f"scale_bits={scale_bits} is not in 0 … {MAXIMUM_SCALE_BITS}")
+    array = np.asarray(values)
+    shape = tuple(array.shape)
+    if array.dtype.kind == "f":
+        scale = DEFAULT_SCALE_BITS if scale_bits is None else scale_bits
+        return FixedPoint(_encode_floats(array.astype(np.float64).ravel(), shape, scale), shape, scale)
+    whole = FixedPoint(_encode_integers(array), shape, 0)
+    return whole.rescale(scale_bits or 0)
+
+
+def _encode_integers(array: NDArray[Any]) -> Limbs:
+    kind = array.dtype.kind
+    if kind in "bi" or (kind == "u" and array.dtype.itemsize < lb.LIMB_BYTES):
+        return lb.from_int64(array.ravel().astype(np.int64))
+    if kind == "u":
+        return lb.from_uint64(array.ravel())
+    if kind == "O" and all(isinstance(v, int | np.integer) for v in array.ravel()):
+        return FixedPoint.from_integers(array).limbs
+    raise EncodingError(
+        f"cannot encrypt values of dtype {array.dtype}: give integers or floats (one kind an array)"
+    )
+
+
+def _encode_floats(values: NDArray[np.float64], shape: Shape, scale_bits: int) -> Limbs:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        place = place_name(int(bad[0]), shape)
+        raise EncodingError(
+            f"{values[bad[0]]} at {place} cannot be encrypted ({bad.size} such values): "
+            "impute or drop missing values first"
+        )
+    # value·2^scale = fraction·2^exponent. Up to 2^53 it is rounded; above, every float is an integer: its
+    # 53-bit mantissa, shifted. Working on the exponent apart never overflows float64.
+    fraction, exponent = np.frexp(values)
+    exponent = exponent.astype(np.int64) + scale_bits
+    mantissa = np.rint(np.ldexp(fraction, np.minimum(exponent, MANTISSA_BITS))).astype(np.int64)
+    shifts = np.maximum(exponent - MANTISSA_BITS, 0)
+    width = FixedPoint.width_for(int(exponent.max(initial=1)))
+    if width == 1:
+        return lb.from_int64(mantissa << shifts)
+    return lb.from_shifted_int64(mantissa, shifts, width)
+
+
+def decode(numbers: FixedPoint) -> Any:
+    """The array of a FixedPoint: integers at scale 0, else float64; a scalar for shape ().
+
+    Integers beyond 64 bits come as an object array of Python integers. Floats are rounded once.
+    """
+    if numbers.scale_bits > 0:
+        floats = lb.to_float64(numbers.limbs, -numbers.scale_bits)
+        return floats.reshape(numbers.shape)[()]
+    try:
+        return lb.to_int64(numbers.limbs).reshape(numbers.shape)[()]
+    except OverflowError:
+        return numbers.to_integers()[()]
+
+
+def place_name(flat_index: int, shape: Sequence[int]) -> str:
+    """ "row 3, column 5" of a flat index, for messages."""
+    where = np.unravel_index(flat_index, tuple(shape)) if shape else ()
+    if len(where) == 0:
+        return "the only value"
+    if len(where) == 1:
+        return f"row {int(where[0])}"
+    if len(where) == 2:  # noqa: PLR2004
+        return f"row {int(where[0])}, column {int(where[1])}"
+    return f"index {tuple(int(i) for i in where)}"

@@ -1,0 +1,82 @@
+"""Plain matrix × encrypted vector or matrix, by multi-exponentiation (kernels/multiexp).
+
+    (M·x)_i = Σ_j M_ij·x_j      encrypted as ∏_j c_j^(M_ij)
+
+The scales of matrix and batch add up. Integer matrices have scale 0; floats get 40 bits unless encoded before
+(`hecore.encode(matrix, scale_bits)`): fewer bits mean proportionally fewer products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .encoding import FixedPoint, encode
+from .errors import EncodingError, LayoutMismatch, ShapeMismatch
+from .evaluator import check_range, map_columns
+from .meter import count
+
+if TYPE_CHECKING:
+    from .ciphertext import CipherBatch
+
+MATRIX = 2
+
+
+def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
+    """matrix @ batch: (R, C) or (C,) plain, times (C,) or (C, K) encrypted. ShapeMismatch otherwise.
+
+    A packed batch (C, k) is a row of slots per j: its slots are combined all alike, and SlotOverflow is raised
+    when max_i Σ_j |M_ij| terms do not fit the headroom.
+    """
+    plain = _plain_matrix(matrix, batch)
+    if not batch.lead_shape or len(plain.shape) not in (1, MATRIX) or batch.ndim > MATRIX:
+        raise ShapeMismatch(f"matmul of shapes {plain.shape} and {batch.shape}")
+    columns = plain.shape[-1]
+    if columns != batch.shape[0]:
+        raise ShapeMismatch(
+            f"matmul of shapes {plain.shape} and {batch.shape}: {columns} is not {batch.shape[0]}"
+        )
+    rows = 1 if len(plain.shape) == 1 else plain.shape[0]
+    exponents = plain.limbs.reshape(rows, columns, -1)
+    count("matrix_entries", rows * len(batch.residues))
+    residues = map_columns(batch, lambda bases: batch.backend.matvec_exp(exponents, bases))
+    lead = () if len(plain.shape) == 1 else (rows,)
+    return replace(
+        batch,
+        residues=residues,
+        shape=(*lead, *batch.shape[1:]),
+        scale_bits=batch.scale_bits + plain.scale_bits,
+        terms=_terms(plain, batch),
+        fresh=False,
+    )
+
+
+def matmul_right(batch: CipherBatch, matrix: Any) -> CipherBatch:
+    """batch @ matrix: (C,) or (K, C) encrypted, times (C,) or (C, R) plain: (matrixᵀ @ batchᵀ)ᵀ."""
+    if batch.layout is not None:
+        raise LayoutMismatch("batch @ matrix mixes slots: put the plain matrix on the left")
+    plain = _plain_matrix(matrix, batch)
+    if len(plain.shape) not in (1, MATRIX) or batch.ndim not in (1, MATRIX):
+        raise ShapeMismatch(f"matmul of shapes {batch.shape} and {plain.shape}")
+    index = np.arange(len(plain.limbs)).reshape(plain.shape).T
+    transposed = FixedPoint(plain.limbs[index.ravel()], index.shape, plain.scale_bits)
+    product = matmul_left(transposed, batch.transpose())
+    return product.transpose() if product.ndim == MATRIX else product
+
+
+def _plain_matrix(matrix: Any, batch: CipherBatch) -> FixedPoint:
+    if isinstance(matrix, type(batch)):
+        raise EncodingError("two encrypted batches cannot be multiplied: one factor must be plain")
+    plain = encode(matrix)
+    check_range(plain, batch.public)
+    return plain
+
+
+def _terms(plain: FixedPoint, batch: CipherBatch) -> int:
+    """Headroom used by the largest row: max_i Σ_j |M_ij| fresh terms each."""
+    if batch.layout is None:
+        return 1
+    rows = np.abs(plain.to_integers()).reshape(-1, plain.shape[-1]).sum(axis=1)
+    return batch.layout.check_terms(max(1, batch.terms * int(max(rows, default=0))))
