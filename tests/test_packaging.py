@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+import hecore
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETTINGS = PROJECT["tool"]["setuptools"]
@@ -77,9 +79,8 @@ def run_probe(path: list[Path], cwd: Path, *, with_site: bool) -> dict[str, Path
     environment["PYTHONPATH"] = os.pathsep.join(map(str, path))
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, *([] if with_site else ["-S"]), "-c", PROBE]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=cwd, env=environment
-    )
+    options = {"cwd": cwd, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, check=False, **options)
     assert done.returncode == 0, done.stderr
     return {name: Path(file) for name, file in json.loads(done.stdout).items()}
 
@@ -106,6 +107,10 @@ def test_the_wheel_carries_its_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/LICENSE"))
         assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_version_is_one() -> None:
+    assert hecore.__version__ == PROJECT["project"]["version"]
 
 
 def test_packages_are_listed() -> None:

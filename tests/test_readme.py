@@ -74,9 +74,7 @@ def run_page(page: str, name: str) -> int:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_examples_run_as_printed(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     compared = run_page(path.read_text(encoding="utf-8"), path.name)
     # Without a result to compare, an example that computes nonsense would pass.
