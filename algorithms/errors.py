@@ -1,0 +1,89 @@
+"""Errors of parties, channels and protocols.
+
+    HecoreError                    hecore.kernels.errors
+    ├── ChannelError               the talk with another party cannot go on
+    │   ├── PeerLost               (ConnectionError)  it closed the channel, or was away too long
+    │   ├── PeerAborted            it gave up and said why
+    │   ├── ChannelTimeout         (TimeoutError)     it never came, or said nothing in time
+    │   ├── UnexpectedMessage      it sent another kind of message than the protocol has here
+    │   ├── MalformedMessage       (ValueError)       bytes that are no message, or too many
+    │   ├── SequenceError          a message was lost or came twice
+    │   ├── AuthenticationError    a key or a name is not the one that is trusted
+    │   └── HandshakeError         another protocol version, job or process than expected
+    ├── TableError                 (ValueError)       data that a party cannot use
+    ├── ConfigurationError         (ValueError)       a parameter of a job outside its range
+    └── ProtocolError              a protocol step got values that it cannot go on with
+
+Texts name parties, keys (public ones), endpoints and message types; never a value of the data.
+"""
+
+from __future__ import annotations
+
+from hecore.kernels.errors import HecoreError
+
+
+class ChannelError(HecoreError):
+    """The talk with another party cannot go on."""
+
+
+class PeerLost(ChannelError, ConnectionError):
+    """The peer closed the channel, or was away for longer than the grace that the channel gives."""
+
+
+class PeerAborted(ChannelError):
+    """The peer gave up and sent its reason; `reason` is its text, at most 1000 characters."""
+
+    def __init__(self, peer: str, reason: str) -> None:
+        super().__init__(f"{peer} aborted: {reason!r}")
+        self.peer = peer
+        self.reason = reason
+
+
+class ChannelTimeout(ChannelError, TimeoutError):
+    """The peer never connected, or said nothing within the time given. The call may be repeated."""
+
+
+class UnexpectedMessage(ChannelError):
+    """The next message is of another type than asked for.
+
+    It stays where it is: receiving its own type still returns it.
+    """
+
+    def __init__(self, peer: str, expected: str, got: str) -> None:
+        super().__init__(f"expected {expected!r} from {peer}, but its next message is {got!r}")
+        self.expected = expected
+        self.got = got
+
+
+class MalformedMessage(ChannelError, ValueError):
+    """Bytes that are no message of this protocol, or more of them than the limit allows."""
+
+
+class SequenceError(ChannelError):
+    """A message was lost on the way, or came twice."""
+
+    def __init__(self, peer: str, expected: int, got: int) -> None:
+        lost = f"{got - expected} lost" if got > expected else "one doubled, or the peer restarted"
+        super().__init__(f"message {expected} from {peer} was due, message {got} came: {lost}")
+        self.expected = expected
+        self.got = got
+
+
+class AuthenticationError(ChannelError):
+    """A key or a party's name is not the one that is trusted here."""
+
+
+class HandshakeError(ChannelError):
+    """The peer speaks another protocol version, works on another job or is another process."""
+
+
+class TableError(HecoreError, ValueError):
+    """A table, a column or an identifier that a party cannot use; the text names it."""
+
+
+class ConfigurationError(HecoreError, ValueError):
+    """A parameter of a job outside its range; the text names it, its value and what is allowed."""
+
+
+class ProtocolError(HecoreError):
+    """A protocol step got well-formed messages whose values it cannot go on with."""
