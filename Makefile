@@ -15,7 +15,7 @@ TEST := $(VENV)/.hecore-installed-test
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint types format bench clean
+.PHONY: help venv demo test lint types pytest format bench clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
@@ -26,7 +26,13 @@ venv: $(TEST) ## make the virtual environment for development
 demo: $(RUN) ## train one model over two processes on real data
 	$(BIN)/hecore demo
 
-test: lint types ## lint, type check, tests
+# All three run, whatever the first ones find: a line too long must not hide a wrong result.
+test: $(TEST) ## lint, type check, tests
+	@failed=; for step in lint types pytest; do \
+		$(MAKE) --no-print-directory $$step || failed="$$failed $$step"; done; \
+	test -z "$$failed" || { echo "make test: failed in$$failed" >&2; exit 1; }
+
+pytest: $(TEST) ## the tests alone
 	$(BIN)/python -m pytest
 
 lint: $(TEST) ## ruff: rules and layout
