@@ -15,8 +15,11 @@ import numpy as np
 
 from .encoding import FixedPoint, encode
 from .errors import EncodingError, LayoutMismatch, ShapeMismatch
-from .evaluator import check_range, map_columns
+from .evaluator import check_range, map_columns, pack
+from .kernels import limbs as lb
+from .kernels.limbs import Limbs
 from .meter import count
+from .packing import SlotLayout
 
 if TYPE_CHECKING:
     from .ciphertext import CipherBatch
@@ -51,6 +54,51 @@ def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
         terms=_terms(plain, batch),
         fresh=False,
     )
+
+
+def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> CipherBatch:
+    """matrix @ batch with the results packed into slots: (R, C) plain, (C,) encrypted, shape (R,).
+
+    Two ways, whichever shifts less: multiply, then shift-and-add the R results; or put the rows of a ciphertext
+    side by side in one long exponent, E_gj = Σ_i M_ij·2^(slot_bits·i), which shifts each of C bases through all
+    slots once:
+
+        ∏_j c_j^(E_gj)   encrypts   Σ_i 2^(slot_bits·i) · (M·x)_i
+
+    The caller answers for |(M·x)_i| ≤ 2^value_bits − 1.
+    """
+    plain = _plain_matrix(matrix, batch)
+    if len(plain.shape) != 2 or batch.shape != plain.shape[1:] or batch.layout is not None:
+        raise ShapeMismatch(f"matmul_packed of shapes {plain.shape} and {batch.shape}")
+    layout.check_key(batch.public)
+    rows, columns = plain.shape
+    # Each base is shifted through all slots, and its tables cost about as much again.
+    if 2 * columns * layout.slots >= rows:
+        return pack(matmul_left(plain, batch), layout)
+    joined = _joined_rows(plain, layout)
+    count("matrix_entries", rows * columns)
+    return replace(
+        batch,
+        residues=batch.backend.matvec_exp(joined, batch.residues),
+        shape=(rows,),
+        scale_bits=batch.scale_bits + plain.scale_bits,
+        layout=layout,
+        terms=1,
+        fresh=False,
+    )
+
+
+def _joined_rows(plain: FixedPoint, layout: SlotLayout) -> Limbs:
+    """Exponents of whole ciphertexts, uint64[groups, C, width]: `slots` rows of the matrix in each."""
+    rows, columns = plain.shape
+    groups = layout.ciphertexts(rows)
+    width = plain.limbs.shape[1]
+    padded = np.zeros((groups * layout.slots, columns, width), dtype=plain.limbs.dtype)
+    padded[:rows] = plain.limbs.reshape(rows, columns, width)
+    fields = padded.reshape(groups, layout.slots, columns, width).swapaxes(1, 2)
+    fields = fields.reshape(groups * columns, layout.slots, width)
+    joined = lb.join_fields(fields, layout.slot_bits, lb.width_for_bits(layout.slots * layout.slot_bits + 1))
+    return joined.reshape(groups, columns, -1)
 
 
 def matmul_right(batch: CipherBatch, matrix: Any) -> CipherBatch:

@@ -19,6 +19,7 @@ Pippenger, "On the evaluation of powers and related problems" (1976).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import expm1
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 #: One-bit signed digits are −1 and 0: they cannot write a positive number.
 MIN_WINDOW = 2
 MAX_WINDOW = 12
+#: Exponents looked at to plan for all.
+SAMPLE = 64
 #: Largest intermediate batch, in elements: 2^19 of 512 bytes are 256 MiB.
 MAX_ELEMENTS = 1 << 19
 
@@ -66,40 +69,72 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan 
         none = np.empty(0, dtype=np.int64)
         return backend.segment_product(x, none, np.zeros(rows + 1, dtype=np.int64))
     entries = int(np.count_nonzero(flat.any(axis=1)))
-    plan = plan or plan_windows(rows, columns, entries, bits)
+    plan = plan or plan_windows(rows, columns, entries, bits, sample_entries(flat))
     if plan.method == "powers":
         return _with_powers(backend, flat, rows, x)
     digits = signed_digits(flat, plan.window, plan.windows).reshape(rows, columns, plan.windows)
+    used = np.flatnonzero(digits.any(axis=(0, 1)))
+    shifts = (plan.window * used).tolist()
     evaluate = _with_tables if plan.method == "tables" else _with_buckets
-    return evaluate(backend, digits, plan, x)
+    return evaluate(backend, digits[:, :, used], shifts, x)
 
 
-def plan_windows(rows: int, columns: int, entries: int, bits: int) -> WindowPlan:
-    """The cheapest plan for `entries` non-zero exponents of up to `bits` bits (sign apart)."""
-    return min(window_plans(rows, columns, entries, bits), key=lambda plan: plan.products)
+def plan_windows(rows: int, columns: int, entries: int, bits: int, sample: Limbs | None = None) -> WindowPlan:
+    """The cheapest plan for `entries` non-zero exponents of up to `bits` bits (sign apart).
+
+    `sample`, some of the exponents, tells how many of their digits are not zero; without it, all.
+    """
+    return min(window_plans(rows, columns, entries, bits, sample), key=lambda plan: plan.products)
 
 
-def window_plans(rows: int, columns: int, entries: int, bits: int) -> list[WindowPlan]:
+def window_plans(
+    rows: int, columns: int, entries: int, bits: int, sample: Limbs | None = None
+) -> list[WindowPlan]:
     """Every plan that may be chosen: those whose intermediate batches are not too large."""
     inverses = 3 * columns
     plans = []
-    for window in range(MIN_WINDOW, MAX_WINDOW + 1):
+    # From w = bits + 1 on one window is enough, and a wider one holds the same digits.
+    for window in range(MIN_WINDOW, max(MIN_WINDOW, min(bits + 1, MAX_WINDOW)) + 1):
         windows = windows_for(bits, window)
-        main = entries * windows
-        tables = columns * windows << window
-        buckets = rows * windows << (window - 1)
+        highest = min(1 << (window - 1), (1 << bits) - 1)
+        each, used = _digit_use(sample, window, windows)
+        digits = entries * each
+        tables = columns * used * 2 * highest
+        buckets = rows * used * highest
         if window == MIN_WINDOW or tables <= MAX_ELEMENTS:
-            # Positive and negative multiples, and the inverses: 2^w products a base and window.
-            powers = columns * (windows - 1) * window
-            plans.append(WindowPlan("tables", window, windows, main + tables + powers))
+            squares = columns * (windows - 1) * window
+            multiples = columns * used * (2 * highest - 2 - (windows > 1)) + inverses * used
+            products = _segment_products(digits, rows) + multiples + squares
+            plans.append(WindowPlan("tables", window, windows, products))
         if window == MIN_WINDOW or buckets <= MAX_ELEMENTS:
-            horner = rows * (windows - 1) * (window + 1)
-            products = main + inverses + 2 * buckets + horner
+            sums = 2 * rows * used * (highest - 1) + rows * ((windows - 1) * window + used - 1)
+            products = _segment_products(digits, buckets) + sums + inverses
             plans.append(WindowPlan("buckets", window, windows, products))
     if entries <= MAX_ELEMENTS:
-        each = bits + bits // 2 + 1
-        plans.append(WindowPlan("powers", bits, 1, entries * each + inverses))
+        powers = entries * 3 * (bits - 1) // 2
+        products = _segment_products(entries, rows) + powers + inverses
+        plans.append(WindowPlan("powers", bits, 1, products))
     return plans
+
+
+def sample_entries(flat: Limbs) -> Limbs:
+    """Up to about 64 of the non-zero exponents, evenly spaced."""
+    entry = np.flatnonzero(flat.any(axis=1))
+    return flat[entry[:: max(1, entry.size // SAMPLE)]]
+
+
+def _digit_use(sample: Limbs | None, window: int, windows: int) -> tuple[float, int]:
+    """Non-zero digits an entry, and windows that any entry uses; random bits without a sample."""
+    if sample is None or not len(sample):
+        return windows * (1 - 2.0**-window), windows
+    nonzero = signed_digits(sample, window, windows) != 0
+    return float(nonzero.sum(axis=1).mean()), int(nonzero.any(axis=0).sum())
+
+
+def _segment_products(items: float, segments: int) -> int:
+    """Products that combine items, spread by chance, over segments: the first of each is free."""
+    occupied = -segments * expm1(-items / segments)
+    return round(items - occupied)
 
 
 def windows_for(bits: int, window: int) -> int:
@@ -147,23 +182,24 @@ def _row_offsets(row: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
     return offsets
 
 
-def _window_powers(backend: Backend, x: Residues, plan: WindowPlan) -> Residues:
-    """x[j]^(2^(w·t)), window by window: element t·C + j."""
-    powers = [x]
-    for _ in range(plan.windows - 1):
-        powers.append(backend.mod_pow(powers[-1], 1 << plan.window))
+def _window_powers(backend: Backend, x: Residues, shifts: list[int]) -> Residues:
+    """x[j]^(2^shift), shift by shift: element t·C + j."""
+    powers: list[Residues] = []
+    for place, shift in enumerate(shifts):
+        last, below = (powers[-1], shifts[place - 1]) if powers else (x, 0)
+        powers.append(backend.mod_pow(last, 1 << (shift - below)) if shift > below else last)
     return backend.concatenate(powers)
 
 
-def _with_tables(backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues) -> Residues:
+def _with_tables(backend: Backend, digits: NDArray[np.int64], shifts: list[int], x: Residues) -> Residues:
     """One product per non-zero digit, from tables of all digit powers of every base.
 
     table row r:  digit r + 1 for r < P, digit −(r − P + 1) from P on, P the highest digit
-    element r·(T·C) + t·C + j  =  x[j]^(digit · 2^(w·t))
+    element r·(T·C) + t·C + j  =  x[j]^(digit · 2^shifts[t])
     """
     rows, columns, windows = digits.shape
     highest, lowest = int(digits.max(initial=0)), int(digits.min(initial=0))
-    base = _window_powers(backend, x, plan)
+    base = _window_powers(backend, x, shifts)
     tables = _multiples(backend, base, highest)
     if lowest < 0:
         tables += _multiples(backend, backend.mod_inv(base), -lowest)
@@ -184,7 +220,7 @@ def _multiples(backend: Backend, base: Residues, highest: int) -> list[Residues]
     return powers
 
 
-def _with_buckets(backend: Backend, digits: NDArray[np.int64], plan: WindowPlan, x: Residues) -> Residues:
+def _with_buckets(backend: Backend, digits: NDArray[np.int64], shifts: list[int], x: Residues) -> Residues:
     """Buckets per (output, window, |digit|), Σ_d d·bucket[d] by running products, then Horner."""
     rows, columns, windows = digits.shape
     signed = x
@@ -192,10 +228,10 @@ def _with_buckets(backend: Backend, digits: NDArray[np.int64], plan: WindowPlan,
         signed = backend.concatenate([x, backend.mod_inv(x)])  # element C + j is x[j]⁻¹
     highest = int(np.abs(digits).max())
 
-    row, column, t = np.nonzero(digits)
-    digit = digits[row, column, t]
+    row, column, place = np.nonzero(digits)
+    digit = digits[row, column, place]
     # Bucket (d, i, t) stands at ((d − 1)·rows + i)·T + t: one digit's buckets are contiguous.
-    bucket = ((np.abs(digit) - 1) * rows + row) * windows + t
+    bucket = ((np.abs(digit) - 1) * rows + row) * windows + place
     order = np.argsort(bucket, kind="stable")
     indices = (column + columns * (digit < 0))[order]
     offsets = _row_offsets(bucket, highest * rows * windows)
@@ -211,7 +247,7 @@ def _with_buckets(backend: Backend, digits: NDArray[np.int64], plan: WindowPlan,
 
     by_row = np.arange(rows, dtype=np.int64) * windows
     result = backend.gather(total, by_row + windows - 1)
-    for t_index in range(windows - 2, -1, -1):
-        raised = backend.mod_pow(result, 1 << plan.window)
-        result = backend.mod_mul(raised, backend.gather(total, by_row + t_index))
-    return result
+    for t in range(windows - 2, -1, -1):
+        raised = backend.mod_pow(result, 1 << (shifts[t + 1] - shifts[t]))
+        result = backend.mod_mul(raised, backend.gather(total, by_row + t))
+    return backend.mod_pow(result, 1 << shifts[0]) if shifts[0] else result

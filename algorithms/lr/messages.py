@@ -1,0 +1,117 @@
+"""The records of joint logistic regression. Ciphertexts and shares travel as payload frames.
+
+Between the active party A (holds y) and the passive party B, with keys K_A, K_B; each table row goes both ways.
+
+| message        | what it is                                   | who can read what                              |
+|----------------|----------------------------------------------|------------------------------------------------|
+| EncryptedShare | the sender's share of w (forward) or e       | ciphertexts under the sender's key: the        |
+|                | (backward)                                   | receiver reads nothing                         |
+| MaskedProduct  | X·[w] + r or Xᵀ·[e] + r, packed, under the   | the receiver reads product + mask: a number    |
+|                | receiver's key, re-randomised                | within 2^−mask_bits of independent of both     |
+| LossQuery      | A → B: [2·Σ e_A·e_B] + r under K_B           | B reads a masked scalar                        |
+| LossShare      | B → A: Σ e_B² + 2·Σ e_A·e_B + r              | A reads the epoch's loss, and nothing else     |
+| LossOpened     | A → B: the loss, and whether to stop         | both know one number an epoch                  |
+| FinalShare     | the sender's share of the receiver's weights | the receiver's own weights                     |
+| ScoreShare     | B → A: packed [X_B·w_B] under K_A            | A reads B's partial logits of the rows scored: |
+|                |                                              | what any exact joint score tells a party that  |
+|                |                                              | knows its own half                             |
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from hecore.algorithms.errors import ProtocolError
+from hecore.algorithms.messages import Message
+from hecore.encoding import FixedPoint
+from hecore.kernels import limbs as lb
+
+
+class EncryptedShare(Message, frozen=True, kw_only=True, tag="lr.share"):
+    """A share of weights or residuals under the sender's key; payload: one batch."""
+
+    leg: str
+    epoch: int
+    batch: int
+
+
+class MaskedProduct(Message, frozen=True, kw_only=True, tag="lr.product"):
+    """A masked product under the receiver's key; payload: one packed batch."""
+
+    leg: str
+    epoch: int
+    batch: int
+
+
+class LossQuery(Message, frozen=True, kw_only=True, tag="lr.loss_query"):
+    """The masked cross term of the loss; payload: one batch of shape ()."""
+
+    epoch: int
+
+
+class LossShare(Message, frozen=True, kw_only=True, tag="lr.loss_share"):
+    """The masked rest of the loss; payload: one integer."""
+
+    epoch: int
+
+
+class LossOpened(Message, frozen=True, kw_only=True, tag="lr.loss"):
+    """The mean training loss of an epoch, and whether training ends with it."""
+
+    epoch: int
+    loss: float
+    stop: bool
+
+
+class FinalShare(Message, frozen=True, kw_only=True, tag="lr.final_share"):
+    """The sender's share of the receiver's weights; payload: fixed-point numbers."""
+
+    scale_bits: int
+    count: int
+
+
+class ScoreShare(Message, frozen=True, kw_only=True, tag="lr.score"):
+    """Partial logits under the active party's key; payload: one packed batch."""
+
+    rows: int
+
+
+def share_message(weights: FixedPoint) -> FinalShare:
+    """The FinalShare of a vector."""
+    payload = (lb.to_bytes(weights.limbs),)
+    return FinalShare(scale_bits=weights.scale_bits, count=len(weights.limbs), payload=payload)
+
+
+def read_share(message: FinalShare, count: int, scale_bits: int) -> FixedPoint:
+    """The vector of a FinalShare. ProtocolError unless it has `count` numbers at `scale_bits`."""
+    data = message.payload[0] if len(message.payload) == 1 else b""
+    unit = count * lb.LIMB_BYTES
+    if message.count != count or message.scale_bits != scale_bits or not data or len(data) % unit:
+        raise ProtocolError(
+            f"a final share of {message.count} numbers at {message.scale_bits} bits in {len(data)} bytes:"
+            f" {count} at {scale_bits} were expected"
+        )
+    return FixedPoint(lb.from_bytes(data, len(data) // unit), (count,), scale_bits)
+
+
+def expect_step(message: EncryptedShare | MaskedProduct, leg: str, epoch: int, batch: int) -> None:
+    """ProtocolError unless the message belongs to this step."""
+    if (message.leg, message.epoch, message.batch) != (leg, epoch, batch) or len(message.payload) != 1:
+        raise ProtocolError(
+            f"a {type(message).__name__} of {message.leg} {message.epoch}/{message.batch} came in step"
+            f" {leg} {epoch}/{batch}: the parties are out of step"
+        )
+
+
+class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A party's share of a model as it stands in its JSON file."""
+
+    format: str
+    version: int
+    party: str
+    columns: list[str]
+    weights: list[float]
+    mean: list[float]
+    scale: list[float]
+    intercept: float | None
+    loss: list[float]

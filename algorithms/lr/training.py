@@ -1,0 +1,283 @@
+"""The driver of mode `shared`: sends and receives, and leaves the mathematics to `steps`.
+
+Both parties run the same sequence on every batch; each leg is an EncryptedShare out, the peer's in, a
+MaskedProduct out, the peer's in, so that both compute at the same time:
+
+    forward    shares of w  →  shares of z = X_A·w_A + X_B·w_B
+    backward   shares of e  →  shares of g_k = X_kᵀ·e for both blocks
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, Meter
+from hecore.algorithms.channel import Channel
+from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.lr import messages as msg
+from hecore.algorithms.lr import steps
+from hecore.algorithms.lr.config import LogisticRegressionConfig
+from hecore.algorithms.party import Peer
+from hecore.evaluator import rerandomize
+from hecore.kernels import Backend
+from hecore.keys import PrivateKey
+
+FORWARD, BACKWARD = "forward", "backward"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float | None
+    seconds: float
+
+    @property
+    def done(self) -> float:
+        """Fraction of all batches."""
+        return ((self.epoch * self.batches) + self.batch) / (self.epochs * self.batches)
+
+
+class SharedTraining:
+    """One party's side of a training.
+
+    features   this party's standardised columns (rows, columns), for the active party with a last column 1
+    label      0/1 at the active party, None at the passive one
+    peer       the other party and the columns of its block, its intercept included
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        config: LogisticRegressionConfig,
+        features: FixedPoint,
+        label: NDArray[np.float64] | None,
+        key: PrivateKey,
+        peer: Peer,
+        *,
+        backend: Backend,
+        meter: Meter,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._channel, self._config, self._peer = channel, config, peer
+        self._features, self._label = features, label
+        self._encryptor = Encryptor(key, backend)
+        self._decryptor = Decryptor(key, backend)
+        self._backend, self._meter = backend, meter
+        self._on_progress = on_progress
+        rows, columns = features.shape
+        self._columns = columns + peer.columns
+        self._batches = split_rows(rows, self._columns, config)
+        self._own = steps.BlockShare.zeros(columns, config.weight_bits)
+        self._others = steps.BlockShare.zeros(peer.columns, config.weight_bits)
+        self.loss: list[float] = []
+
+    def run(self) -> FixedPoint:
+        """Train, exchange the final shares, and return the weights of the own block."""
+        started = time.perf_counter()
+        order_of_rows = np.random.default_rng(self._config.seed)  # public: both parties draw the same
+        for epoch in range(self._config.epochs):
+            order = order_of_rows.permutation(self._features.shape[0])
+            loss = LossSum()
+            for number, places in enumerate(self._batches):
+                self._step(epoch, number, order[places], loss)
+                if self._on_progress:
+                    last = self.loss[-1] if self.loss else None
+                    seconds = time.perf_counter() - started
+                    at = (epoch, self._config.epochs, number + 1, len(self._batches))
+                    self._on_progress(Progress(*at, last, seconds))
+            if self._config.loss and self._open_loss(epoch, loss):
+                break
+        self._channel.send(msg.share_message(self._others.weights))
+        columns, scale = self._own.weights.shape[0], self._config.weight_bits
+        with self._meter.phase("wait"):
+            final = self._channel.receive(msg.FinalShare)
+        return self._own.weights + msg.read_share(final, columns, scale)
+
+    def _step(self, epoch: int, number: int, rows: NDArray[np.int64], loss: LossSum) -> None:
+        """One batch: logits, residuals, gradients and the step of both blocks, all on shares."""
+        config, features = self._config, self._features[rows]
+        intercept_here = self._label is not None
+
+        forward = config.forward_bits(self._columns)
+        shared = self._exchange((FORWARD, epoch, number), self._others.weights, self._own.weights.shape)
+        mine, theirs = self._product(
+            (FORWARD, epoch, number), features, self._own.weights, shared, forward, rows.size
+        )
+        label = None if self._label is None else self._label[rows]
+        residual = steps.residual_share(mine + theirs, label)
+
+        backward = config.backward_bits(self._columns, rows.size)
+        shared = self._exchange((BACKWARD, epoch, number), residual, residual.shape)
+        mine, theirs = self._product(
+            (BACKWARD, epoch, number),
+            transpose(features),
+            residual,
+            shared,
+            backward,
+            self._others.weights.shape[0],
+        )
+        if config.loss:
+            with self._meter.phase("loss"):
+                loss.add(residual, shared if self._label is not None else None)
+        with self._meter.phase("update"):
+            self._own = steps.descend(self._own, mine, rows.size, epoch, config, intercept=intercept_here)
+            self._others = steps.descend(
+                self._others, theirs, rows.size, epoch, config, intercept=not intercept_here
+            )
+
+    def _exchange(
+        self, step: tuple[str, int, int], share: FixedPoint, expected: tuple[int, ...]
+    ) -> CipherBatch:
+        """Send the own share encrypted under the own key, return the peer's."""
+        leg, epoch, batch = step
+        with self._meter.phase("encrypt"):
+            payload = self._encryptor.encrypt(share).to_bytes()
+        self._channel.send(msg.EncryptedShare(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
+        with self._meter.phase("wait"):
+            message = self._channel.receive(msg.EncryptedShare)
+        msg.expect_step(message, *step)
+        with self._meter.phase("validate"):
+            theirs = CipherBatch.from_bytes(message.payload[0], self._peer.public, self._backend)
+        if (theirs.shape, theirs.scale_bits, theirs.layout) != (expected, share.scale_bits, None):
+            raise ProtocolError(
+                f"{self._peer.name} sent a share of shape {theirs.shape} at {theirs.scale_bits} bits;"
+                f" {expected} at {share.scale_bits} was expected"
+            )
+        return theirs
+
+    def _product(
+        self,
+        step: tuple[str, int, int],
+        matrix: FixedPoint,
+        own: FixedPoint,
+        shared: CipherBatch,
+        bound_bits: int,
+        peer_length: int,
+    ) -> tuple[FixedPoint, FixedPoint]:
+        """Both masked products of a leg: the shares of (own matrix · s) and of (the peer's matrix · s')."""
+        leg, epoch, batch = step
+        config = self._config
+        with self._meter.phase("product"):
+            reply, mask = steps.masked_product(matrix, own, shared, bound_bits, config.mask_bits)
+            payload = reply.to_bytes()
+        self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
+        with self._meter.phase("wait"):
+            message = self._channel.receive(msg.MaskedProduct)
+        msg.expect_step(message, *step)
+        with self._meter.phase("decrypt"):
+            public = self._decryptor.public
+            theirs = CipherBatch.from_bytes(message.payload[0], public, self._backend)
+            layout = steps.masked_layout(public, bound_bits, config.mask_bits)
+            if theirs.shape != (peer_length,) or theirs.scale_bits != mask.scale_bits:
+                raise ProtocolError(
+                    f"{self._peer.name} sent a product of shape {theirs.shape} at {theirs.scale_bits} bits;"
+                    f" {(peer_length,)} at {mask.scale_bits} was expected"
+                )
+            share = steps.cut_reply(self._decryptor, theirs, layout, config.feature_bits)
+        return steps.cut_mask(mask, config.feature_bits), share
+
+    # --- the loss of an epoch -----------------------------------------------------------------------
+
+    def _open_loss(self, epoch: int, loss: LossSum) -> bool:
+        """Open the mean loss of the epoch to both; whether training ends with it."""
+        opened = self._ask_loss(epoch, loss) if self._label is not None else self._tell_loss(epoch, loss)
+        self.loss.append(opened.loss)
+        return opened.stop
+
+    def _ask_loss(self, epoch: int, loss: LossSum) -> msg.LossOpened:
+        """The active side: mask the cross term, take the peer's part, open the sum."""
+        if loss.cross is None:
+            raise ProtocolError("an epoch without batches has no loss")
+        mask = steps.random_mask(1, loss.bits() + self._config.mask_bits, loss.cross.scale_bits)
+        query = rerandomize(loss.cross + mask.reshape())
+        self._channel.send(msg.LossQuery(epoch=epoch, payload=(query.to_bytes(),)))
+        with self._meter.phase("wait"):
+            answer = self._channel.receive(msg.LossShare)
+        if answer.epoch != epoch or len(answer.payload) != 1:
+            raise ProtocolError(f"{self._peer.name} answered for the loss of epoch {answer.epoch}")
+        rest = int.from_bytes(answer.payload[0], "little", signed=True)
+        squares = loss.own + rest - 2 * int(mask.to_integers()[0])
+        value = mean_loss(squares, self._config.residual_bits, self._features.shape[0])
+        fall = self.loss[-1] - value if self.loss else math.inf
+        stop = self._config.tolerance > 0 and fall < self._config.tolerance
+        opened = msg.LossOpened(epoch=epoch, loss=value, stop=stop)
+        self._channel.send(opened)
+        return opened
+
+    def _tell_loss(self, epoch: int, loss: LossSum) -> msg.LossOpened:
+        """The passive side: add the own squares to twice the masked cross term."""
+        with self._meter.phase("wait"):
+            query = self._channel.receive(msg.LossQuery)
+        if query.epoch != epoch or len(query.payload) != 1:
+            raise ProtocolError(f"{self._peer.name} asked for the loss of epoch {query.epoch}")
+        public = self._decryptor.public
+        cross = CipherBatch.from_bytes(query.payload[0], public, self._backend)
+        masked = int(self._decryptor.decrypt_fixed(cross).to_integers())
+        rest = loss.own + 2 * masked
+        data = rest.to_bytes(rest.bit_length() // 8 + 1, "little", signed=True)
+        self._channel.send(msg.LossShare(epoch=epoch, payload=(data,)))
+        with self._meter.phase("wait"):
+            return self._channel.receive(msg.LossOpened)
+
+
+class LossSum:
+    """One party's part of Σ e² over an epoch: Σ e_own², and at the active party [Σ e_own·e_peer]."""
+
+    def __init__(self) -> None:
+        self.own = 0
+        self.cross: CipherBatch | None = None
+        self._share_bits = 0
+        self._rows = 0
+
+    def add(self, residual: FixedPoint, peer: CipherBatch | None) -> None:
+        """Add one batch; `peer` is the other's share, encrypted, where this party collects them."""
+        self.own += steps.square_sum(residual)
+        if peer is None:
+            return
+        product = residual @ peer
+        self.cross = product if self.cross is None else self.cross + product
+        self._share_bits = max(self._share_bits, residual.limbs.shape[1] * 64)
+        self._rows += len(residual.limbs)
+
+    def bits(self) -> int:
+        """Bound of the cross term, in bits: both shares are of one size within a limb."""
+        return 2 * self._share_bits + 64 + self._rows.bit_length()
+
+
+def mean_loss(squares: int, residual_bits: int, rows: int) -> float:
+    """The mean logistic loss to second order: log 2 − y'z/2 + z²/8 = 2·e² + log 2 − ½, y' = ±1."""
+    return 2.0 * (squares / (1 << (2 * residual_bits))) / rows + math.log(2.0) - 0.5
+
+
+def split_rows(rows: int, columns: int, config: LogisticRegressionConfig) -> list[NDArray[np.int64]]:
+    """Places of each batch in an epoch's order: round(rows / batch_size) batches of even size.
+
+    ConfigurationError if a batch has no more rows than the parties have columns: its gradients would
+    determine its residuals.
+    """
+    count = max(1, round(rows / config.batch_size))
+    batches = np.array_split(np.arange(rows, dtype=np.int64), count)
+    smallest = min(batch.size for batch in batches)
+    if smallest <= columns and not config.allow_small_batches:
+        raise ConfigurationError(
+            f"batch_size = {config.batch_size} gives batches of {smallest} rows for {columns} columns:"
+            " take more rows than columns, or set allow_small_batches = true"
+        )
+    return batches
+
+
+def transpose(matrix: FixedPoint) -> FixedPoint:
+    """The matrix with its axes exchanged."""
+    index = np.arange(len(matrix.limbs)).reshape(matrix.shape).T
+    return FixedPoint(matrix.limbs[index.ravel()], index.shape, matrix.scale_bits)
