@@ -76,6 +76,11 @@ PUBLIC = {
         "listen",
         "loopback_pair",
     ],
+    "hecore.algorithms.lr": [
+        "LogisticRegressionConfig",
+        "Progress",
+        "VerticalLogisticRegression",
+    ],
 }
 HEAVY = ("sklearn", "scipy", "matplotlib", "cupy", "numba", "zmq", "typer", "rich", "pyarrow")
 
