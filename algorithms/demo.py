@@ -1,0 +1,274 @@
+"""`hecore demo`: a real joint training between two processes on this machine.
+
+scikit-learn's breast cancer data is split by columns. The active process holds ten of them and the diagnosis,
+the passive one the other twenty. Each makes its own keys; they train over ZeroMQ on the loopback interface,
+encrypted and authenticated, and the active one scores the held-out rows. The parent process only starts them,
+passes public keys on (as two companies would by mail) and shows what they report.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hecore import generate_key
+from hecore.algorithms.channel import CurveKeys, ZmqOptions, dial, listen
+from hecore.algorithms.data import Table
+from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.lr import LogisticRegressionConfig, Progress, VerticalLogisticRegression
+from hecore.algorithms.party import ACTIVE, PASSIVE
+
+ACTIVE_COLUMNS = 10
+TEST_SHARE = 0.2
+MINIMUM_ROWS = 100
+JOB = "hecore demo"
+#: Both processes run on one machine: a party that is not there within seconds will not come.
+OPTIONS = ZmqOptions(connect_timeout=30.0, grace=10.0)
+
+Pipe = multiprocessing.connection.Connection
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What the command line chooses."""
+
+    rows: int | None = None
+    epochs: int = 6
+    key_bits: int = 2048
+    backend: str | None = None
+
+    def config(self) -> LogisticRegressionConfig:
+        """The training parameters of the demo."""
+        return LogisticRegressionConfig(
+            epochs=self.epochs, batch_size=128, learning_rate=0.05, learning_rate_decay=0.8
+        )
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """Both views of the common rows, and the rows kept for testing."""
+
+    active: Table
+    passive: Table
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+@dataclass
+class PartyResult:
+    """What one process reports at its end."""
+
+    scores: list[float] | None
+    loss: list[float]
+    seconds: dict[str, float]
+    operations: dict[str, int]
+    sent: dict[str, Any]
+    received: dict[str, Any]
+    backend: str
+
+
+@dataclass
+class DemoResult:
+    """The outcome of a demo; `scores` maps a model's name to its (AUC, accuracy) on the held-out rows."""
+
+    key_setup_seconds: float
+    training_seconds: float
+    train_rows: int
+    test_rows: int
+    scores: dict[str, tuple[float, float]]
+    parties: dict[str, PartyResult] = field(default_factory=dict)
+
+
+def load_data(rows: int | None) -> DemoData:
+    """The data set split by columns and rows; `rows` takes a random part. ConfigurationError if too few."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+
+    data = load_breast_cancer()
+    total = len(data.target)
+    wanted = total if rows is None else rows
+    if not MINIMUM_ROWS <= wanted <= total:
+        raise ConfigurationError(f"rows = {wanted} is not in {MINIMUM_ROWS} … {total}")
+    chosen = np.arange(total)
+    if wanted < total:
+        chosen, _ = train_test_split(chosen, train_size=wanted, random_state=0, stratify=data.target)
+    ids = tuple(f"patient-{i:04d}" for i in chosen)
+    names = tuple(str(name) for name in data.feature_names)
+    values, label = data.data[chosen], data.target[chosen].astype(np.float64)
+    active = Table("active", ids, names[:ACTIVE_COLUMNS], values[:, :ACTIVE_COLUMNS], label)
+    passive = Table("passive", ids, names[ACTIVE_COLUMNS:], values[:, ACTIVE_COLUMNS:])
+    train, test = train_test_split(np.arange(wanted), test_size=TEST_SHARE, random_state=0, stratify=label)
+    return DemoData(active, passive, train, test)
+
+
+def run_demo(
+    settings: DemoSettings, on_event: Callable[[str, Progress | None], None] | None = None
+) -> DemoResult:
+    """Train with two processes and compare. `on_event(text, progress)` hears of each stage and batch.
+
+    Raises ProtocolError with the party's own words when a process fails.
+    """
+    tell = on_event or (lambda text, progress: None)
+    data = load_data(settings.rows)
+    settings.config()  # refuse bad parameters before anything starts
+    started = time.perf_counter()
+    with _Parties(settings) as parties:
+        tell(f"two processes make their {settings.key_bits}-bit keys", None)
+        parties.introduce()
+        ready = time.perf_counter()
+        tell("joint training", None)
+        results = parties.collect(lambda progress: tell("joint training", progress))
+    finished = time.perf_counter()
+    return DemoResult(
+        key_setup_seconds=ready - started,
+        training_seconds=finished - ready,
+        train_rows=len(data.train),
+        test_rows=len(data.test),
+        scores=_scores(data, results[ACTIVE]),
+        parties=results,
+    )
+
+
+class _Parties:
+    """The two child processes and the pipes on which they report."""
+
+    def __init__(self, settings: DemoSettings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._processes: dict[str, Any] = {}
+        self._pipes: dict[str, Pipe] = {}
+        for role in (ACTIVE, PASSIVE):
+            mine, theirs = context.Pipe()
+            process = context.Process(target=run_party, args=(role, settings, theirs), name=role, daemon=True)
+            process.start()
+            theirs.close()
+            self._processes[role], self._pipes[role] = process, mine
+
+    def __enter__(self) -> _Parties:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for role, process in self._processes.items():
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            self._pipes[role].close()
+
+    def introduce(self) -> None:
+        """Give each party the other's public CURVE key, and the passive one the address to dial."""
+        keys = {role: self._receive(role, "key") for role in self._pipes}
+        self._pipes[ACTIVE].send(keys[PASSIVE])
+        self._pipes[PASSIVE].send(keys[ACTIVE])
+        self._pipes[PASSIVE].send(self._receive(ACTIVE, "endpoint"))
+        for role in self._pipes:
+            self._receive(role, "ready")
+
+    def collect(self, on_progress: Callable[[Progress], None]) -> dict[str, PartyResult]:
+        """Pass the active party's progress on until both have reported their results."""
+        results: dict[str, PartyResult] = {}
+        while len(results) < len(self._pipes):
+            waiting = {self._pipes[role]: role for role in self._pipes if role not in results}
+            for pipe in multiprocessing.connection.wait(list(waiting)):
+                role = waiting[pipe]  # type: ignore[index]
+                kind, value = self._next(role)
+                if kind == "progress" and role == ACTIVE:
+                    on_progress(value)
+                elif kind == "result":
+                    results[role] = value
+        return results
+
+    def _receive(self, role: str, kind: str) -> Any:
+        got, value = self._next(role)
+        if got != kind:
+            raise ProtocolError(f"the {role} process reported {got!r} instead of {kind!r}")
+        return value
+
+    def _next(self, role: str) -> tuple[str, Any]:
+        try:
+            kind, value = self._pipes[role].recv()
+        except EOFError:
+            self._processes[role].join()
+            code = self._processes[role].exitcode
+            raise ProtocolError(f"the {role} process ended with exit code {code}") from None
+        if kind == "error":
+            raise ProtocolError(f"the {role} party failed: {value}")
+        return kind, value
+
+
+def run_party(role: str, settings: DemoSettings, pipe: Pipe) -> None:
+    """The main function of a child process: one party, from its keys to its result."""
+    try:
+        pipe.send(("result", _train(role, settings, pipe)))
+    except KeyboardInterrupt:
+        pass  # the parent was interrupted as well and says so
+    except Exception as error:
+        pipe.send(("error", f"{type(error).__name__}: {error}"))
+    finally:
+        pipe.close()
+
+
+def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
+    data = load_data(settings.rows)
+    table = data.active if role == ACTIVE else data.passive
+    other = PASSIVE if role == ACTIVE else ACTIVE
+    keys = CurveKeys.generate()
+    pipe.send(("key", keys.public))
+    allowed = {other: pipe.recv()}
+    if role == ACTIVE:
+        channel = listen(role, other, "tcp://127.0.0.1:0", keys, allowed, job=JOB, options=OPTIONS)
+        pipe.send(("endpoint", channel.endpoint))
+    else:
+        channel = dial(role, other, pipe.recv(), keys, allowed, job=JOB, options=OPTIONS)
+    with channel:
+        key = generate_key(settings.key_bits)
+        model = VerticalLogisticRegression(channel, settings.config(), key=key, backend=settings.backend)
+        pipe.send(("ready", None))
+        model.fit(table.take(data.train), lambda progress: pipe.send(("progress", progress)))
+        scores = model.predict_proba(table.take(data.test))
+        traffic = channel.traffic.snapshot()
+    return PartyResult(
+        scores=None if scores is None else scores[:, 1].tolist(),
+        loss=model.loss_,
+        seconds=dict(model.meter.seconds),
+        operations=dict(model.meter.operations),
+        sent=traffic["sent"],
+        received=traffic["received"],
+        backend=model.backend.name,
+    )
+
+
+def _scores(data: DemoData, active: PartyResult) -> dict[str, tuple[float, float]]:
+    """AUC and accuracy on the held-out rows: the joint model, and two models trained in the clear."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import accuracy_score, roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    label = data.active.label
+    if label is None or active.scores is None:
+        raise ProtocolError("the active party reported no scores")
+    truth = label[data.test]
+
+    def judge(scores: Any) -> tuple[float, float]:
+        decided = np.asarray(scores) > 0.5
+        return float(roc_auc_score(truth, scores)), float(accuracy_score(truth, decided))
+
+    def centralised(values: NDArray[np.float64]) -> tuple[float, float]:
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        model.fit(values[data.train], label[data.train])
+        return judge(model.predict_proba(values[data.test])[:, 1])
+
+    return {
+        "joint, nobody shows data (hecore)": judge(active.scores),
+        "all columns in one place (scikit-learn)": centralised(
+            np.column_stack([data.active.values, data.passive.values])
+        ),
+        "active party alone (scikit-learn)": centralised(data.active.values),
+    }

@@ -1,0 +1,105 @@
+"""What a joint run did, for people: tables for the terminal, a plot for a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table as RichTable
+
+from hecore.algorithms.party import ACTIVE, PASSIVE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from hecore.algorithms.demo import DemoResult
+
+OPERATIONS = {
+    "encrypt": "values encrypted",
+    "decrypt": "ciphertexts decrypted",
+    "matrix_entries": "matrix entries × ciphertexts",
+    "pack": "values packed into slots",
+    "rerandomize": "ciphertexts re-randomised",
+    "validate": "ciphertexts validated",
+}
+PHASES = {
+    "encrypt": "encrypting shares",
+    "product": "encrypted products",
+    "decrypt": "decrypting replies",
+    "loss": "loss",
+    "update": "weight updates",
+    "validate": "validating",
+    "wait": "waiting for the peer",
+}
+COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#d0d0d0")
+
+
+def score_table(result: DemoResult) -> RichTable:
+    """AUC and accuracy of each model on the held-out rows."""
+    table = RichTable(title=f"held-out rows ({result.test_rows} of {result.train_rows + result.test_rows})")
+    table.add_column("model")
+    table.add_column("AUC", justify="right")
+    table.add_column("accuracy", justify="right")
+    for name, (auc, accuracy) in result.scores.items():
+        table.add_row(name, f"{auc:.4f}", f"{accuracy:.4f}")
+    return table
+
+
+def party_table(result: DemoResult) -> RichTable:
+    """Time by phase, bytes and ciphertext operations of each party."""
+    table = RichTable(title=f"what it took ({result.training_seconds:.1f} s of joint work)")
+    table.add_column("")
+    for role in (ACTIVE, PASSIVE):
+        table.add_column(role, justify="right")
+    parties = [result.parties[role] for role in (ACTIVE, PASSIVE)]
+    for phase, text in PHASES.items():
+        table.add_row(f"{text}, seconds", *(f"{party.seconds.get(phase, 0.0):.2f}" for party in parties))
+    table.add_section()
+    table.add_row("sent", *(megabytes(party.sent["bytes"]) for party in parties))
+    table.add_row("messages sent", *(f"{party.sent['messages']:,}" for party in parties))
+    table.add_section()
+    for operation, text in OPERATIONS.items():
+        table.add_row(text, *(f"{party.operations.get(operation, 0):,}" for party in parties))
+    return table
+
+
+def megabytes(count: int) -> str:
+    """Bytes as text, in MB from a tenth of one up."""
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
+
+
+def plot_run(result: DemoResult, path: Path) -> None:
+    """The loss by epoch and each party's time by phase, written to `path` (its suffix chooses the format)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _plot_loss(left, result)
+    _plot_phases(right, result)
+    joint, central = list(result.scores.values())[:2]
+    figure.suptitle(
+        f"joint logistic regression: AUC {joint[0]:.4f} on held-out rows; {central[0]:.4f} with all columns"
+        " in one place"
+    )
+    figure.savefig(path, dpi=130)
+
+
+def _plot_loss(axes: Axes, result: DemoResult) -> None:
+    loss = result.parties[ACTIVE].loss
+    axes.plot(range(1, len(loss) + 1), loss, marker="o", color=COLOURS[0])
+    axes.set(xlabel="epoch", ylabel="training loss", title="loss, one number opened an epoch")
+    axes.grid(alpha=0.3)
+
+
+def _plot_phases(axes: Axes, result: DemoResult) -> None:
+    roles = [PASSIVE, ACTIVE]
+    start = [0.0, 0.0]
+    for (phase, text), colour in zip(PHASES.items(), COLOURS, strict=True):
+        seconds = [result.parties[role].seconds.get(phase, 0.0) for role in roles]
+        axes.barh(roles, seconds, left=start, label=text, color=colour)
+        start = [a + b for a, b in zip(start, seconds, strict=True)]
+    axes.set(xlabel="seconds", title="time of each party")
+    axes.set_xlim(0, 1.02 * max(start))
+    figure = axes.get_figure()
+    if figure is not None:
+        figure.legend(fontsize=8, loc="outside lower right", ncols=len(PHASES), frameon=False)
