@@ -58,7 +58,7 @@ def thread_count() -> int:
     text = os.environ.get("HECORE_THREADS", "")
     if not text:
         return len(os.sched_getaffinity(0))
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"HECORE_THREADS={text!r} is not a positive integer")
     return int(text)
 
@@ -241,6 +241,8 @@ class GmpBackend(Backend):
     def select(self, mask: NDArray[np.bool_], a: Residues, b: Residues) -> GmpResidues:
         modulus = _common_modulus(a, b)
         left, right = _broadcast(_values(a), _values(b))
+        if len(mask) != len(left):
+            raise ValueError(f"a mask of {len(mask)} for {len(left)} elements")
         chosen = zip(mask.tolist(), left, right, strict=True)
         return GmpResidues(modulus, [x if take else y for take, x, y in chosen])
 

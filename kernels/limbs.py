@@ -287,10 +287,13 @@ def less(a: Limbs, b: Limbs) -> NDArray[np.bool_]:
 
 def signed_bits(limbs: Limbs) -> int:
     """Smallest b with |value| ≤ 2^b − 1 for every row; 0 for an empty batch."""
-    if limbs.size == 0:
-        return 0
+    return magnitude_union(limbs).bit_length()
+
+
+def magnitude_union(limbs: Limbs) -> int:
+    """Bitwise or of |value| over all rows of signed limbs; 0 for an empty batch."""
     magnitude = np.bitwise_or.reduce(negate_where(limbs, is_negative(limbs)), axis=0)
-    return int.from_bytes(magnitude.astype(LIMB_DTYPE).tobytes(), "little").bit_length()
+    return int.from_bytes(magnitude.astype(LIMB_DTYPE).tobytes(), "little")
 
 
 # --- bit fields -----------------------------------------------------------------------------------

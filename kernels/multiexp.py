@@ -19,6 +19,7 @@ Pippenger, "On the evaluation of powers and related problems" (1976).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import expm1
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ MAX_ELEMENTS = 1 << 19
 class WindowPlan:
     """How one matrix is evaluated: `method`, window bits w, number of windows T, products.
 
-    `products` is an estimate for exponents whose bits are random; a square counts as a product.
+    `products` is an estimate, squares included; every power is taken to be as long as the longest.
     """
 
     method: str
@@ -64,12 +65,12 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan 
     if columns != len(x):
         raise ValueError(f"the matrix has {columns} columns but the vector has {len(x)} elements")
     flat = np.ascontiguousarray(matrix).reshape(rows * columns, width)
-    bits = lb.signed_bits(flat)
-    if bits == 0:
+    union = lb.magnitude_union(flat)
+    if union == 0:
         none = np.empty(0, dtype=np.int64)
         return backend.segment_product(x, none, np.zeros(rows + 1, dtype=np.int64))
     entries = int(np.count_nonzero(flat.any(axis=1)))
-    plan = plan or plan_windows(rows, columns, entries, bits, sample_entries(flat))
+    plan = plan or plan_windows(rows, columns, entries, union, sample_entries(flat))
     if plan.method == "powers":
         return _with_powers(backend, flat, rows, x)
     digits = signed_digits(flat, plan.window, plan.windows).reshape(rows, columns, plan.windows)
@@ -79,26 +80,29 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan 
     return evaluate(backend, digits[:, :, used], shifts, x)
 
 
-def plan_windows(rows: int, columns: int, entries: int, bits: int, sample: Limbs | None = None) -> WindowPlan:
-    """The cheapest plan for `entries` non-zero exponents of up to `bits` bits (sign apart).
+def plan_windows(
+    rows: int, columns: int, entries: int, union: int, sample: Limbs | None = None
+) -> WindowPlan:
+    """The cheapest plan for `entries` non-zero exponents, the bitwise or of whose magnitudes is `union`.
 
-    `sample`, some of the exponents, tells how many of their digits are not zero; without it, all.
+    `sample`, some of the exponents, tells how many of their digits are not zero; without it their
+    bits are taken for random.
     """
-    return min(window_plans(rows, columns, entries, bits, sample), key=lambda plan: plan.products)
+    return min(window_plans(rows, columns, entries, union, sample), key=lambda plan: plan.products)
 
 
 def window_plans(
-    rows: int, columns: int, entries: int, bits: int, sample: Limbs | None = None
+    rows: int, columns: int, entries: int, union: int, sample: Limbs | None = None
 ) -> list[WindowPlan]:
     """Every plan that may be chosen: those whose intermediate batches are not too large."""
-    inverses = 3 * columns
+    bits, inverses = union.bit_length(), 3 * columns
     plans = []
     # From w = bits + 1 on one window is enough, and a wider one holds the same digits.
     for window in range(MIN_WINDOW, max(MIN_WINDOW, min(bits + 1, MAX_WINDOW)) + 1):
         windows = windows_for(bits, window)
         highest = min(1 << (window - 1), (1 << bits) - 1)
-        each, used = _digit_use(sample, window, windows)
-        digits = entries * each
+        used = used_windows(union, window, windows)
+        digits = entries * _digits_an_entry(sample, window, windows)
         tables = columns * used * 2 * highest
         buckets = rows * used * highest
         if window == MIN_WINDOW or tables <= MAX_ELEMENTS:
@@ -111,24 +115,31 @@ def window_plans(
             products = _segment_products(digits, buckets) + sums + inverses
             plans.append(WindowPlan("buckets", window, windows, products))
     if entries <= MAX_ELEMENTS:
-        powers = entries * 3 * (bits - 1) // 2
+        powers = entries * (2 * (bits - 1) + union.bit_count() - 1) // 2
         products = _segment_products(entries, rows) + powers + inverses
         plans.append(WindowPlan("powers", bits, 1, products))
     return plans
 
 
 def sample_entries(flat: Limbs) -> Limbs:
-    """Up to about 64 of the non-zero exponents, evenly spaced."""
+    """At most 64 of the non-zero exponents, the same each time; a fixed step would see few columns."""
     entry = np.flatnonzero(flat.any(axis=1))
-    return flat[entry[:: max(1, entry.size // SAMPLE)]]
+    if entry.size > SAMPLE:
+        entry = np.random.default_rng(SAMPLE).choice(entry, SAMPLE)
+    return flat[entry]
 
 
-def _digit_use(sample: Limbs | None, window: int, windows: int) -> tuple[float, int]:
-    """Non-zero digits an entry, and windows that any entry uses; random bits without a sample."""
-    if sample is None or not len(sample):
-        return windows * (1 - 2.0**-window), windows
-    nonzero = signed_digits(sample, window, windows) != 0
-    return float(nonzero.sum(axis=1).mean()), int(nonzero.any(axis=0).sum())
+def _digits_an_entry(sample: Limbs | None, window: int, windows: int) -> float:
+    """Mean number of non-zero digits."""
+    if sample is None:
+        return windows * (1 - 2.0**-window)
+    return np.count_nonzero(signed_digits(sample, window, windows)) / len(sample)
+
+
+def used_windows(union: int, window: int, windows: int) -> int:
+    """Windows in which some exponent may have a digit: its bits stand there, or may carry into it."""
+    fields = [union >> (window * t) & ((1 << window) - 1) for t in range(windows)]
+    return sum(1 for below, field in pairwise([0, *fields]) if below or field)
 
 
 def _segment_products(items: float, segments: int) -> int:
