@@ -4,7 +4,7 @@
 
 With the factors of p − 1 known, a generator of Z_p* is known, so the key holder can draw encryption noise of
 exactly the textbook distribution from a table (`noise`). The public key carries n and a small `nonce`; both
-generators that others need are hashed from them, so that nobody has to trust values chosen by the key's owner:
+generators that others need are hashed from them, so that nobody has to trust values chosen by the owner:
 
     x = H("generator", n, nonce) mod n,  h = −x² mod n        Jacobi symbol +1, order lcm(p − 1, q − 1)
     y = H("flip", n, nonce, i) mod n, first i with Jacobi symbol −1
@@ -33,12 +33,12 @@ MINIMUM_TEST_BITS = 256
 MAXIMUM_BITS = 8192
 #: n has no prime factor below this (a foreign key with one is refused).
 SMALL_FACTOR_LIMIT = 1 << 16
-#: Prime factors of the cofactor k are below this.
+#: The cofactor k, and so each of its prime factors, is below this.
 COFACTOR_LIMIT = 1 << 16
 COFACTOR_BITS = 14
 MAXIMUM_NONCE = (1 << 32) - 1
-#: Miller–Rabin rounds after GMP's Baillie–PSW test.
-PRIMALITY_ROUNDS = 40
+#: GMP runs its Baillie–PSW test for 24 of these, and the others as rounds of Miller–Rabin.
+PRIMALITY_ROUNDS = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class PublicKey:
     """n and the nonce of its hashed generators; checked when it is made, wherever it came from.
 
     Raises InsecureKey if n is short, InvalidKey if n is even, prime, a perfect power or has a small factor.
-    (A product of two large primes cannot be told from one of three; that remains the owner's own risk.)
+    A product of two large primes cannot be told from one of three, nor p − 1 = 2·k·p′ from another form: who
+    re-randomises under a foreign key trusts its owner to have made it as `generate_key` does.
     """
 
     n: int
@@ -90,8 +91,8 @@ class PublicKey:
         if not isinstance(n, int) or n <= 0:
             raise InvalidKey("the modulus n must be a positive integer")
         _check_length(n.bit_length(), self.insecure_test_key)
-        if not 0 <= self.nonce <= MAXIMUM_NONCE:
-            raise InvalidKey(f"the nonce must lie in 0 … {MAXIMUM_NONCE}")
+        if not isinstance(self.nonce, int) or not 0 <= self.nonce <= MAXIMUM_NONCE:
+            raise InvalidKey(f"the nonce must be an integer in 0 … {MAXIMUM_NONCE}")
         if n % 2 == 0:
             raise InvalidKey("the modulus n is even")
         if gmpy2.gcd(n, gmpy2.primorial(SMALL_FACTOR_LIMIT)) != 1:
@@ -167,6 +168,8 @@ class PrivateKey:
     insecure_test_key: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.p, int) and isinstance(self.q, int)):
+            raise InvalidKey("the primes must be integers")
         if self.p.bit_length() != self.q.bit_length() or self.p == self.q:
             raise InvalidKey("the primes must be distinct and of one length")
         for prime in (self.p, self.q):
@@ -280,10 +283,11 @@ def _generates(element: int, prime: int) -> bool:
 
 
 def _prime_factors(prime: int) -> list[int]:
-    """The prime factors of p − 1 = 2·k·p′: 2, those of k, and p′."""
+    """The prime factors of p − 1 = 2·k·p′: 2, those of k, and p′. InvalidKey if it has another form."""
     rest = (prime - 1) // 2
     factors = [2]
-    small = int(gmpy2.gcd(rest, gmpy2.primorial(COFACTOR_LIMIT)))  # each small prime once
+    # Each small prime once; an even rest (p ≡ 1 mod 4) keeps its 2 and is no prime in the end.
+    small = int(gmpy2.gcd(rest, gmpy2.primorial(COFACTOR_LIMIT) // 2))
     candidate = 3
     while small > 1:
         if small % candidate == 0:
@@ -292,6 +296,7 @@ def _prime_factors(prime: int) -> list[int]:
             while rest % candidate == 0:
                 rest //= candidate
         candidate += 2
-    if not gmpy2.is_prime(rest, PRIMALITY_ROUNDS):
+    cofactor = (prime - 1) // 2 // rest
+    if cofactor >= COFACTOR_LIMIT or not gmpy2.is_prime(rest, PRIMALITY_ROUNDS):
         raise InvalidKey("p − 1 is not 2·k·p′ with a small odd k: generate the key with hecore")
     return [*factors, rest]
