@@ -53,6 +53,10 @@ class InvalidCiphertext(HecoreError, ValueError):
             f"ciphertext {index} is invalid: {reason}; the sender must encrypt under this key again"
         )
         self.index = index
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[InvalidCiphertext], tuple[int, str]]:
+        return type(self), (self.index, self.reason)  # an error may cross to another process
 
 
 class WireFormatError(HecoreError, ValueError):
