@@ -2,9 +2,9 @@
 
     value = integer · 2^(−scale_bits)          integer = round(value · 2^scale_bits), half to even
 
-`FixedPoint` keeps the integers as two's complement limbs, so that nothing between an array and its ciphertexts
-makes one Python integer per element. It is also the share type of the protocols: its arithmetic is exact, and
-its width grows as far as a result needs.
+`FixedPoint` keeps the integers as two's complement limbs, so that nothing between an array and its
+ciphertexts makes one Python integer per element. It is also the share type of the protocols: its arithmetic
+is exact, and its width grows as far as a result needs.
 """
 
 from __future__ import annotations
@@ -33,14 +33,23 @@ Shape = tuple[int, ...]
 class FixedPoint:
     """Exact signed numbers `integer · 2^(−scale_bits)` of any shape.
 
-    `limbs` is two's complement uint64[product of shape, width], row-major.
+    `limbs` is two's complement uint64[product of shape, width], row-major. EncodingError for a negative
+    scale, ShapeMismatch for another number of integers than `shape` has places.
     """
 
     limbs: Limbs
     shape: Shape
     scale_bits: int
 
+    def __post_init__(self) -> None:
+        if self.scale_bits < 0:
+            raise EncodingError(f"scale_bits={self.scale_bits} is negative")
+        if len(self.limbs) != _size(self.shape):
+            raise ShapeMismatch(f"{len(self.limbs)} integers cannot have shape {self.shape}")
+
     def __add__(self, other: FixedPoint) -> FixedPoint:
+        if not isinstance(other, FixedPoint):
+            return NotImplemented  # a CipherBatch adds itself
         a, b, shape = self._aligned(other)
         width = max(a.shape[1], b.shape[1])
         if max(lb.signed_bits(a), lb.signed_bits(b)) + 2 > width * lb.LIMB_BITS:
@@ -53,6 +62,8 @@ class FixedPoint:
         return FixedPoint(lb.negate(wide), self.shape, self.scale_bits)
 
     def __sub__(self, other: FixedPoint) -> FixedPoint:
+        if not isinstance(other, FixedPoint):
+            return NotImplemented
         return self + (-other)
 
     def __getitem__(self, key: Any) -> FixedPoint:
@@ -61,12 +72,15 @@ class FixedPoint:
         return FixedPoint(chosen, tuple(index.shape), self.scale_bits)
 
     def reshape(self, *shape: int) -> FixedPoint:
-        """The same numbers in another shape; one dimension may be −1."""
-        index = np.empty(len(self.limbs), dtype=np.bool_).reshape(shape)
+        """The same numbers in another shape; one dimension may be −1. ShapeMismatch if they do not fit."""
+        try:
+            index = np.empty(len(self.limbs), dtype=np.bool_).reshape(shape)
+        except ValueError as error:
+            raise ShapeMismatch(str(error)) from None
         return FixedPoint(self.limbs, tuple(index.shape), self.scale_bits)
 
     def floor_shift(self, bits: int) -> FixedPoint:
-        """⌊integer / 2^bits⌋ at a scale `bits` smaller: the same number, cut."""
+        """⌊integer / 2^bits⌋ at a scale `bits` smaller: the same number, cut. EncodingError below scale 0."""
         cut = lb.shift_right(self.limbs, bits)
         narrow = lb.resize(cut, self.width_for(lb.signed_bits(cut)))
         return FixedPoint(narrow, self.shape, self.scale_bits - bits)
@@ -152,19 +166,40 @@ def encode(values: Any, scale_bits: int | None = None) -> FixedPoint:
     scale_bits:  fractional bits; None takes 0 for integers and 40 for floats
 
     Integers are exact. Floats round half to even to a multiple of 2^(−scale_bits). EncodingError names the
-    place of a NaN or infinity, or the type of anything that is no number.
+    place of a NaN, infinity or masked value, or the type of anything that is no number.
     """
     if isinstance(values, FixedPoint):
         return values if scale_bits is None else values.rescale(scale_bits)
     if scale_bits is not None and not 0 <= scale_bits <= MAXIMUM_SCALE_BITS:
         raise EncodingError(f"scale_bits={scale_bits} is not in 0 … {MAXIMUM_SCALE_BITS}")
-    array = np.asarray(values)
+    array = _as_array(values)
     shape = tuple(array.shape)
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and array.dtype.itemsize <= np.dtype(np.float64).itemsize:
         scale = DEFAULT_SCALE_BITS if scale_bits is None else scale_bits
         return FixedPoint(_encode_floats(array.astype(np.float64).ravel(), shape, scale), shape, scale)
     whole = FixedPoint(_encode_integers(array), shape, 0)
     return whole.rescale(scale_bits or 0)
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    """np.asarray, but exact for lists of large integers, and with EncodingError where it fails or hides."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise EncodingError(f"the values do not form an array: {error}") from None
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        masked = np.flatnonzero(np.ma.getmaskarray(values))
+        place = place_name(int(masked[0]), array.shape)
+        raise EncodingError(
+            f"a masked value at {place} cannot be encrypted ({masked.size} such values):"
+            " impute or drop missing values first"
+        )
+    made = array.dtype.kind == "f" and not hasattr(values, "dtype")
+    if made and bool((np.abs(array) >= 2.0**MANTISSA_BITS).any()):
+        exact = np.asarray(values, dtype=object)  # numpy makes floats of [2**63, −1]: digits would be lost
+        if all(isinstance(value, int | np.integer) for value in exact.ravel()):
+            return exact
+    return array
 
 
 def _encode_integers(array: NDArray[Any]) -> Limbs:
@@ -176,7 +211,8 @@ def _encode_integers(array: NDArray[Any]) -> Limbs:
     if kind == "O" and all(isinstance(v, int | np.integer) for v in array.ravel()):
         return FixedPoint.from_integers(array).limbs
     raise EncodingError(
-        f"cannot encrypt values of dtype {array.dtype}: give integers or floats (one kind an array)"
+        f"cannot encrypt values of dtype {array.dtype}:"
+        " give integers, or floats of up to 64 bits (one kind an array)"
     )
 
 
@@ -203,24 +239,25 @@ def _encode_floats(values: NDArray[np.float64], shape: Shape, scale_bits: int) -
 def decode(numbers: FixedPoint) -> Any:
     """The array of a FixedPoint: integers at scale 0, else float64; a scalar for shape ().
 
-    Integers beyond 64 bits come as an object array of Python integers. Floats are rounded once.
+    Integers beyond 64 bits come as an object array of Python integers. Floats are rounded once. The array is
+    the caller's own.
     """
     if numbers.scale_bits > 0:
         floats = lb.to_float64(numbers.limbs, -numbers.scale_bits)
         return floats.reshape(numbers.shape)[()]
     try:
-        return lb.to_int64(numbers.limbs).reshape(numbers.shape)[()]
+        return lb.to_int64(numbers.limbs).reshape(numbers.shape).copy()[()]
     except OverflowError:
         return numbers.to_integers()[()]
 
 
 def place_name(flat_index: int, shape: Sequence[int]) -> str:
-    """ "row 3, column 5" of a flat index, for messages."""
+    """The place of a flat index for messages: "row 3, column 5"."""
     where = np.unravel_index(flat_index, tuple(shape)) if shape else ()
     if len(where) == 0:
         return "the only value"
     if len(where) == 1:
         return f"row {int(where[0])}"
-    if len(where) == 2:  # noqa: PLR2004
+    if len(where) == 2:
         return f"row {int(where[0])}, column {int(where[1])}"
     return f"index {tuple(int(i) for i in where)}"
