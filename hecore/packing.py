@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .encoding import FixedPoint, place_name
+from .encoding import FixedPoint, Shape, place_name
 from .errors import EncodingOverflow, LayoutMismatch, SlotOverflow
 from .kernels import limbs as lb
+from .kernels.limbs import Limbs
 from .keys import PublicKey
 
 #: Terms are counted in 64 bits, whatever headroom is left beyond.
@@ -49,8 +50,13 @@ class SlotLayout:
 
     @classmethod
     def for_key(cls, public: PublicKey, value_bits: int, terms: int = 1) -> SlotLayout:
-        """As many slots as `public` holds, for values of `value_bits` bits and sums of `terms` terms."""
-        slot_bits = value_bits + 1 + max(0, terms - 1).bit_length()
+        """As many slots as `public` holds, for values of `value_bits` bits and sums of `terms` terms.
+
+        LayoutMismatch if not even one fits.
+        """
+        if value_bits < 1 or terms < 1:
+            raise LayoutMismatch(f"{value_bits} value bits and {terms} terms: both must be at least 1")
+        slot_bits = value_bits + 1 + (terms - 1).bit_length()
         slots = (public.bits - 1) // slot_bits
         if slots < 1:
             raise LayoutMismatch(
@@ -107,7 +113,10 @@ def pack(numbers: FixedPoint, layout: SlotLayout) -> FixedPoint:
 
 
 def unpack(plaintexts: FixedPoint, layout: SlotLayout, count: int) -> FixedPoint:
-    """The inverse of `pack`: plaintexts of shape (…, ⌈count/slots⌉) to values of shape (…, count)."""
+    """The inverse of `pack`: plaintexts of shape (…, ⌈count/slots⌉) to values of shape (…, count).
+
+    SlotOverflow names the first plaintext that no sum within the layout's headroom can have.
+    """
     *lead, groups = plaintexts.shape
     rows = int(np.prod(lead, dtype=np.int64))
     half = 1 << (layout.slot_bits - 1)
@@ -115,6 +124,7 @@ def unpack(plaintexts: FixedPoint, layout: SlotLayout, count: int) -> FixedPoint
     width = max(lb.width_for_bits(total_bits + 2), plaintexts.limbs.shape[1])
     offset = sum(half << (layout.slot_bits * i) for i in range(layout.slots))
     shifted = lb.add(lb.resize(plaintexts.limbs, width), lb.from_ints([offset], width))
+    _check_plaintexts(shifted, total_bits, plaintexts.shape)
     fields = lb.split_fields(shifted, layout.slot_bits, layout.slots)
     flat = fields.reshape(rows, groups * layout.slots, fields.shape[2])[:, :count]
     flat = np.ascontiguousarray(flat).reshape(rows * count, fields.shape[2])
@@ -135,3 +145,13 @@ def _check_values(numbers: FixedPoint, layout: SlotLayout) -> None:
         f"the value at {place_name(index, numbers.shape)} needs more than the {layout.value_bits} value"
         f" bits of its slot at scale_bits={numbers.scale_bits}: lower the scale or widen the slots"
     )
+
+
+def _check_plaintexts(shifted: Limbs, total_bits: int, shape: Shape) -> None:
+    limit = lb.from_ints([1 << total_bits], shifted.shape[1])
+    outside = np.flatnonzero(~lb.less(shifted, limit))  # below zero they are large: the top bit is set
+    if outside.size:
+        raise SlotOverflow(
+            f"the plaintext at {place_name(int(outside[0]), shape)} is outside its slots: whoever computed"
+            " the batch put in larger values or more terms than the layout allows"
+        )
