@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from . import noise, packing
 from .ciphertext import CipherBatch
 from .encoding import encode
-from .evaluator import import_plain, resolve
+from .evaluator import check_range, import_plain, resolve
 from .kernels import Backend
 from .keys import PrivateKey, PublicKey
 from .meter import count
@@ -40,6 +40,10 @@ class Encryptor:
                 f"randomness={randomness!r}: with a {type(key).__name__} choose one of {', '.join(kinds)}"
             )
 
+    def __reduce__(self) -> NoReturn:
+        # The backend may hold tables made from a private key: pickling it along would give the key away.
+        raise TypeError("an Encryptor is not pickled: make one from the PublicKey where it is needed")
+
     def encrypt(
         self, values: Any, *, scale_bits: int | None = None, layout: SlotLayout | None = None
     ) -> CipherBatch:
@@ -54,7 +58,9 @@ class Encryptor:
         """
         numbers = encode(values, scale_bits)
         plain = numbers
-        if layout is not None:
+        if layout is None:
+            check_range(numbers, self.public)
+        else:
             layout.check_key(self.public)
             plain = packing.pack(numbers, layout)
         messages = import_plain(self.backend, plain, self.public)

@@ -73,13 +73,14 @@ def multiply(a: CipherBatch, values: Any, scale_bits: int | None = None) -> Ciph
     """a · values for plain numbers, broadcast like numpy; the scales add up.
 
     Integers keep a's scale; floats are encoded with `scale_bits` (default 40) and raise it by that. A packed
-    batch takes one integer for all. Raises ShapeMismatch, SlotOverflow, LayoutMismatch.
+    batch takes one integer for all. Raises ShapeMismatch, SlotOverflow, LayoutMismatch, EncodingOverflow when
+    the scale outgrows the key.
     """
     if _is_batch(a, values):
         raise EncodingError("two encrypted batches cannot be multiplied: one factor must be plain")
     factors = encode(values, scale_bits)
     check_range(factors, a.public)
-    scale = a.scale_bits + factors.scale_bits
+    scale = check_scale(a.scale_bits + factors.scale_bits, a.public)
     if a.layout is not None:
         return _multiply_slots(a, factors, scale)
     left, right, shape = broadcast_indices(a.shape, factors.shape)
@@ -90,7 +91,10 @@ def multiply(a: CipherBatch, values: Any, scale_bits: int | None = None) -> Ciph
 
 
 def rescale(a: CipherBatch, scale_bits: int) -> CipherBatch:
-    """The same numbers at a larger scale. ScaleMismatch for a smaller one: that needs the private key."""
+    """The same numbers at a larger scale. ScaleMismatch for a smaller one: that needs the private key.
+
+    EncodingOverflow for one that outgrows the key.
+    """
     bits = scale_bits - a.scale_bits
     if bits < 0:
         raise ScaleMismatch(
@@ -99,6 +103,7 @@ def rescale(a: CipherBatch, scale_bits: int) -> CipherBatch:
         )
     if bits == 0:
         return a
+    check_scale(scale_bits, a.public)
     return replace(multiply(a, 1 << bits), scale_bits=scale_bits)
 
 
@@ -111,7 +116,8 @@ def total(a: CipherBatch, axis: int | None = None) -> CipherBatch:
     lead, tail = a.lead_shape, a.shape[len(a.lead_shape) :]
     length = a.row_length
     if axis is None:
-        rows, kept = int(np.prod(lead, dtype=np.int64)), ()
+        kept: Shape = ()
+        rows = int(np.prod(lead, dtype=np.int64))
         index = np.arange(rows, dtype=np.int64).reshape(1, rows)
     else:
         if not -a.ndim <= axis < a.ndim:
@@ -124,7 +130,7 @@ def total(a: CipherBatch, axis: int | None = None) -> CipherBatch:
         kept = (*lead[:position], *lead[position + 1 :])
         numbers = np.arange(int(np.prod(lead, dtype=np.int64)), dtype=np.int64).reshape(lead)
         rows = lead[position]
-        index = np.moveaxis(numbers, position, -1).reshape(-1, rows)
+        index = np.moveaxis(numbers, position, -1).reshape(int(np.prod(kept, dtype=np.int64)), rows)
     terms = checked_terms(a.layout, a.terms * max(1, rows))
     places = index[:, None, :] * length + np.arange(length)[None, :, None]
     segments = index.shape[0] * length
@@ -150,9 +156,10 @@ def pack(a: CipherBatch, layout: SlotLayout) -> CipherBatch:
     *lead, length = a.shape
     groups = layout.ciphertexts(length)
     zero = len(a.residues)  # position of an extra element: 1 encrypts 0
-    padded = np.full((int(np.prod(lead, dtype=np.int64)), groups * layout.slots), zero, np.int64)
-    padded[:, :length] = np.arange(zero, dtype=np.int64).reshape(-1, length)
-    places = padded.reshape(-1, layout.slots)
+    rows = int(np.prod(lead, dtype=np.int64))
+    padded = np.full((rows, groups * layout.slots), zero, np.int64)
+    padded[:, :length] = np.arange(zero, dtype=np.int64).reshape(rows, length)
+    places = padded.reshape(rows * groups, layout.slots)
     backend = a.backend
     source = backend.concatenate([a.residues, backend.from_ints(a.public.square, [1])])
     packed = backend.gather(source, places[:, -1])
@@ -190,17 +197,33 @@ def check_compatible(a: CipherBatch, b: CipherBatch) -> None:
 
 
 def check_range(numbers: FixedPoint, public: PublicKey) -> None:
-    """EncodingOverflow, naming the first place, unless every |integer| < 2^(|n| − 2) < n/2."""
-    limit = public.bits - 2
-    if lb.signed_bits(numbers.limbs) <= limit:
+    """EncodingOverflow, naming the first place, unless every |integer| < n/3: decryption refuses others."""
+    limit = public.n // 3
+    if lb.signed_bits(numbers.limbs) < limit.bit_length():
         return
-    magnitude = lb.negate_where(numbers.limbs, lb.is_negative(numbers.limbs))
-    bound = lb.from_ints([1 << limit], magnitude.shape[1])
-    index = int(np.argmin(lb.less(magnitude, bound)))
-    raise EncodingOverflow(
-        f"the value at {place_name(index, numbers.shape)} needs more than the {limit} bits of this key"
-        f" at scale_bits={numbers.scale_bits}: lower the scale or use a longer key"
-    )
+    width = max(numbers.limbs.shape[1], public.modulus.width)
+    magnitude = lb.negate_where(numbers.limbs, lb.is_negative(numbers.limbs))  # unsigned, −2^(64k−1) included
+    padded = np.zeros((len(magnitude), width), dtype=magnitude.dtype)
+    padded[:, : magnitude.shape[1]] = magnitude
+    outside = np.flatnonzero(~lb.less(padded, lb.from_ints([limit], width)))
+    if outside.size:
+        raise EncodingOverflow(
+            f"the value at {place_name(int(outside[0]), numbers.shape)} is beyond n/3, the range of this"
+            f" {public.bits}-bit key, at scale_bits={numbers.scale_bits}: lower the scale or use a longer key"
+        )
+
+
+def check_scale(scale_bits: int, public: PublicKey) -> int:
+    """`scale_bits`, or EncodingOverflow where even ±1 would be beyond n/3.
+
+    Larger numbers may wrap before that: of a wrapped result, decryption notices one in three.
+    """
+    if scale_bits >= (public.n // 3).bit_length():
+        raise EncodingOverflow(
+            f"scale_bits={scale_bits} leaves no room for numbers under this {public.bits}-bit key: multiply"
+            " by integers, encode factors with fewer bits, or decrypt and encrypt in between"
+        )
+    return scale_bits
 
 
 def encode_at_scale(values: Any, scale_bits: int) -> FixedPoint:
@@ -218,8 +241,7 @@ def encode_at_scale(values: Any, scale_bits: int) -> FixedPoint:
 
 
 def import_plain(backend: Backend, numbers: FixedPoint, public: PublicKey) -> Residues:
-    """The integers modulo n, after `check_range`."""
-    check_range(numbers, public)
+    """The integers modulo n. The caller has shown |integer| < n/2, by `check_range` or by a slot layout."""
     width = min(numbers.limbs.shape[1], public.modulus.width)
     return backend.from_signed(public.modulus, lb.resize(numbers.limbs, width))
 
@@ -252,6 +274,8 @@ def map_columns(batch: CipherBatch, work: Callable[[Residues], Residues]) -> Res
     width = int(np.prod(batch.grid[1:], dtype=np.int64))
     if width == 1:
         return work(batch.residues)
+    if width == 0:
+        return batch.residues
     backend = batch.backend
     places = np.arange(len(batch.residues), dtype=np.int64).reshape(-1, width)
     parts = [work(backend.gather(batch.residues, places[:, j])) for j in range(width)]
@@ -277,6 +301,8 @@ def _add_plain(a: CipherBatch, values: Any) -> CipherBatch:
             raise ShapeMismatch(f"shapes {a.shape} and {numbers.shape}: a packed axis cannot grow")
         terms = a.layout.check_terms(a.terms + 1)
         plain = packing.pack(plain, a.layout)
+    else:
+        check_range(plain, a.public)
     rows, _, _ = broadcast_indices(a.lead_shape, shape[: len(shape) - a.ndim + len(a.lead_shape)])
     base = _gathered(a, rows, shape)
     count("add_plain", len(base))

@@ -10,6 +10,7 @@ import numpy as np
 from .errors import ShapeMismatch
 from .evaluator import checked_terms, map_columns
 from .kernels import histogram as kernel_histogram
+from .kernels.histogram import MAX_JOINT_BINS
 from .meter import count
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ def histogram(batch: CipherBatch, codes: Any, bins: int) -> CipherBatch:
     returns  shape (features, bins) or (features, bins, k); an empty bin encrypts 0
 
     Joint and default bins (kernels/histogram) save most of the n·features products. Raises ShapeMismatch for
-    other shapes or codes, SlotOverflow when n terms do not fit a slot.
+    other shapes, codes or numbers of bins, SlotOverflow when n terms do not fit a slot.
     """
     codes = np.asarray(codes)
-    if batch.ndim == 0 or codes.ndim != 2 or codes.shape[0] != batch.shape[0]:  # noqa: PLR2004
-        raise ShapeMismatch(f"codes of shape {codes.shape} for a batch of shape {batch.shape}")
+    if not batch.lead_shape or codes.ndim != 2 or codes.shape[0] != batch.shape[0]:
+        raise ShapeMismatch(
+            f"codes of shape {codes.shape} for a batch of shape {batch.shape}: codes are (rows, features)"
+        )
+    if not 1 <= bins <= MAX_JOINT_BINS:
+        raise ShapeMismatch(f"bins={bins} is not in 1 … {MAX_JOINT_BINS}")
     if codes.dtype.kind not in "iu" or (codes.size and not 0 <= codes.min() <= codes.max() < bins):
         raise ShapeMismatch(f"codes must be integers in 0 … {bins - 1}")
     rows, features = codes.shape

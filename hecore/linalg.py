@@ -15,7 +15,7 @@ import numpy as np
 
 from .encoding import FixedPoint, encode
 from .errors import EncodingError, LayoutMismatch, ShapeMismatch
-from .evaluator import check_range, map_columns, pack
+from .evaluator import check_range, check_scale, map_columns, pack
 from .kernels import limbs as lb
 from .kernels.limbs import Limbs
 from .meter import count
@@ -30,8 +30,8 @@ MATRIX = 2
 def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
     """matrix @ batch: (R, C) or (C,) plain, times (C,) or (C, K) encrypted. ShapeMismatch otherwise.
 
-    A packed batch (C, k) is a row of slots per j: its slots are combined all alike, and SlotOverflow is raised
-    when max_i Σ_j |M_ij| terms do not fit the headroom.
+    A packed batch (C, k) is a row of slots per j: its slots are combined all alike, and SlotOverflow is
+    raised when max_i Σ_j |M_ij| terms do not fit the headroom.
     """
     plain = _plain_matrix(matrix, batch)
     if not batch.lead_shape or len(plain.shape) not in (1, MATRIX) or batch.ndim > MATRIX:
@@ -42,7 +42,9 @@ def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
             f"matmul of shapes {plain.shape} and {batch.shape}: {columns} is not {batch.shape[0]}"
         )
     rows = 1 if len(plain.shape) == 1 else plain.shape[0]
-    exponents = plain.limbs.reshape(rows, columns, -1)
+    scale_bits = check_scale(batch.scale_bits + plain.scale_bits, batch.public)
+    terms = _terms(plain, batch)
+    exponents = plain.limbs.reshape(rows, columns, plain.limbs.shape[1])
     count("matrix_entries", rows * len(batch.residues))
     residues = map_columns(batch, lambda bases: batch.backend.matvec_exp(exponents, bases))
     lead = () if len(plain.shape) == 1 else (rows,)
@@ -50,8 +52,8 @@ def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
         batch,
         residues=residues,
         shape=(*lead, *batch.shape[1:]),
-        scale_bits=batch.scale_bits + plain.scale_bits,
-        terms=_terms(plain, batch),
+        scale_bits=scale_bits,
+        terms=terms,
         fresh=False,
     )
 
@@ -59,9 +61,9 @@ def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
 def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> CipherBatch:
     """matrix @ batch with the results packed into slots: (R, C) plain, (C,) encrypted, shape (R,).
 
-    Two ways, whichever shifts less: multiply, then shift-and-add the R results; or put the rows of a ciphertext
-    side by side in one long exponent, E_gj = Σ_i M_ij·2^(slot_bits·i), which shifts each of C bases through all
-    slots once:
+    Two ways, whichever shifts less: multiply, then shift-and-add the R results; or put the rows of a
+    ciphertext side by side in one long exponent, E_gj = Σ_i M_ij·2^(slot_bits·i), which shifts each of C
+    bases through all slots once:
 
         ∏_j c_j^(E_gj)   encrypts   Σ_i 2^(slot_bits·i) · (M·x)_i
 
@@ -71,6 +73,7 @@ def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> Cipher
     if len(plain.shape) != 2 or batch.shape != plain.shape[1:] or batch.layout is not None:
         raise ShapeMismatch(f"matmul_packed of shapes {plain.shape} and {batch.shape}")
     layout.check_key(batch.public)
+    scale_bits = check_scale(batch.scale_bits + plain.scale_bits, batch.public)
     rows, columns = plain.shape
     # Each base is shifted through all slots, and its tables cost about as much again.
     if 2 * columns * layout.slots >= rows:
@@ -81,7 +84,7 @@ def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> Cipher
         batch,
         residues=batch.backend.matvec_exp(joined, batch.residues),
         shape=(rows,),
-        scale_bits=batch.scale_bits + plain.scale_bits,
+        scale_bits=scale_bits,
         layout=layout,
         terms=1,
         fresh=False,
@@ -95,10 +98,10 @@ def _joined_rows(plain: FixedPoint, layout: SlotLayout) -> Limbs:
     width = plain.limbs.shape[1]
     padded = np.zeros((groups * layout.slots, columns, width), dtype=plain.limbs.dtype)
     padded[:rows] = plain.limbs.reshape(rows, columns, width)
-    fields = padded.reshape(groups, layout.slots, columns, width).swapaxes(1, 2)
-    fields = fields.reshape(groups * columns, layout.slots, width)
+    by_column = padded.reshape(groups, layout.slots, columns, width).swapaxes(1, 2)
+    fields = by_column.reshape(groups * columns, layout.slots, width)
     joined = lb.join_fields(fields, layout.slot_bits, lb.width_for_bits(layout.slots * layout.slot_bits + 1))
-    return joined.reshape(groups, columns, -1)
+    return joined.reshape(groups, columns, joined.shape[1])
 
 
 def matmul_right(batch: CipherBatch, matrix: Any) -> CipherBatch:
@@ -126,5 +129,5 @@ def _terms(plain: FixedPoint, batch: CipherBatch) -> int:
     """Headroom used by the largest row: max_i Σ_j |M_ij| fresh terms each."""
     if batch.layout is None:
         return 1
-    rows = np.abs(plain.to_integers()).reshape(-1, plain.shape[-1]).sum(axis=1)
+    rows = np.atleast_1d(np.abs(plain.to_integers()).sum(axis=-1))
     return batch.layout.check_terms(max(1, batch.terms * int(max(rows, default=0))))
