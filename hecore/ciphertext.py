@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,8 @@ class CipherBatch:
     shape       of the numbers; `scale_bits` their common scale
     layout      slots, or None for one number a ciphertext
     terms       how many fresh values a slot may hold the sum of (headroom used up)
-    fresh       whether the noise is new: only then may the ciphertexts be shown without re-randomising
+    fresh       whether all noise is new, and no ciphertext stands in two places: only then may they be shown
+                without re-randomising
     """
 
     public: PublicKey
@@ -95,29 +96,42 @@ class CipherBatch:
             f" key={self.public.fingerprint.hex()[:16]})"
         )
 
+    def __reduce__(self) -> NoReturn:
+        # The backend may hold tables made from a private key: pickling it along would give the key away.
+        raise TypeError("a CipherBatch is not pickled: use to_bytes and CipherBatch.from_bytes")
+
+    def __copy__(self) -> CipherBatch:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CipherBatch:
+        return self
+
     # --- movement ---------------------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> CipherBatch:
         """numpy indexing over `lead_shape`: integers, slices, masks, index arrays."""
-        return self.move(lambda index: index[key])
+        return self.move(lambda places: places[key])
 
-    def reshape(self, *shape: int | Shape) -> CipherBatch:
+    def reshape(self, *shape: Any) -> CipherBatch:
         """The same numbers in another shape; one dimension may be −1. A packed last axis must stay."""
-        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+        wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
         if self.layout is None:
-            return self.move(lambda index: index.reshape(wanted))
+            return self.move(lambda places: places.reshape(wanted))
         if not wanted or wanted[-1] != self.shape[-1]:
             raise LayoutMismatch(f"the last axis of {self.shape} is packed and must keep its length")
-        return self.move(lambda index: index.reshape(wanted[:-1]))
+        return self.move(lambda places: places.reshape(wanted[:-1]))
 
     def transpose(self) -> CipherBatch:
         """Axes reversed. LayoutMismatch for a packed batch."""
         if self.layout is not None:
             raise LayoutMismatch("a packed axis cannot be transposed: decrypt, or pack afterwards")
-        return self.move(lambda index: index.T)
+        return self.move(lambda places: places.T)
 
     def move(self, rearrange: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> CipherBatch:
-        """The batch whose leading elements are `rearrange(numbers 0, 1, … in lead_shape)`."""
+        """The batch whose leading elements are `rearrange(numbers 0, 1, … in lead_shape)`.
+
+        A result that repeats an element is not fresh: equal ciphertexts would show that it does.
+        """
         count = int(np.prod(self.lead_shape, dtype=np.int64))
         numbers = np.arange(count, dtype=np.int64).reshape(self.lead_shape)
         try:
@@ -132,6 +146,7 @@ class CipherBatch:
             self,
             residues=self.backend.gather(self.residues, places.ravel()),
             shape=(*chosen.shape, *tail),
+            fresh=self.fresh and bool(np.bincount(chosen.ravel(), minlength=1).max() <= 1),
         )
 
     # --- arithmetic -------------------------------------------------------------------------------
@@ -182,11 +197,14 @@ class CipherBatch:
     def to_bytes(self, *, rerandomize: bool = True) -> bytes:
         """The wire form (see `wire`). Computed batches are re-randomised first, fresh ones are not.
 
-        `rerandomize=False` is for storage at home: such bytes must not reach anybody who knows the noise of
-        the inputs.
+        A computed packed batch then says that all its headroom is used up: how much is would tell about plain
+        factors. To let the receiver add to it, send `batch.rerandomize().to_bytes()`. `rerandomize=False` is
+        for storage at home: such bytes must not reach anybody who knows the noise of the inputs.
         """
-        ready = self if self.fresh or not rerandomize else self.rerandomize()
-        return wire.dump_batch(ready)
+        if self.fresh or not rerandomize:
+            return wire.dump_batch(self)
+        ready = self.rerandomize()
+        return wire.dump_batch(replace(ready, terms=ready.layout.max_terms if ready.layout else 1))
 
     @classmethod
     def from_bytes(
@@ -201,7 +219,10 @@ class CipherBatch:
 
 
 def concatenate(batches: Sequence[CipherBatch], axis: int = 0) -> CipherBatch:
-    """Batches joined along an existing axis; all of one key, scale and layout."""
+    """Batches joined along an existing axis; all of one key, scale and layout.
+
+    The result is not fresh, as the batches may share ciphertexts. LayoutMismatch for the packed axis.
+    """
     if not batches:
         raise ShapeMismatch("there is nothing to concatenate")
     first = batches[0]
@@ -218,8 +239,11 @@ def concatenate(batches: Sequence[CipherBatch], axis: int = 0) -> CipherBatch:
     tails = {batch.shape[len(batch.lead_shape) :] for batch in batches}
     if len(tails) > 1:
         raise ShapeMismatch("packed rows of different lengths cannot be concatenated")
+    position = axis + first.ndim if axis < 0 else axis
+    if first.layout is not None and position == first.ndim - 1:
+        raise LayoutMismatch(f"axis {axis} of {first.shape} is packed: concatenate before packing")
     try:
-        index = np.concatenate(numbers, axis=axis)
+        joined_places = np.concatenate(numbers, axis=position)
     except ValueError as error:
         raise ShapeMismatch(f"cannot concatenate along axis {axis}: {error}") from None
     flat = replace(
@@ -227,9 +251,9 @@ def concatenate(batches: Sequence[CipherBatch], axis: int = 0) -> CipherBatch:
         residues=joined,
         shape=(sum(counts), *next(iter(tails))),
         terms=max(batch.terms for batch in batches),
-        fresh=all(batch.fresh for batch in batches),
+        fresh=False,
     )
-    return flat.move(lambda _: index)
+    return flat.move(lambda _: joined_places)
 
 
 def check_key(batch: CipherBatch, public: PublicKey) -> None:

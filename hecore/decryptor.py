@@ -7,7 +7,7 @@ L_p(x) = (x − 1)/p is the high digit of x in base p (Paillier 1999, section 7)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -31,11 +31,15 @@ class Decryptor:
         self.public = key.public
         self.backend = resolve(backend)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Decryptor is not pickled: use hecore.save_key and hecore.load_key for its key")
+
     def decrypt(self, batch: CipherBatch) -> Any:
         """The numbers: int64 (or Python integers) at scale 0, else float64; a scalar for shape ().
 
-        Raises KeyMismatch for another key's batch, InvalidCiphertext for a c that is no ciphertext (and answers
-        nothing), EncodingOverflow for a result beyond n/3, which may have wrapped.
+        Raises KeyMismatch for another key's batch, InvalidCiphertext for a c that is no ciphertext (and
+        answers nothing), EncodingOverflow for a result beyond n/3, which may have wrapped, SlotOverflow for
+        one outside its slots.
         """
         return decode(self.decrypt_fixed(batch))
 
