@@ -1,7 +1,7 @@
-"""Counting what a run did: operations, bytes and seconds, by phase.
+"""Counting what a run did: operations, bytes on the wire, and seconds by phase.
 
-`with meter.activate():` makes a meter the one that the operations of this thread report to; `meter.phase(name)`
-adds time to a phase. Where no meter is active, counting costs one look-up.
+`with meter.activate():` makes a meter the one that the operations of this thread report to;
+`meter.phase(name)` adds time to a phase. Where no meter is active, counting costs one look-up.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _active: ContextVar[Meter | None] = ContextVar("hecore_meter", default=None)
 class Meter:
     """Totals of a run.
 
-    operations:  elements per kind: "encrypt", "decrypt", "add", "add_plain", "multiply", "matrix_entries",
-                 "sum", "rerandomize", "validate"
+    operations:  ciphertexts per kind: "encrypt", "decrypt", "add", "add_plain", "negate", "multiply", "sum",
+                 "pack", "rerandomize", "validate"; products asked for: "matrix_entries", "histogram_entries";
+                 bytes of batches: "bytes_written", "bytes_read"
     seconds:     wall time per phase, as entered by `phase`; phases do not nest
     """
 

@@ -4,23 +4,26 @@ Everything is little-endian.
 
     batch   "HECB" | version u16 | ndim u16 | scale_bits u32 | slots u32 | slot_bits u32 | value_bits u32
             | terms u64 | fingerprint 32 bytes | dims u64[ndim] | ciphertexts, 8·⌈|n²|/64⌉ bytes each
-            slots = 0 means unpacked
+            unpacked: slots = slot_bits = value_bits = 0, terms = 1
     key     "HECK" | version u16 | flags u16 (1: insecure test key) | nonce u32 | bytes of n u32 | n
 
 What comes in is checked before it is used: lengths before anything is allocated, then 0 < c < n² and
-gcd(c, n) = 1 for the whole batch by one product and one gcd (decrypting 0, n or n² by CRT can reveal the key).
+gcd(c, n) = 1 for the whole batch by one product and one gcd (decrypting 0, n or n² by CRT can reveal the
+key).
+Nothing has two forms: what is read and written again gives the same bytes.
 """
 
 from __future__ import annotations
 
 import struct
+from math import prod
 from typing import TYPE_CHECKING
 
 import gmpy2
 import numpy as np
 
 from .encoding import MAXIMUM_SCALE_BITS
-from .errors import InvalidCiphertext, KeyMismatch, LayoutMismatch, WireFormatError
+from .errors import InsecureKey, InvalidCiphertext, KeyMismatch, LayoutMismatch, WireFormatError
 from .kernels import Backend
 from .kernels import limbs as lb
 from .kernels.backend import Residues
@@ -35,6 +38,9 @@ BATCH_MAGIC = b"HECB"
 KEY_MAGIC = b"HECK"
 VERSION = 1
 MAXIMUM_DIMENSIONS = 8
+MAXIMUM_BATCH_SCALE = 2 * MAXIMUM_SCALE_BITS
+#: Where one dimension is 0, no bytes bound the others: their product is bounded instead.
+MAXIMUM_EMPTY_SIZE = 1 << 20
 INSECURE_FLAG = 1
 
 _BATCH_HEADER = struct.Struct("<4sHHIIIIQ32s")
@@ -51,7 +57,7 @@ def dump_key(public: PublicKey) -> bytes:
 def load_key(data: bytes | memoryview, *, insecure_test_key: bool = False) -> PublicKey:
     """Read a public key and check it. WireFormatError for foreign bytes, InvalidKey for a bad key.
 
-    A test key is refused (InsecureKey) unless the reader says `insecure_test_key` as well.
+    A key marked as a test key is refused (InsecureKey) unless the reader says `insecure_test_key` as well.
     """
     data = memoryview(data).cast("B")
     if len(data) < _KEY_HEADER.size:
@@ -63,12 +69,30 @@ def load_key(data: bytes | memoryview, *, insecure_test_key: bool = False) -> Pu
     if size > MAXIMUM_BITS // 8 or len(data) != _KEY_HEADER.size + size:
         raise WireFormatError(f"a public key of {size} bytes in a message of {len(data)} bytes")
     n = int.from_bytes(data[_KEY_HEADER.size :], "little")
-    return PublicKey(n, nonce, insecure_test_key)
+    if size != -(-n.bit_length() // 8):
+        raise WireFormatError(f"a public key of {size} bytes begins with zeros")
+    marked = bool(flags & INSECURE_FLAG)
+    if marked and not insecure_test_key:
+        raise InsecureKey("the public key is marked as a test key: use it with insecure_test_key=True only")
+    return PublicKey(n, nonce, marked)
 
 
 def dump_batch(batch: CipherBatch) -> bytes:
-    """The wire form of a batch as it stands; `CipherBatch.to_bytes` re-randomises before."""
+    """The wire form of a batch as it stands; `CipherBatch.to_bytes` re-randomises before.
+
+    WireFormatError for a batch that no reader would take: too many dimensions, too large a scale.
+    """
     layout = batch.layout
+    if batch.ndim > MAXIMUM_DIMENSIONS:
+        raise WireFormatError(
+            f"a batch of {batch.ndim} dimensions: reshape it to {MAXIMUM_DIMENSIONS} at most"
+        )
+    if batch.scale_bits > MAXIMUM_BATCH_SCALE:
+        raise WireFormatError(
+            f"a batch with scale_bits={batch.scale_bits}, above the {MAXIMUM_BATCH_SCALE} of the wire format:"
+            " multiply by integers, or by floats of fewer bits"
+        )
+    _check_size(batch.shape)
     header = _BATCH_HEADER.pack(
         BATCH_MAGIC,
         VERSION,
@@ -81,7 +105,9 @@ def dump_batch(batch: CipherBatch) -> bytes:
         batch.public.fingerprint,
     )
     dims = struct.pack(f"<{batch.ndim}Q", *batch.shape)
-    return b"".join([header, dims, batch.backend.to_bytes(batch.residues)])
+    data = b"".join([header, dims, batch.backend.to_bytes(batch.residues)])
+    count("bytes_written", len(data))
+    return data
 
 
 def load_batch(
@@ -100,7 +126,7 @@ def load_batch(
         _BATCH_HEADER.unpack_from(data)
     )
     _check_format("ciphertext batch", magic, BATCH_MAGIC, version)
-    if ndim > MAXIMUM_DIMENSIONS or scale_bits > 2 * MAXIMUM_SCALE_BITS or terms < 1:
+    if ndim > MAXIMUM_DIMENSIONS or scale_bits > MAXIMUM_BATCH_SCALE:
         raise WireFormatError(f"a batch header is damaged (ndim {ndim}, scale {scale_bits} bits)")
     if fingerprint != public.fingerprint:
         raise KeyMismatch(
@@ -112,6 +138,9 @@ def load_batch(
         raise WireFormatError("a batch is truncated in its header")
     shape = struct.unpack_from(f"<{ndim}Q", data, _BATCH_HEADER.size)
     layout = _read_layout(slots, slot_bits, value_bits, public, ndim)
+    if not 1 <= terms <= (layout.max_terms if layout else 1):
+        raise WireFormatError(f"a batch header is damaged: {terms} terms")
+    _check_size(shape)
     elements = 1
     for axis, length in enumerate(shape):
         packed = layout is not None and axis == ndim - 1
@@ -124,6 +153,7 @@ def load_batch(
     target = resolve(backend)
     limbs = lb.from_bytes(data[start:], public.square.width)
     residues = _import_checked(target, limbs, public)
+    count("bytes_read", len(data))
     return kind(public, target, residues, shape, scale_bits, layout, terms)
 
 
@@ -140,7 +170,7 @@ def _check_format(what: str, magic: bytes, expected: bytes, version: int) -> Non
 def _read_layout(
     slots: int, slot_bits: int, value_bits: int, public: PublicKey, ndim: int
 ) -> SlotLayout | None:
-    if slots == 0:
+    if slots == slot_bits == value_bits == 0:
         return None
     try:
         layout = SlotLayout(slots, slot_bits, value_bits)
@@ -150,6 +180,11 @@ def _read_layout(
     if ndim == 0:
         raise WireFormatError("a batch header is damaged: packed, but without an axis")
     return layout
+
+
+def _check_size(shape: tuple[int, ...]) -> None:
+    if 0 in shape and prod(length for length in shape if length) > MAXIMUM_EMPTY_SIZE:
+        raise WireFormatError(f"an empty batch of shape {shape} is larger than any that is used")
 
 
 def _import_checked(backend: Backend, limbs: lb.Limbs, public: PublicKey) -> Residues:
