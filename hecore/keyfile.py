@@ -4,14 +4,15 @@
     Version: 1                                  Version: 1
     Bits: 2048                                  Bits: 2048
     Fingerprint: 64 hex digits                  Fingerprint: 64 hex digits
+    [Insecure-Test-Key: yes]                    [Insecure-Test-Key: yes]
     Salt: 32 hex digits
     Nonce: 24 hex digits
 
     base64 of the AES-GCM ciphertext            base64 of wire.dump_key
     -----END HECORE PRIVATE KEY-----            -----END HECORE PUBLIC KEY-----
 
-The header is authenticated with the body. Private files are created with mode 0600 and refused when anybody
-but their owner may read them.
+The header is authenticated with the body. A file has one form: any other byte, even a space, is refused.
+Private files are created with mode 0600 and refused when anybody but their owner may read them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import stat
 from pathlib import Path
 
 from . import wire
-from .errors import KeyFileError
+from .errors import InsecureKey, KeyFileError, WireFormatError
 from .keys import PrivateKey, PublicKey
 
 VERSION = "1"
@@ -35,6 +36,8 @@ SCRYPT_COST, SCRYPT_BLOCK, SCRYPT_LANES = 1 << 17, 8, 1
 SCRYPT_MEMORY = 256 << 20
 MINIMUM_PASSPHRASE = 8
 MAXIMUM_FILE = 1 << 16
+#: Header line of a key that was made with insecure_test_key=True.
+TEST_MARK = "Insecure-Test-Key"
 
 
 def save_key(key: PrivateKey | PublicKey, path: str | Path, passphrase: str | None = None) -> None:
@@ -64,15 +67,20 @@ def load_key(
     """Read a key file, private or public as it says, and check the key.
 
     Raises KeyFileError for a private file that others may read, a wrong passphrase, damage or a foreign
-    format; InvalidKey for a key that breaks a condition (test keys need `insecure_test_key=True`).
+    format; InvalidKey for a key that breaks a condition, InsecureKey for one that is short or was saved as a
+    test key, unless `insecure_test_key=True`.
     """
     with open(path, "rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         text = file.read(MAXIMUM_FILE + 1)
     kind, header, body = _parse(path, text)
     if kind == PUBLIC:
-        public = wire.load_key(body, insecure_test_key=insecure_test_key)
-        _check_fingerprint(path, header, public)
+        try:
+            public = wire.load_key(body, insecure_test_key=insecure_test_key)
+        except WireFormatError as error:
+            raise KeyFileError(f"{path} is damaged: {error}") from None
+        if header != _header(public):
+            raise KeyFileError(f"{path}: the header is not that of the key inside")
         return public
     if mode & 0o077:
         raise KeyFileError(
@@ -80,17 +88,18 @@ def load_key(
         )
     if passphrase is None:
         raise KeyFileError(f"{path} is encrypted: a passphrase is needed")
-    key = _decrypt_key(path, header, body, passphrase, insecure_test_key)
-    _check_fingerprint(path, header, key.public)
-    return key
+    if TEST_MARK in header and not insecure_test_key:
+        raise InsecureKey(f"{path} holds a test key: load it with insecure_test_key=True")
+    return _decrypt_key(path, header, body, passphrase)
 
 
 def _header(public: PublicKey) -> dict[str, str]:
-    return {
+    header = {
         "Version": VERSION,
         "Bits": str(public.bits),
         "Fingerprint": public.fingerprint.hex(),
     }
+    return header | {TEST_MARK: "yes"} if public.insecure_test_key else header
 
 
 def _private_text(key: PrivateKey, passphrase: str | None) -> str:
@@ -102,7 +111,7 @@ def _private_text(key: PrivateKey, passphrase: str | None) -> str:
         )
     salt, nonce = os.urandom(16), os.urandom(12)
     header = _header(key.public) | {"Salt": salt.hex(), "Nonce": nonce.hex()}
-    size = key.public.bits // 16
+    size = -(-key.p.bit_length() // 8)
     secret = b"".join(
         [key.nonce.to_bytes(4, "little"), *(r.to_bytes(size, "little") for r in (key.p, key.q))]
     )
@@ -110,9 +119,7 @@ def _private_text(key: PrivateKey, passphrase: str | None) -> str:
     return _armour(PRIVATE, header, sealed)
 
 
-def _decrypt_key(
-    path: str | Path, header: dict[str, str], body: bytes, passphrase: str, insecure: bool
-) -> PrivateKey:
+def _decrypt_key(path: str | Path, header: dict[str, str], body: bytes, passphrase: str) -> PrivateKey:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -127,7 +134,10 @@ def _decrypt_key(
     size = (len(secret) - 4) // 2
     nonce_value = int.from_bytes(secret[:4], "little")
     p, q = (int.from_bytes(secret[4 + i * size : 4 + (i + 1) * size], "little") for i in (0, 1))
-    return PrivateKey(p, q, nonce_value, insecure)
+    key = PrivateKey(p, q, nonce_value, TEST_MARK in header)
+    if {**_header(key.public), "Salt": header["Salt"], "Nonce": header["Nonce"]} != header:
+        raise KeyFileError(f"{path}: the header is not that of the key inside")
+    return key
 
 
 def _derive(passphrase: str, salt: bytes) -> bytes:
@@ -165,7 +175,7 @@ def _parse(path: str | Path, data: bytes) -> tuple[str, dict[str, str], bytes]:
     if len(data) > MAXIMUM_FILE:
         raise KeyFileError(f"{path} is larger than any key file")
     try:
-        lines = data.decode("ascii").strip().split("\n")
+        lines = data.decode("ascii").removesuffix("\n").split("\n")
     except UnicodeDecodeError:
         raise KeyFileError(f"{path} is no hecore key file") from None
     for kind in (PRIVATE, PUBLIC):
@@ -179,11 +189,9 @@ def _parse(path: str | Path, data: bytes) -> tuple[str, dict[str, str], bytes]:
     if header.get("Version") != VERSION:
         raise KeyFileError(f"{path} has key file version {header.get('Version')}, not {VERSION}")
     try:
-        return kind, header, base64.b64decode("".join(lines[blank + 1 : -1]), validate=True)
+        body = base64.b64decode("".join(lines[blank + 1 : -1]), validate=True)
     except binascii.Error as error:
         raise KeyFileError(f"{path} is damaged: {error}") from None
-
-
-def _check_fingerprint(path: str | Path, header: dict[str, str], public: PublicKey) -> None:
-    if header.get("Fingerprint") != public.fingerprint.hex():
-        raise KeyFileError(f"{path}: the fingerprint in the header is not that of the key inside")
+    if _armour(kind, header, body).encode("ascii") != data:
+        raise KeyFileError(f"{path} was changed after it was written: copy it again, byte for byte")
+    return kind, header, body
