@@ -8,6 +8,8 @@ import os
 import pytest
 from hypothesis import settings
 
+import hecore
+
 settings.register_profile("hecore", deadline=None, derandomize=True, database=None)
 settings.load_profile("hecore")
 
@@ -36,3 +38,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("HECORE_REQUIRE_GPU"):
         pytest.fail(f"HECORE_REQUIRE_GPU is set, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def key() -> hecore.PrivateKey:
+    """One 2048-bit key for all tests."""
+    return hecore.generate_key()
