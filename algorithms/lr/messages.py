@@ -1,20 +1,15 @@
 """The records of joint logistic regression. Ciphertexts and shares travel as payload frames.
 
-Between the active party A (holds y) and the passive party B, with keys K_A, K_B; each table row goes both ways.
+A is the active party (it holds y), B the passive one; [x]_P is x encrypted under P's key. Both parties send
+EncryptedShare and MaskedProduct in every leg; the table stands in THREAT_MODEL.md with what can be inferred.
 
-| message        | what it is                                   | who can read what                              |
-|----------------|----------------------------------------------|------------------------------------------------|
-| EncryptedShare | the sender's share of w (forward) or e       | ciphertexts under the sender's key: the        |
-|                | (backward)                                   | receiver reads nothing                         |
-| MaskedProduct  | X·[w] + r or Xᵀ·[e] + r, packed, under the   | the receiver reads product + mask: a number    |
-|                | receiver's key, re-randomised                | within 2^−mask_bits of independent of both     |
-| LossQuery      | A → B: [2·Σ e_A·e_B] + r under K_B           | B reads a masked scalar                        |
-| LossShare      | B → A: Σ e_B² + 2·Σ e_A·e_B + r              | A reads the epoch's loss, and nothing else     |
-| LossOpened     | A → B: the loss, and whether to stop         | both know one number an epoch                  |
-| FinalShare     | the sender's share of the receiver's weights | the receiver's own weights                     |
-| ScoreShare     | B → A: packed [X_B·w_B] under K_A            | A reads B's partial logits of the rows scored: |
-|                |                                              | what any exact joint score tells a party that  |
-|                |                                              | knows its own half                             |
+    EncryptedShare   P → Q   [share of w]_P (forward) or [share of e]_P (backward): Q reads nothing
+    MaskedProduct    Q → P   [X_Q·w + r]_P or [X_Qᵀ·e + r]_P, packed and re-randomised: P reads product + mask
+    LossQuery        A → B   [Σ e_A·e_B + r]_B: B reads a masked number
+    LossShare        B → A   Σ e_B² + 2·(Σ e_A·e_B + r): A removes its own r and reads the loss of the epoch
+    LossOpened       A → B   the loss, and whether to stop
+    FinalShare       P → Q   P's share of Q's own weights
+    ScoreShare       B → A   [X_B·w_B]_A, packed: A reads B's partial logits of the rows that are scored
 """
 
 from __future__ import annotations

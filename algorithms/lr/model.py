@@ -106,10 +106,10 @@ class VerticalLogisticRegression:
         return self
 
     def predict_proba(self, table: Table) -> NDArray[np.float64] | None:
-        """Joint scores for the rows of `table`: (rows, 2) probabilities at the active party, None at the other.
+        """Joint scores for the rows of `table`: (rows, 2) probabilities at the active party, None elsewhere.
 
-        The passive party sends its partial logits encrypted under the active party's key; only the active party
-        learns anything, and no more than the logits.
+        The passive party sends its partial logits encrypted under the active party's key; only the active
+        party learns anything, and no more than these.
         """
         record = self._fitted()
         if tuple(record.columns) != table.columns:

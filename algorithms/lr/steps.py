@@ -1,8 +1,8 @@
 """The steps of joint logistic regression, mode `shared`: pure functions on shares and ciphertexts.
 
-Every secret vector s is held as s = s_own + s_peer, exact integers over ℤ at an agreed scale, each share within
-2^−mask_bits of independent of s. The one building block is the masked product of a party's own matrix M (its
-features) and a shared vector s, where the peer sends its share encrypted under the peer's key:
+Every secret vector s is held as s = s_own + s_peer, exact integers over ℤ at an agreed scale, each share
+within 2^−mask_bits of independent of s. The one building block is the masked product of a party's own matrix
+M (its features) and a shared vector s, where the peer sends its share encrypted under the peer's key:
 
     peer     [s_peer] ───────────────►  owner of M
                                         [s] = [s_peer] + s_own,  [p] = M·[s],  r uniform, reply = [p + r]

@@ -116,7 +116,7 @@ def test_other_columns_than_in_training(small_keys):
     active, passive = tables(60, 2, 3)
     pair = fit_pair(active, passive, CONFIG, small_keys)
     renamed = replace(passive, columns=("x2", "x3", "new"))
-    with pytest.raises(TableError, match="missing: .*x4.* new: .*new"):
+    with pytest.raises(TableError, match=r"missing: .*x4.* new: .*new"):
         pair.passive.predict_proba(renamed)
     swapped = replace(passive, columns=("x3", "x2", "x4"))
     with pytest.raises(TableError, match="another order"):

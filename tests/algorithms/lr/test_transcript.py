@@ -1,9 +1,9 @@
 """What is on the wire: nothing but shares, masked values and ciphertexts.
 
 Every message of a run is recorded. All numbers that anybody but their owner can read out of it, and all raw
-payloads, are compared with the private vectors of the step (columns, partial logits, logits, residuals) by the
-best affine fit: an equal or affinely related vector fits with R² = 1. The same check on a run whose masks are
-set to zero finds such vectors, so it can fail.
+payloads, are compared with the private vectors of the step (columns, partial logits, logits, residuals)
+by the best affine fit: an equal or affinely related vector fits with R² = 1. The same check on a run whose
+masks are set to zero finds such vectors, so it can fail.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ def test_no_ciphertext_is_sent_twice_and_replies_are_rerandomised(run, small_key
     assert len(set(everything)) == len(everything)
 
 
-def test_the_loss_share_is_masked(run, small_keys):
-    active, passive, pair, ends = run
+def test_the_loss_share_is_masked(run):
+    _, _, pair, ends = run
     shares = [m for end in ends for m in end.sent if isinstance(m, messages.LossShare)]
     assert len(shares) == CONFIG.epochs
     for share, loss in zip(shares, pair.active.loss_, strict=True):
