@@ -1,0 +1,239 @@
+"""`hecore-bench`: run, compare, plot, table, list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from hecore import HecoreError
+
+from .cases import Case, select
+from .peers import PEERS
+from .record import Failure, Record, Row, load, save
+from .runner import BACKENDS, Plan, Watcher
+from .runner import run as run_plan
+from .tables import markdown, print_cases, print_record, readable
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Measure hecore, and compare its backends with each other and with other Paillier libraries.",
+)
+
+#: Columns of output that goes to a file or a pipe.
+WIDTH_OF_FILES = 120
+
+RUN_EXAMPLES = """
+Every result is checked before it is timed. Rates are medians of repeated calls through the public Python
+API on numpy arrays, conversions included.
+
+[bold]Examples[/bold]
+
+hecore-bench run --threads 1 --peers phe
+
+hecore-bench run --backend gmp,simd --key-bits 2048,3072 --ops headline --json today.json
+
+hecore-bench run --backend cuda --ops add,sum --batch 100000,1000000 --seconds 3
+"""
+
+
+class _ProgressWatcher(Watcher):
+    """Shows on a progress bar what runs, what it reached, and what remains."""
+
+    def __init__(self, progress: Progress, steps: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("keys", total=steps, last="")
+
+    def started(self, case: Case, key_bits: int, subjects: Sequence[str]) -> None:
+        text = f"{case.name}, {key_bits} bits, {' '.join(subjects)}"
+        self._progress.update(self._task, description=text)
+
+    def measured(self, row: Row) -> None:
+        self._progress.update(self._task, last=f"{row.case} {row.subject} {readable(row.rate)}")
+
+    def failed(self, failure: Failure) -> None:
+        self._progress.console.print(
+            f"{failure.case} on {failure.subject}: {failure.message}", style="red", markup=False
+        )
+
+    def finished(self) -> None:
+        self._progress.advance(self._task)
+
+
+def _words(text: str) -> list[str]:
+    return list(dict.fromkeys(word for word in text.replace(",", " ").split() if word))
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    words = _words(text)
+    bad = [word for word in words if not word.isdecimal() or int(word) < 1]
+    if bad:
+        raise typer.BadParameter(f"{bad[0]!r} is not a positive integer", param_hint=option)
+    return [int(word) for word in words]
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(
+    backend: Annotated[
+        str, typer.Option(help="Backends, separated by commas; a missing one is named with its reason.")
+    ] = ",".join(BACKENDS),
+    key_bits: Annotated[str, typer.Option(help="Lengths of n in bits.")] = "2048",
+    ops: Annotated[str, typer.Option(help="Operations or groups, see [bold]list[/bold]; all if empty.")] = "",
+    batch: Annotated[
+        str, typer.Option(help="Elements a call, for every operation; else each has its own.")
+    ] = "",
+    peers: Annotated[str, typer.Option(help=f"Other libraries beside it: {', '.join(PEERS)}.")] = "",
+    seconds: Annotated[float, typer.Option(min=0.001, help="Budget for one operation on one subject.")] = 1.0,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processors for hecore (HECORE_THREADS) and for everything else; all if absent."
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the record to this file.", dir_okay=False)
+    ] = None,
+    insecure_test_key: Annotated[
+        bool,
+        typer.Option("--insecure-test-key", help="Allow keys below 2048 bits: for trying the command out."),
+    ] = False,
+) -> None:
+    """Check and time operations, print a table, keep the record as JSON."""
+    try:
+        plan = Plan(
+            cases=select(_words(ops)),
+            backends=_words(backend),
+            peers=_words(peers),
+            key_bits=_numbers(key_bits, "--key-bits"),
+            batches=_numbers(batch, "--batch"),
+            seconds=seconds,
+            threads=threads,
+            insecure_test_key=insecure_test_key,
+            command=_command(backend, key_bits, ops, batch, peers, seconds, threads, insecure_test_key),
+        )
+        record = _run_with_progress(plan)
+        if json is not None:
+            save(record, json)
+    except (HecoreError, OSError) as error:
+        raise _stop(error) from None
+    print_record(record, _console())
+    if record.failures:
+        raise typer.Exit(1)
+
+
+def _run_with_progress(plan: Plan) -> Record:
+    columns = (
+        SpinnerColumn(),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=20),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+        TextColumn("[dim]{task.fields[last]}"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        return run_plan(plan, _ProgressWatcher(progress, plan.steps))
+
+
+def _command(
+    backend: str,
+    key_bits: str,
+    ops: str,
+    batch: str,
+    peers: str,
+    seconds: float,
+    threads: int | None,
+    insecure_test_key: bool,
+) -> str:
+    """The command that repeats the run, for its record: no file names."""
+    parts = ["hecore-bench run"]
+    lists = {"--backend": backend, "--key-bits": key_bits, "--ops": ops, "--batch": batch, "--peers": peers}
+    parts += [f"{option} {','.join(_words(text))}" for option, text in lists.items() if _words(text)]
+    parts += [f"--seconds {seconds:g}", *([f"--threads {threads}"] if threads else [])]
+    return " ".join([*parts, *(["--insecure-test-key"] if insecure_test_key else [])])
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="The record to compare with.", metavar="A.json")],
+    b: Annotated[Path, typer.Argument(help="The record to judge.", metavar="B.json")],
+) -> None:
+    """Ratio of two runs, row by row: faster, slower or within noise.
+
+    A difference counts if the interquartile ranges do not overlap and the medians differ by 3 % or more.
+    """
+    from .compare import print_comparison
+
+    try:
+        print_comparison(load(a), load(b), _console())
+    except HecoreError as error:
+        raise _stop(error) from None
+
+
+@app.command()
+def plot(
+    record: Annotated[Path, typer.Argument(help="A record written by run --json.", metavar="FILE.json")],
+    out: Annotated[Path, typer.Option(help="The picture to write.", dir_okay=False)],
+) -> None:
+    """Bar chart of the rates by operation and subject, logarithmic."""
+    from .plots import plot as draw
+
+    try:
+        draw(load(record), out)
+    except (HecoreError, OSError) as error:
+        raise _stop(error) from None
+
+
+@app.command()
+def table(
+    record: Annotated[Path, typer.Argument(help="A record written by run --json.", metavar="FILE.json")],
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="For a document.")] = False,
+) -> None:
+    """Print a record again."""
+    try:
+        loaded = load(record)
+    except HecoreError as error:
+        raise _stop(error) from None
+    if as_markdown:
+        typer.echo(markdown(loaded), nl=False)
+    else:
+        print_record(loaded, _console())
+
+
+@app.command("list")
+def list_cases(
+    ops: Annotated[str, typer.Option(help="Operations or groups; all if empty.")] = "",
+) -> None:
+    """The operations and groups that run --ops takes."""
+    try:
+        print_cases(select(_words(ops)), _console())
+    except HecoreError as error:
+        raise _stop(error) from None
+
+
+def _console() -> Console:
+    """Standard output; wide enough for every table where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
+
+
+def _stop(error: Exception) -> typer.Exit:
+    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,225 @@
+"""Other Paillier libraries as subjects, where they are installed: each as its own users would call it.
+
+Every adapter runs its library in a configuration that is secure at the given key length: fresh noise for
+every ciphertext, none shared or used again. What a library does not offer stands in its `lacks`. Results pass
+the same checks as hecore's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hecore import HecoreError
+
+from .subjects import Integers, Pace, Subject
+
+MARK_MASK = (1 << 64) - 1
+
+
+class PeerUnavailable(HecoreError, RuntimeError):
+    """A peer that was asked for cannot run here; the message says why."""
+
+
+class PheSubject:
+    """python-paillier: objects in numpy object arrays; noise r^n for every ciphertext, gmpy2 inside."""
+
+    name = "phe"
+    pace: Pace = "slow"
+    lacks: frozenset[str] = frozenset({"encrypt-uniform"})
+
+    def __init__(self, key_bits: int) -> None:
+        self._library = _load("phe")
+        self.key_bits = key_bits
+        self._public, self._private = self.new_key()
+
+    def new_key(self) -> Any:
+        return self._library.generate_paillier_keypair(n_length=self.key_bits)
+
+    def round_trip(self, key: Any, values: Integers) -> tuple[int, Integers]:
+        public, private = key
+        answers = [private.decrypt(public.encrypt(value)) for value in values.tolist()]
+        return public.n.bit_length(), _objects(answers)
+
+    def encode(self, values: NDArray[np.float64]) -> Any:
+        return [self._library.EncodedNumber.encode(self._public, value) for value in values.tolist()]
+
+    def decode(self, plain: Any) -> NDArray[np.float64]:
+        return np.array([number.decode() for number in plain], dtype=np.float64)
+
+    def encrypt(self, values: Integers, kind: str = "owner") -> Any:
+        return _objects([self._public.encrypt(value) for value in values.tolist()])
+
+    def decrypt(self, cipher: Any) -> Integers:
+        cipher = np.asarray(cipher, dtype=object)
+        return _objects([self._private.decrypt(c) for c in cipher.ravel()]).reshape(cipher.shape)
+
+    def add(self, a: Any, b: Any) -> Any:
+        return a + b
+
+    def add_plain(self, a: Any, values: Integers) -> Any:
+        return a + values
+
+    def multiply(self, a: Any, factors: Integers) -> Any:
+        return a * factors
+
+    def total(self, a: Any) -> Any:
+        return a.sum()
+
+    def matmul(self, matrix: Integers, a: Any) -> Any:
+        return matrix.astype(object) @ a
+
+    def histogram(self, a: Any, codes: NDArray[np.uint8], bins: int) -> Any:
+        out = np.full((codes.shape[1], bins), None, dtype=object)
+        for feature, table in enumerate(out):
+            for code, cipher in zip(codes[:, feature].tolist(), a, strict=True):
+                table[code] = cipher if table[code] is None else table[code] + cipher
+        for place in np.argwhere(out == None):  # noqa: E711 - element by element
+            out[tuple(place)] = self._public.encrypt(0)
+        return out
+
+    def rerandomize(self, a: Any) -> Any:
+        for cipher in a:
+            cipher.obfuscate()
+        return a
+
+    def take(self, a: Any, places: NDArray[np.int64]) -> Any:
+        return a[places]
+
+    def reshape(self, a: Any, shape: tuple[int, ...]) -> Any:
+        return a.reshape(shape)
+
+    def size(self, a: Any) -> int:
+        return int(np.size(a))
+
+    def marks(self, a: Any) -> NDArray[np.uint64]:
+        return np.array([c.ciphertext(be_secure=False) & MARK_MASK for c in a.ravel()], dtype=np.uint64)
+
+
+class HeuSubject:
+    """SecretFlow's HEU, scheme ZPaillier: C++ over arrays, noise by Damgård, Jurik and Nielsen.
+
+    It uses every processor that the process may run on. It has one encryption, which is compared with the
+    owner's and the public one, and none by r^n.
+    """
+
+    name = "heu"
+    pace: Pace = "slow"
+    lacks: frozenset[str] = frozenset({"encrypt-uniform", "encrypt-classic", "matmul", "rerandomize"})
+
+    def __init__(self, key_bits: int) -> None:
+        self._numpy, self._phe = _load("heu.numpy"), _load("heu.phe")
+        self.key_bits = key_bits
+        self._kit = self.new_key()
+        schema = self._phe.SchemaType.ZPaillier
+        self._integers = self._phe.BigintEncoder(schema)
+        self._floats = self._phe.FloatEncoder(schema, 1 << 40)
+        self._encryptor, self._decryptor = self._kit.encryptor(), self._kit.decryptor()
+        self._evaluator = self._kit.evaluator()
+
+    def new_key(self) -> Any:
+        return self._numpy.setup(self._phe.SchemaType.ZPaillier, self.key_bits)
+
+    def round_trip(self, key: Any, values: Integers) -> tuple[int, Integers]:
+        cipher = key.encryptor().encrypt(key.array(values, self._integers))
+        answer = key.decryptor().decrypt(cipher).to_numpy(self._integers)
+        modulus = re.search(r"n=([0-9A-F]+)", str(key.public_key()))
+        return int(modulus.group(1), 16).bit_length() if modulus else 0, np.asarray(answer)
+
+    def encode(self, values: NDArray[np.float64]) -> Any:
+        return self._kit.array(values, self._floats)
+
+    def decode(self, plain: Any) -> NDArray[np.float64]:
+        return np.asarray(plain.to_numpy(self._floats), dtype=np.float64)
+
+    def encrypt(self, values: Integers, kind: str = "owner") -> Any:
+        return self._encryptor.encrypt(self._plain(values))
+
+    def decrypt(self, cipher: Any) -> Integers:
+        plain = self._decryptor.decrypt(cipher)
+        if isinstance(plain, self._phe.Plaintext):
+            return _objects([int(str(plain))])
+        return np.asarray(plain.to_numpy(self._integers))
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self._evaluator.add(a, b)
+
+    def add_plain(self, a: Any, values: Integers) -> Any:
+        return self._evaluator.add(a, self._plain(values))
+
+    def multiply(self, a: Any, factors: Integers) -> Any:
+        return self._evaluator.mul(a, self._plain(factors))
+
+    def total(self, a: Any) -> Any:
+        return self._evaluator.sum(a)
+
+    def matmul(self, matrix: Integers, a: Any) -> Any:
+        product = self._evaluator.matmul(self._plain(np.atleast_2d(matrix)), a)
+        return product if matrix.ndim == 2 else product[0]
+
+    def histogram(self, a: Any, codes: NDArray[np.uint8], bins: int) -> Any:
+        everyone = np.ones((1, len(codes)), dtype=np.int8)
+        places = np.ascontiguousarray(codes, dtype=np.int8)
+        return self._evaluator.feature_wise_bucket_sum(a, everyone, places, bins, False)
+
+    def rerandomize(self, a: Any) -> Any:
+        raise NotImplementedError("HEU offers no re-randomisation")
+
+    def take(self, a: Any, places: NDArray[np.int64]) -> Any:
+        return a[places.tolist()]
+
+    def reshape(self, a: Any, shape: tuple[int, ...]) -> Any:
+        raise NotImplementedError("HEU arrays keep their shape")
+
+    def size(self, a: Any) -> int:
+        return int(a.size) if hasattr(a, "size") else 1
+
+    def marks(self, a: Any) -> NDArray[np.uint64]:
+        return np.array([int(str(a[i])) & MARK_MASK for i in range(a.size)], dtype=np.uint64)
+
+    def _plain(self, values: Integers) -> Any:
+        return self._kit.array(values, self._integers)
+
+
+#: Name → adapter and the distribution whose version is recorded.
+PEERS: dict[str, tuple[Callable[[int], Subject], str]] = {
+    "phe": (PheSubject, "phe"),
+    "heu": (HeuSubject, "sf-heu"),
+}
+
+
+def make_peer(name: str, key_bits: int) -> Subject:
+    """The peer called `name` with a fresh key. PeerUnavailable says why it cannot be had."""
+    check_peer(name)
+    return PEERS[name][0](key_bits)
+
+
+def check_peer(name: str) -> str:
+    """The version of the peer called `name`; PeerUnavailable unless it is known and installed."""
+    if name not in PEERS:
+        raise PeerUnavailable(f"no adapter for {name!r} (there are {', '.join(PEERS)})")
+    distribution = PEERS[name][1]
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        raise PeerUnavailable(f"not installed here: pip install {distribution}") from None
+
+
+def _load(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise PeerUnavailable(f"cannot be imported: {error}") from None
+
+
+def _objects(values: list[Any]) -> Integers:
+    """An object array of these Python objects, whatever they are."""
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out

@@ -1,0 +1,153 @@
+"""Records as tables: on the terminal (rich) and in Markdown, from the same lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .cases import Case
+from .record import Record, Row
+from .runner import REFERENCE, unavailable_line
+
+LEFT_COLUMNS = ("operation", "on", "group", "counts", "verdict", "what")
+
+
+def readable(rate: float) -> str:
+    """A rate with three digits and a prefix: 12.3 k/s."""
+    value, prefix = rate, ""
+    for following in ("k", "M", "G"):
+        if value < 999.5:
+            break
+        value, prefix = value / 1000.0, following
+    digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {prefix}/s"
+
+
+def times(ratio: float) -> str:
+    """A ratio: ×0.06, ×0.94, ×1.2, ×17, ×1,234."""
+    if ratio >= 9.95:
+        return f"×{ratio:,.0f}"
+    if ratio >= 0.995:
+        return f"×{ratio:.1f}"
+    return f"×{ratio:.2f}" if ratio >= 0.01 else f"×{ratio:.1g}"
+
+
+def percent(spread: float) -> str:
+    """An interquartile range over its median."""
+    return f"{100 * spread:.0f} %"
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def ratio_names(record: Record) -> list[str]:
+    """Whom the rates are compared with: the reference backend and the peers that ran."""
+    peers = {row.subject for row in record.rows if row.peer}
+    return [name for name in record.subjects if name == REFERENCE or name in peers]
+
+
+def header(record: Record) -> list[str]:
+    """The columns of a record's table."""
+    return ["operation", "on", "batch", "rate", "IQR", *(f"vs {name}" for name in ratio_names(record))]
+
+
+def sections(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """The rows of one key size: the headline first, then group by group."""
+    head = [row for row in rows if row.headline]
+    rest = [row for row in rows if not row.headline]
+    groups = [(name, list(part)) for name, part in groupby(rest, key=lambda row: row.group)]
+    return [("headline", head), *groups] if head else groups
+
+
+def lines(record: Record, rows: Sequence[Row]) -> Iterable[list[str]]:
+    """Cells of the rows, the operation named on its first line only."""
+    found = {row.key: row for row in record.rows}
+    by_subject = {(row.key_bits, row.case, row.subject): row for row in reversed(record.rows)}
+    previous = ""
+    for row in rows:
+        ratios = []
+        for name in ratio_names(record):
+            other = found.get((*row.key[:3], name)) or by_subject.get((row.key_bits, row.case, name))
+            ratios.append("" if other is None or other is row else times(row.rate / other.rate))
+        title = f"{row.case} ({row.unit})"
+        label = "" if title == previous else title
+        yield [label, row.subject, f"{row.batch:,}", readable(row.rate), percent(row.spread), *ratios]
+        previous = title
+
+
+def notes(record: Record) -> list[str]:
+    """What belongs under the tables: machine, versions, source, absent subjects, failures."""
+    machine, source = record.machine, record.source
+    threads = "all" if machine.threads is None else str(machine.threads)
+    chip = f"{machine.cpu}, family {machine.cpu_family} model {machine.cpu_model}"
+    out = [
+        f"{record.created}: {record.command}".rstrip(": "),
+        f"{chip}; {machine.usable_cores} of {machine.cores} cores, HECORE_THREADS {threads};"
+        f" load {machine.load} before; {machine.system}; {' '.join(machine.features)}",
+        *machine.gpus,
+        ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    ]
+    if source is not None:
+        out.append(f"commit {source.commit}" + (", with changes" if source.changed else ""))
+    out += [unavailable_line(name, reason) for name, reason in record.unavailable.items()]
+    out += [f"FAILED {f.case} on {f.subject}, {f.key_bits} bits: {f.message}" for f in record.failures]
+    return out
+
+
+# --- forms ----------------------------------------------------------------------------------------
+
+
+def print_record(record: Record, console: Console) -> None:
+    """A table for every key size, then the notes."""
+    for bits in record.key_bits:
+        table = rich_table(f"{bits}-bit keys", header(record))
+        for title, rows in sections([row for row in record.rows if row.key_bits == bits]):
+            table.add_section()
+            table.add_row(f"[bold]{title}[/bold]")
+            for cells in lines(record, rows):
+                table.add_row(*map(escape, cells))
+        console.print(table)
+    for note in notes(record):
+        console.print(
+            escape(note), style="red" if note.startswith("FAILED") else "dim", highlight=False, soft_wrap=True
+        )
+
+
+def rich_table(title: str, columns: Sequence[str]) -> Table:
+    """An empty table: words to the left, figures to the right."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column in LEFT_COLUMNS else "right", no_wrap=True)
+    return table
+
+
+def markdown(record: Record) -> str:
+    """The same tables and notes as Markdown."""
+    out = []
+    columns = header(record)
+    for bits in record.key_bits:
+        out += [f"### {bits}-bit keys", "", _bar(columns)]
+        out.append(_bar("---" if column in LEFT_COLUMNS else "---:" for column in columns))
+        for _, rows in sections([row for row in record.rows if row.key_bits == bits]):
+            out += [_bar(cells) for cells in lines(record, rows)]
+        out.append("")
+    return "\n".join([*out, *(f"- {note}" for note in notes(record)), ""])
+
+
+def _bar(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def print_cases(cases: Sequence[Case], console: Console) -> None:
+    """What can be run: every case with its group, what its rate counts, and batch sizes."""
+    table = rich_table("", ["operation", "group", "counts", "batch", "what"])
+    for case in cases:
+        name = f"{case.name} *" if case.headline else case.name
+        sizes = (f"{size / 1000:.0f}k" if size >= 1000 else str(size) for size in case.batch)
+        table.add_row(name, case.group, case.unit, " / ".join(dict.fromkeys(sizes)), case.text)
+    console.print(table)
+    console.print("* also in the group headline; batch: gmp and peers / simd / cuda", style="dim")

@@ -1,0 +1,134 @@
+"""Honest timing: warm-up is somebody else's, calls are repeated within a budget, the median counts.
+
+Subjects that are compared are measured in turns, a part of their budget at a time: what the machine does
+meanwhile falls on all of them. The garbage collector rests while the clock runs. Host clock and device
+events are kept apart: a rate is always of the host clock, conversions and transfers included.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+#: A budget is spent in this many turns.
+TURNS = 4
+#: Calls at least, whatever the budget …
+LEAST_CALLS = 3
+#: … unless one call takes longer than this many budgets.
+PATIENCE = 4.0
+
+Run = Callable[[], Any]
+
+
+class Spread(NamedTuple):
+    """Seconds a call: extremes, quartiles and median of `calls` calls."""
+
+    lowest: float
+    lower: float
+    median: float
+    upper: float
+    highest: float
+    calls: int
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Spread:
+        """The spread of at least one sample."""
+        if len(samples) == 1:
+            only = samples[0]
+            return cls(only, only, only, only, only, 1)
+        lower, median, upper = statistics.quantiles(samples, n=4, method="inclusive")
+        return cls(min(samples), lower, median, upper, max(samples), len(samples))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One measurement: the host clock, and device events where there is a device."""
+
+    host: Spread
+    device: Spread | None = None
+
+
+class Clock(Protocol):
+    """Times one call: (host seconds, device seconds or None)."""
+
+    def __call__(self, run: Run) -> tuple[float, float | None]: ...
+
+
+def host_clock(run: Run) -> tuple[float, None]:
+    """The host's clock."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started, None
+
+
+class DeviceClock:
+    """The host's clock, and CuPy's events on the current stream around the same call."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cuda = cupy.cuda
+
+    def __call__(self, run: Run) -> tuple[float, float | None]:
+        first, last = self._cuda.Event(), self._cuda.Event()
+        first.record()
+        host, _ = host_clock(run)
+        last.record()
+        last.synchronize()
+        return host, self._cuda.get_elapsed_time(first, last) / 1000.0
+
+
+@dataclass
+class _Series:
+    run: Run
+    clock: Clock
+    budget: float
+    host: list[float] = field(default_factory=list)
+    device: list[float] = field(default_factory=list)
+
+    def turn(self) -> None:
+        """Call until a turn's share of the budget is spent, at least once."""
+        spent = 0.0
+        while spent < self.budget / TURNS:
+            host, device = self.clock(self.run)
+            self.host.append(host)
+            if device is not None:
+                self.device.append(device)
+            spent += max(host, 1e-9)
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is spent on enough calls."""
+        if max(self.host, default=0.0) > PATIENCE * self.budget:
+            return True
+        return sum(self.host) >= self.budget and len(self.host) >= LEAST_CALLS
+
+    @property
+    def timing(self) -> Timing:
+        """What came out."""
+        return Timing(Spread.of(self.host), Spread.of(self.device) if self.device else None)
+
+
+def measure(runs: Sequence[tuple[Run, Clock]], seconds: float) -> list[Timing]:
+    """Time all runs for `seconds` > 0 each, in turns; every one has been called before."""
+    series = [_Series(run, clock, seconds) for run, clock in runs]
+    with _collector_at_rest():
+        while waiting := [one for one in series if not one.done]:
+            for one in waiting:
+                one.turn()
+    return [one.timing for one in series]
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

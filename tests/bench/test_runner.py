@@ -1,0 +1,128 @@
+"""A run: who takes part, what a wrong result costs, and what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+import hecore
+from hecore import BackendUnavailable
+from hecore.bench import runner
+from hecore.bench.cases import Case, select
+from hecore.bench.record import Failure, Row
+from hecore.bench.runner import NothingToRun, Plan, Watcher, find_backends, run
+from hecore.bench.subjects import HecoreSubject
+from hecore.bench.timing import host_clock
+
+SMALL = {"backends": ("gmp",), "key_bits": (256,), "seconds": 1e-4, "insecure_test_key": True}
+
+
+class Listener(Watcher):
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def started(self, case: Case, key_bits: int, subjects: Sequence[str]) -> None:
+        self.heard.append(f"{case.name} {key_bits} {' '.join(subjects)}")
+
+    def measured(self, row: Row) -> None:
+        self.heard.append(f"{row.subject} {row.items}")
+
+    def failed(self, failure: Failure) -> None:
+        self.heard.append(failure.message)
+
+    def finished(self) -> None:
+        self.heard.append("end")
+
+
+def test_a_run_in_full() -> None:
+    plan = Plan(select(["encoding", "add"]), peers=["phe"], batches=[3, 5], command="again", **SMALL)
+    listener = Listener()
+    record = run(plan, listener)
+    assert [(row.case, row.batch, row.subject) for row in record.rows] == [
+        (case, batch, subject)
+        for case in ("encode", "decode", "add")
+        for batch in (3, 5)
+        for subject in ("gmp", "phe")
+    ]
+    assert listener.heard[:5] == ["encode 256 gmp phe", "gmp 3", "phe 3", "end", "encode 256 gmp phe"]
+    assert listener.heard.count("end") == plan.steps == 6
+    assert {row.peer for row in record.rows if row.subject == "phe"} == {True}
+    assert record.command == "again"
+    assert record.versions["phe"]
+    assert all(row.seconds.calls >= 3 for row in record.rows)
+    assert record.failures == []
+
+
+def test_every_case_has_its_own_batch() -> None:
+    (row,) = run(Plan(select(["encrypt-classic"]), **SMALL)).rows
+    assert row.batch == row.items == 32
+
+
+def test_what_no_backend_changes_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    gmp = hecore.get_backend("gmp")
+    twin = type("Twin", (type(gmp),), {"name": "twin"})()
+    monkeypatch.setattr(hecore, "get_backend", {"gmp": gmp, "twin": twin}.__getitem__)
+    plan = Plan(select(["encoding", "add"]), batches=[4], **{**SMALL, "backends": ("gmp", "twin")})
+    rows = run(plan).rows
+    assert [(row.case, row.subject) for row in rows] == [
+        ("encode", "gmp"),
+        ("decode", "gmp"),
+        ("add", "gmp"),
+        ("add", "twin"),
+    ]
+
+
+def test_a_wrong_result_is_a_failure_and_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HecoreSubject, "add", lambda self, a, b: a)
+    listener = Listener()
+    record = run(Plan(select(["add", "add-plain"]), batches=[3], **SMALL), listener)
+    assert [row.case for row in record.rows] == ["add-plain"]
+    (failure,) = record.failures
+    assert failure.case == "add"
+    assert failure.message.startswith("WrongResult: ")
+    assert failure.message in listener.heard
+
+
+def test_a_crash_costs_one_case_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise MemoryError("no room for /some/where/table.bin\nsecond line")
+
+    monkeypatch.setattr(HecoreSubject, "total", crash)
+    record = run(Plan(select(["sum", "dot"]), batches=[3], **SMALL))
+    assert [row.case for row in record.rows] == ["dot"]
+    assert record.failures[0].message == "MemoryError: no room for …/table.bin"
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    real = hecore.get_backend
+
+    def get_backend(name: str) -> object:
+        if name in missing:
+            raise BackendUnavailable(f"{name} is not for this machine\nmore")
+        return real(name)
+
+    monkeypatch.setattr(hecore, "get_backend", get_backend)
+
+
+def test_missing_subjects_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "cuda")
+    plan = Plan(select(["add"]), peers=["tenseal"], batches=[2], **{**SMALL, "backends": ("cuda", "gmp")})
+    record = run(plan)
+    assert [row.subject for row in record.rows] == ["gmp"]
+    assert record.unavailable["cuda"] == "cuda is not for this machine"
+    assert record.unavailable["tenseal"].startswith("no adapter")
+
+
+def test_nothing_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "cuda", "simd")
+    with pytest.raises(NothingToRun, match=r"no CUDA here: cuda is not for .*\nno simd here: simd is not"):
+        run(Plan(select(["add"]), **{**SMALL, "backends": ("cuda", "simd")}))
+    with pytest.raises(NothingToRun, match="no backend was asked for"):
+        find_backends([])
+
+
+def test_clocks(mine: HecoreSubject) -> None:
+    assert runner.clock_for(mine) is host_clock

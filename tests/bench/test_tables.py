@@ -1,0 +1,108 @@
+"""Tables for the terminal and for Markdown: readable figures, ratios, and the lines under them."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hecore.bench.cases import all_cases
+from hecore.bench.record import Failure, Record
+from hecore.bench.tables import markdown, notes, print_cases, print_record, readable, times
+
+from .conftest import make_record, make_row
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (0.031, "0.03 /s"),
+        (9.994, "9.99 /s"),
+        (9.996, "10.0 /s"),
+        (380.4, "380 /s"),
+        (999.4, "999 /s"),
+        (999.6, "1.00 k/s"),
+        (1723.0, "1.72 k/s"),
+        (225_000.0, "225 k/s"),
+        (1_680_000.0, "1.68 M/s"),
+        (3.3e8, "330 M/s"),
+        (2.5e12, "2500 G/s"),
+    ],
+)
+def test_rates(rate: float, text: str) -> None:
+    assert readable(rate) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.0013, "×0.001"), (0.0567, "×0.06"), (0.9949, "×0.99"), (1.0, "×1.0"), (9.94, "×9.9")],
+)
+def test_small_ratios(ratio: float, text: str) -> None:
+    assert times(ratio) == text
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(9.96, "×10"), (17.4, "×17"), (1234.5, "×1,234")])
+def test_large_ratios(ratio: float, text: str) -> None:
+    assert times(ratio) == text
+
+
+def printed(record: Record) -> str:
+    out = io.StringIO()
+    print_record(record, Console(file=out, width=120))
+    return out.getvalue()
+
+
+def test_a_record_in_full(record: Record) -> None:
+    lines = [line.split() for line in printed(record).splitlines()]
+    assert lines[0] == ["2048-bit", "keys"]
+    assert lines[1] == ["operation", "on", "batch", "rate", "IQR", "vs", "gmp", "vs", "phe"]
+    assert lines[2] == ["headline"]
+    assert lines[3] == ["add", "(values)", "gmp", "1,000", "250", "k/s", "2", "%", "×2.0"]
+    assert lines[4] == ["simd", "1,000", "2.00", "M/s", "2", "%", "×8.0", "×16"]
+    assert lines[5] == ["phe", "1,000", "125", "k/s", "2", "%", "×0.50"]
+    assert ["arithmetic"] in lines
+    assert ["3072-bit", "keys"] in lines
+
+
+def test_ratios_prefer_the_same_batch() -> None:
+    rows = [
+        make_row("add", "gmp", 1.0, batch=10),
+        make_row("add", "gmp", 4.0, batch=20),
+        make_row("add", "simd", 1.0, batch=20),
+        make_row("add", "simd", 1.0, batch=30),
+    ]
+    lines = [line for line in printed(make_record(rows)).splitlines() if "simd" in line]
+    assert lines[0].split()[-1] == "×4.0"
+    assert lines[1].split()[-1] == "×1.0"  # another batch is better than nothing: rates are per item
+
+
+def test_notes(record: Record) -> None:
+    found = "\n".join(notes(record))
+    assert "hecore-bench run --threads 1" in found
+    assert "1 of 4 cores, HECORE_THREADS 1" in found
+    assert "commit 0123456789abcdef\n" in found
+    assert "no CUDA here: no device" in found
+    failure = Failure(case="add", subject="gmp", key_bits=2048, message="WrongResult: [1 of 2]")
+    failed = make_record(record.rows, failures=[failure], source=None)
+    assert notes(failed)[-1] == "FAILED add on gmp, 2048 bits: WrongResult: [1 of 2]"
+    assert "WrongResult: [1 of 2]" in printed(failed)
+    assert "commit" not in "\n".join(notes(failed))
+
+
+def test_markdown(record: Record) -> None:
+    lines = markdown(record).splitlines()
+    assert lines[0] == "### 2048-bit keys"
+    assert lines[2] == "| operation | on | batch | rate | IQR | vs gmp | vs phe |"
+    assert lines[3] == "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[5] == "|  | simd | 1,000 | 2.00 M/s | 2 % | ×8.0 | ×16 |"
+    assert lines[-1] == "- no CUDA here: no device"
+
+
+def test_list() -> None:
+    out = io.StringIO()
+    print_cases(all_cases(), Console(file=out, width=120))
+    text = out.getvalue()
+    assert all(case.name in text for case in all_cases())
+    assert "add *" in text
+    assert "add-plain *" not in text
