@@ -239,7 +239,9 @@ def concatenate(batches: Sequence[CipherBatch], axis: int = 0) -> CipherBatch:
     tails = {batch.shape[len(batch.lead_shape) :] for batch in batches}
     if len(tails) > 1:
         raise ShapeMismatch("packed rows of different lengths cannot be concatenated")
-    position = axis + first.ndim if axis < 0 else axis
+    if not -first.ndim <= axis < first.ndim:
+        raise ShapeMismatch(f"cannot concatenate along axis {axis}: the shape is {first.shape}")
+    position = axis % first.ndim
     if first.layout is not None and position == first.ndim - 1:
         raise LayoutMismatch(f"axis {axis} of {first.shape} is packed: concatenate before packing")
     try:
