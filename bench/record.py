@@ -56,7 +56,10 @@ class Seconds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One case on one subject. `items` of `unit` are handled a call; `seconds` are of the host's clock."""
+    """One case on one subject: `items` of `unit` a call, `seconds` of the host's clock.
+
+    `cores` are the processor seconds of the process a second, its threads together.
+    """
 
     case: str
     group: str
@@ -68,6 +71,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     items: int
     seconds: Seconds
     device_seconds: Seconds | None = None
+    cores: float
     headline: bool = False
 
     @property

@@ -184,6 +184,7 @@ def make_row(case: Case, subject: Subject, batch: int, items: int, timing: Timin
         items=items,
         seconds=_seconds(timing.host),
         device_seconds=_seconds(timing.device) if timing.device else None,
+        cores=round(timing.cores, 2),
         headline=case.headline,
     )
 

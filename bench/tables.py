@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,9 @@ from .record import Record, Row
 from .runner import REFERENCE, unavailable_line
 
 LEFT_COLUMNS = ("operation", "on", "group", "counts", "verdict", "what")
+
+#: A share of the core from which on a process counts as undisturbed.
+FREE_ENOUGH = 0.95
 
 
 def readable(rate: float) -> str:
@@ -52,7 +56,15 @@ def ratio_names(record: Record) -> list[str]:
 
 def header(record: Record) -> list[str]:
     """The columns of a record's table."""
-    return ["operation", "on", "batch", "rate", "IQR", *(f"vs {name}" for name in ratio_names(record))]
+    return [
+        "operation",
+        "on",
+        "batch",
+        "rate",
+        "IQR",
+        "cores",
+        *(f"vs {name}" for name in ratio_names(record)),
+    ]
 
 
 def sections(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -75,7 +87,8 @@ def lines(record: Record, rows: Sequence[Row]) -> Iterable[list[str]]:
             ratios.append("" if other is None or other is row else times(row.rate / other.rate))
         title = f"{row.case} ({row.unit})"
         label = "" if title == previous else title
-        yield [label, row.subject, f"{row.batch:,}", readable(row.rate), percent(row.spread), *ratios]
+        figures = [readable(row.rate), percent(row.spread), f"{row.cores:.2f}"]
+        yield [label, row.subject, f"{row.batch:,}", *figures, *ratios]
         previous = title
 
 
@@ -93,9 +106,21 @@ def notes(record: Record) -> list[str]:
     ]
     if source is not None:
         out.append(f"commit {source.commit}" + (", with changes" if source.changed else ""))
+    out += busy(record)
     out += [unavailable_line(name, reason) for name, reason in record.unavailable.items()]
     out += [f"FAILED {f.case} on {f.subject}, {f.key_bits} bits: {f.message}" for f in record.failures]
     return out
+
+
+def busy(record: Record) -> list[str]:
+    """A warning if a run on one core had not that core to itself; with several, nobody can tell."""
+    shares = [row.cores for row in record.rows if row.device_seconds is None]
+    if record.machine.usable_cores != 1 or not shares or median(shares) > FREE_ENOUGH:
+        return []
+    return [
+        f"busy machine: the process had {100 * median(shares):.0f} % of its core, so rates are too low;"
+        " ratios hold, as all subjects took turns"
+    ]
 
 
 # --- forms ----------------------------------------------------------------------------------------

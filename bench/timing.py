@@ -47,10 +47,14 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """One measurement: the host clock, and device events where there is a device."""
+    """One measurement: the host clock, and device events where there is a device.
+
+    cores  processor seconds of this process a second: below 1 with one thread, something else ran, too
+    """
 
     host: Spread
     device: Spread | None = None
+    cores: float = 1.0
 
 
 class Clock(Protocol):
@@ -88,12 +92,15 @@ class _Series:
     budget: float
     host: list[float] = field(default_factory=list)
     device: list[float] = field(default_factory=list)
+    processor: float = 0.0
 
     def turn(self) -> None:
         """Call until a turn's share of the budget is spent, at least once."""
         spent = 0.0
         while spent < self.budget / TURNS:
+            started = time.process_time()
             host, device = self.clock(self.run)
+            self.processor += time.process_time() - started
             self.host.append(host)
             if device is not None:
                 self.device.append(device)
@@ -109,7 +116,8 @@ class _Series:
     @property
     def timing(self) -> Timing:
         """What came out."""
-        return Timing(Spread.of(self.host), Spread.of(self.device) if self.device else None)
+        device = Spread.of(self.device) if self.device else None
+        return Timing(Spread.of(self.host), device, self.processor / sum(self.host))
 
 
 def measure(runs: Sequence[tuple[Run, Clock]], seconds: float) -> list[Timing]:

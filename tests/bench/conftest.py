@@ -39,6 +39,7 @@ def make_row(case: str, subject: str, seconds: float, spread: float = 0.02, **ch
         "key_bits": 2048,
         "batch": 1000,
         "items": 1000,
+        "cores": 1.0,
         "seconds": Seconds(lowest=low, lower=low, median=seconds, upper=high, highest=high, calls=7),
     }
     return Row(**{**fields, **changes})  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -56,11 +57,11 @@ def printed(record: Record) -> str:
 def test_a_record_in_full(record: Record) -> None:
     lines = [line.split() for line in printed(record).splitlines()]
     assert lines[0] == ["2048-bit", "keys"]
-    assert lines[1] == ["operation", "on", "batch", "rate", "IQR", "vs", "gmp", "vs", "phe"]
+    assert lines[1] == ["operation", "on", "batch", "rate", "IQR", "cores", "vs", "gmp", "vs", "phe"]
     assert lines[2] == ["headline"]
-    assert lines[3] == ["add", "(values)", "gmp", "1,000", "250", "k/s", "2", "%", "×2.0"]
-    assert lines[4] == ["simd", "1,000", "2.00", "M/s", "2", "%", "×8.0", "×16"]
-    assert lines[5] == ["phe", "1,000", "125", "k/s", "2", "%", "×0.50"]
+    assert lines[3] == ["add", "(values)", "gmp", "1,000", "250", "k/s", "2", "%", "1.00", "×2.0"]
+    assert lines[4] == ["simd", "1,000", "2.00", "M/s", "2", "%", "1.00", "×8.0", "×16"]
+    assert lines[5] == ["phe", "1,000", "125", "k/s", "2", "%", "1.00", "×0.50"]
     assert ["arithmetic"] in lines
     assert ["3072-bit", "keys"] in lines
 
@@ -90,12 +91,21 @@ def test_notes(record: Record) -> None:
     assert "commit" not in "\n".join(notes(failed))
 
 
+def test_a_busy_machine_is_named() -> None:
+    busy = make_record([make_row("add", "gmp", 1.0, cores=cores) for cores in (0.5, 0.6, 1.0)])
+    assert "busy machine: the process had 60 % of its core, so rates are too low" in printed(busy)
+    free = make_record([make_row("add", "gmp", 1.0, cores=cores) for cores in (0.5, 0.99, 1.0)])
+    assert "busy" not in printed(free)
+    several = msgspec.structs.replace(busy.machine, usable_cores=2)
+    assert "busy" not in printed(make_record(busy.rows, machine=several))
+
+
 def test_markdown(record: Record) -> None:
     lines = markdown(record).splitlines()
     assert lines[0] == "### 2048-bit keys"
-    assert lines[2] == "| operation | on | batch | rate | IQR | vs gmp | vs phe |"
-    assert lines[3] == "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    assert lines[5] == "|  | simd | 1,000 | 2.00 M/s | 2 % | ×8.0 | ×16 |"
+    assert lines[2] == "| operation | on | batch | rate | IQR | cores | vs gmp | vs phe |"
+    assert lines[3] == "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[5] == "|  | simd | 1,000 | 2.00 M/s | 2 % | 1.00 | ×8.0 | ×16 |"
     assert lines[-1] == "- no CUDA here: no device"
 
 

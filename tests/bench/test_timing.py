@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,6 +61,13 @@ def test_subjects_take_turns() -> None:
     assert order.count("b") == 3
     assert order[:5] == ["a", "a", "a", "b", "a"]
     assert "a" in order[order.index("b") : len(order) - order[::-1].index("b")]
+
+
+def test_processor_time_is_noted() -> None:
+    (asleep,) = measure([(lambda: time.sleep(0.02), host_clock)], 0.05)
+    assert asleep.cores < 0.5
+    (awake,) = measure([(lambda: pow(3, 1 << 18), host_clock)], 0.05)
+    assert asleep.cores < awake.cores < 1.5
 
 
 def test_nothing_to_measure() -> None:
