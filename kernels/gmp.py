@@ -213,7 +213,7 @@ class GmpBackend(Backend):
         def multiply(start: int, stop: int) -> list[mpz]:
             products = []
             for _, first, last in pieces[start:stop]:
-                product = mpz(1) if first == last else values[flat[first]]
+                product = values[flat[first]]
                 for index in flat[first + 1 : last]:
                     product = product * values[index] % m
                 products.append(product)
@@ -366,9 +366,9 @@ def _check_indices(count: int, indices: list[int]) -> None:
 
 
 def _pieces(offsets: list[int], longest: int) -> list[tuple[int, int, int]]:
-    """(segment, first, last), no piece longer than `longest`; an empty segment is one piece."""
+    """(segment, first, last), no piece longer than `longest`, none empty."""
     pieces = []
     for segment, (first, last) in enumerate(pairwise(offsets)):
-        for start in range(first, max(last, first + 1), longest):
+        for start in range(first, last, longest):
             pieces.append((segment, start, min(start + longest, last)))
     return pieces
