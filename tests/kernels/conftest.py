@@ -74,8 +74,9 @@ def edges() -> Callable[[Modulus], list[int]]:
         r = modulus.root.value if modulus.root else isqrt(m)
         ends = {0, 1, 2, m - 1, m - 2, m // 2, m // 2 + 1}
         digits = {r - 1, r, r + 1, m - r, m - r - 1, m - r + 1, r * (r - 1), r * (r - 1) + 1}
-        tops = {64, 128, 32 * modulus.width, 64 * modulus.width}
-        limbs = {value for bits in tops for value in (2**bits - 1, 2**bits, 2 ** (bits - 32))}
+        # The radices of host and backends: full, half and lowest digits of all ones, and one more.
+        tops = {k * b for b in (28, 32, 52, 64) for k in (1, 2, modulus.bits // b // 2, modulus.bits // b)}
+        limbs = {value for bits in tops for value in (2**bits - 1, 2**bits)}
         rng = random.Random(modulus.bits)
         sparse = set()
         for _ in range(4):

@@ -151,6 +151,16 @@ def test_products_of_all_edges(backend: Backend, modulus: Modulus, edges: Edges)
     assert_batch(backend, backend.mod_mul(a, b), modulus, want)
 
 
+@pytest.mark.parametrize("root", [3, 5, 15])
+def test_all_products_modulo_tiny_numbers(backend: Backend, root: int) -> None:
+    """Zero divisors meet in every way: a digit that is a multiple of the root must come out as 0."""
+    for modulus in (Modulus(root), Modulus(root**2), Modulus.square_of(Modulus(root))):
+        m = modulus.value
+        left, right = np.divmod(np.arange(m * m), m)
+        a, b = backend.from_ints(modulus, left.tolist()), backend.from_ints(modulus, right.tolist())
+        assert_batch(backend, backend.mod_mul(a, b), modulus, (left * right % m).tolist())
+
+
 def test_products(backend: Backend, modulus: Modulus, sample: Sample) -> None:
     for count in COUNTS:
         left, right = sample(modulus, count, 1), sample(modulus, count, 2)

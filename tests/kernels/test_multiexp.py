@@ -210,7 +210,7 @@ def spent(counting: Any, matrix: Matrix, limbs: Limbs, plan: WindowPlan | None) 
     return int(counting.products)
 
 
-@pytest.mark.parametrize("zeros", [0, 20])
+@pytest.mark.parametrize("zeros", [0, 24])
 @pytest.mark.parametrize("bits", [1, 2, 8, 24, 60, 200])
 @pytest.mark.parametrize(("rows", "columns"), COSTS)
 def test_estimates(counting: Any, rows: int, columns: int, bits: int, zeros: int) -> None:
@@ -225,7 +225,8 @@ def test_estimates(counting: Any, rows: int, columns: int, bits: int, zeros: int
         if plan.window <= 6 or plan.method == "powers":
             products = spent(counting, matrix, limbs, plan)
             assert products <= 1.25 * plan.products + 2, plan
-            assert products >= 0.9 * plan.products or zeros or rows * columns < 50, plan
+            filled = zeros == 0 or (bits >= 24 and zeros % plan.window == 0)
+            assert products >= 0.9 * plan.products or not filled or rows * columns < 50, plan
 
 
 @pytest.mark.parametrize("density", [0.05, 0.3, 1.0])
