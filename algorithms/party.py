@@ -8,28 +8,39 @@ equal digests tell both that their rows match, unequal ones nothing but that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
 
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import HandshakeError
-from hecore.algorithms.messages import Message
+from hecore.algorithms.messages import Message, Name
+from hecore.errors import InvalidKey, WireFormatError
 from hecore.keys import PublicKey
 from hecore.wire import dump_key, load_key
 
 ACTIVE, PASSIVE = "active", "passive"
 
+#: A peer's column count sizes arrays here.
+MAX_COLUMNS = 1 << 20
+MAX_CONFIGURATION = 1 << 16
+LONGEST_SHOWN = 80
+
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
-    """What a party is about to do. `configuration` is JSON; payload: its public key."""
+    """What a party is about to do. `configuration` is a JSON object; payload: its public key."""
 
-    task: str
-    role: str
-    configuration: str
-    alignment: str
-    rows: int
-    columns: int
+    task: Name
+    role: Annotated[str, msgspec.Meta(pattern=rf"^({ACTIVE}|{PASSIVE})\Z")]
+    configuration: Annotated[str, msgspec.Meta(max_length=MAX_CONFIGURATION)]
+    alignment: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    rows: Annotated[int, msgspec.Meta(ge=1)]
+    columns: Annotated[int, msgspec.Meta(ge=1, le=MAX_COLUMNS)]
+
+    def __post_init__(self) -> None:
+        if len(self.payload) != 1:
+            raise ValueError(f"{len(self.payload)} public keys instead of one")
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,9 @@ def handshake(
     """Exchange Hellos and compare; both sides fail alike, each naming both.
 
     Raises HandshakeError for another task, two parties of one role, unequal configurations (the first
-    difference is named) and rows that do not match; InvalidKey for a public key that breaks a condition.
+    difference is named), rows that do not match, and a public key that is malformed, breaks a condition, is
+    this party's own, or is a test key where the other's is none. What only one side can see (a foreign key
+    that is bad) the other hears at its next `receive`, when this side's channel aborts with the error.
     """
     mine = Hello(
         task=task,
@@ -66,29 +79,23 @@ def handshake(
     )
     channel.send(mine)
     theirs = channel.receive(Hello)
-    _compare(channel, mine, theirs)
-    if len(theirs.payload) != 1:
-        raise HandshakeError(f"{channel.peer} sent {len(theirs.payload)} public keys instead of one")
-    # A test key is accepted only by a party that uses one itself.
-    peer_key = load_key(theirs.payload[0], insecure_test_key=public.insecure_test_key)
-    if peer_key == public:
-        raise HandshakeError(f"{channel.peer} uses the same key pair as {channel.me}: each needs its own")
-    return Peer(channel.peer, peer_key, theirs.columns)
+    _compare(channel.me, channel.peer, mine, theirs)
+    return Peer(channel.peer, _peer_key(channel.me, channel.peer, public, theirs.payload[0]), theirs.columns)
 
 
-def _compare(channel: Channel, mine: Hello, theirs: Hello) -> None:
-    me, peer = channel.me, channel.peer
+def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:
     if mine.task != theirs.task:
         raise HandshakeError(f"{me} wants to run {mine.task!r}, but {peer} {theirs.task!r}")
-    if {mine.role, theirs.role} != {ACTIVE, PASSIVE}:
+    if mine.role == theirs.role:
         raise HandshakeError(
             f"{me} and {peer} are both {mine.role}: exactly one party, the active one, has the label"
         )
-    ours, others = msgspec.json.decode(mine.configuration), msgspec.json.decode(theirs.configuration)
+    ours, others = _settings(me, mine), _settings(peer, theirs)
     for name in sorted({*ours, *others}):
-        if ours.get(name) != others.get(name):
+        here, there = _shown(ours, name), _shown(others, name)
+        if (name in ours, ours.get(name)) != (name in others, others.get(name)):
             raise HandshakeError(
-                f"{name} is {ours.get(name)!r} at {me} but {others.get(name)!r} at {peer}:"
+                f"{name[:LONGEST_SHOWN]} is {here} at {me} but {there} at {peer}:"
                 " both parties must configure the same"
             )
     if mine.rows != theirs.rows:
@@ -98,3 +105,33 @@ def _compare(channel: Channel, mine: Hello, theirs: Hello) -> None:
             f"the {mine.rows} row ids of {me} and {peer} differ, or stand in another order:"
             " both need the same ids in the same order"
         )
+
+
+def _settings(party: str, hello: Hello) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(hello.configuration, type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise HandshakeError(f"the configuration of {party} is no JSON object: {error}") from error
+
+
+def _shown(settings: dict[str, Any], name: str) -> str:
+    """A setting as text, short enough for an error: a peer chose it."""
+    text = repr(settings[name]) if name in settings else "not set"
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+
+
+def _peer_key(me: str, peer: str, public: PublicKey, data: bytes) -> PublicKey:
+    try:
+        key = load_key(data, insecure_test_key=True)
+    except (InvalidKey, WireFormatError) as error:
+        raise HandshakeError(f"{me} refuses the public key of {peer}: {error}") from error
+    # Compared, not only refused: so a party that uses a test key by mistake hears of it as well.
+    if key.insecure_test_key != public.insecure_test_key:
+        test, other = (peer, me) if key.insecure_test_key else (me, peer)
+        raise HandshakeError(
+            f"{test} uses an insecure test key, but {other} does not: {test} needs a key made without"
+            " insecure_test_key"
+        )
+    if key.n == public.n:
+        raise HandshakeError(f"{peer} uses the same key pair as {me}: each needs its own")
+    return key
