@@ -254,8 +254,6 @@ def decode(numbers: FixedPoint) -> Any:
 def place_name(flat_index: int, shape: Sequence[int]) -> str:
     """The place of a flat index for messages: "row 3, column 5"."""
     where = np.unravel_index(flat_index, tuple(shape)) if shape else ()
-    if len(where) == 0:
-        return "the only value"
     if len(where) == 1:
         return f"row {int(where[0])}"
     if len(where) == 2:

@@ -302,7 +302,7 @@ def _add_plain(a: CipherBatch, values: Any) -> CipherBatch:
         terms = a.layout.check_terms(a.terms + 1)
         plain = packing.pack(plain, a.layout)
     else:
-        check_range(plain, a.public)
+        check_range(numbers, a.public)
     rows, _, _ = broadcast_indices(a.lead_shape, shape[: len(shape) - a.ndim + len(a.lead_shape)])
     base = _gathered(a, rows, shape)
     count("add_plain", len(base))
