@@ -44,3 +44,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def key() -> hecore.PrivateKey:
     """One 2048-bit key for all tests."""
     return hecore.generate_key()
+
+
+@pytest.fixture(scope="session")
+def test_key() -> hecore.PrivateKey:
+    """One short key for tests with many operations. It protects nothing."""
+    return hecore.generate_key(512, insecure_test_key=True)
