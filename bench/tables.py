@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
@@ -113,13 +112,14 @@ def notes(record: Record) -> list[str]:
 
 
 def busy(record: Record) -> list[str]:
-    """A warning if a run on one core had not that core to itself; with several, nobody can tell."""
-    shares = [row.cores for row in record.rows if row.device_seconds is None]
-    if record.machine.usable_cores != 1 or not shares or median(shares) > FREE_ENOUGH:
+    """A warning if rows of a run on one core had not that core to themselves; with more, nobody can tell."""
+    rows = [row for row in record.rows if row.device_seconds is None]
+    disturbed = sum(row.cores < FREE_ENOUGH for row in rows)
+    if record.machine.usable_cores != 1 or not disturbed:
         return []
     return [
-        f"busy machine: the process had {100 * median(shares):.0f} % of its core, so rates are too low;"
-        " ratios hold, as all subjects took turns"
+        f"busy machine: {disturbed} of {len(rows)} rows had less than {100 * FREE_ENOUGH:.0f} % of the core"
+        " (column cores), so their rates are too low; ratios hold, as all subjects took turns"
     ]
 
 
