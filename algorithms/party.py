@@ -1,12 +1,14 @@
 """The handshake of a joint step: both parties show what they are about to do, and compare.
 
 Hello: active ↔ passive, in the clear on the authenticated channel. Each learns the other's task and
-configuration, its public key, the number of its rows and columns, and SHA-256 of its row ids in order:
-equal digests tell both that their rows match, unequal ones nothing but that.
+configuration, its public key, the number of its rows and columns, and SHA-256 of its row ids in order.
+Equal digests tell both that their rows match. Where they differ, whoever can guess the other's whole list of
+ids can check the guess: parties align their rows first (PSI), so that the lists are known to both.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from hecore.algorithms.errors import HandshakeError
 from hecore.algorithms.messages import Message, Name
 from hecore.errors import InvalidKey, WireFormatError
 from hecore.keys import PublicKey
+from hecore.randomness import random_bytes
 from hecore.wire import dump_key, load_key
 
 ACTIVE, PASSIVE = "active", "passive"
@@ -37,6 +40,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     alignment: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     rows: Annotated[int, msgspec.Meta(ge=1)]
     columns: Annotated[int, msgspec.Meta(ge=1, le=MAX_COLUMNS)]
+    nonce: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
     def __post_init__(self) -> None:
         if len(self.payload) != 1:
@@ -45,11 +49,12 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
 
 @dataclass(frozen=True)
 class Peer:
-    """The other party, as its Hello described it."""
+    """The other party, as its Hello described it; `session` names this meeting, equal at both parties."""
 
     name: str
     public: PublicKey
     columns: int
+    session: str
 
 
 def handshake(
@@ -75,12 +80,16 @@ def handshake(
         alignment=table.alignment().hex(),
         rows=len(table),
         columns=len(table.columns),
+        nonce=random_bytes(16).hex(),
         payload=(dump_key(public),),
     )
     channel.send(mine)
     theirs = channel.receive(Hello)
     _compare(channel.me, channel.peer, mine, theirs)
-    return Peer(channel.peer, _peer_key(channel.me, channel.peer, public, theirs.payload[0]), theirs.columns)
+    key = _peer_key(channel.me, channel.peer, public, theirs.payload[0])
+    nonces = sorted([mine.nonce, theirs.nonce])
+    session = hashlib.sha256("".join([task, *nonces]).encode()).hexdigest()[:32]
+    return Peer(channel.peer, key, theirs.columns, session)
 
 
 def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:

@@ -170,10 +170,16 @@ def pack(a: CipherBatch, layout: SlotLayout) -> CipherBatch:
     return replace(a, residues=packed, layout=layout, terms=1, fresh=False)
 
 
-def rerandomize(a: CipherBatch) -> CipherBatch:
-    """c · r^n with fresh "uniform" noise: independent of how c came about, whoever looks (see `noise`)."""
+def rerandomize(a: CipherBatch, randomness: str = "uniform") -> CipherBatch:
+    """c · r^n with fresh noise: independent of how c came about, whoever looks (see `noise`).
+
+    "uniform" covers all n-th residues of a key that hecore made; "classic" of any key, however its owner made
+    it, at about eight times the cost. ValueError for another kind.
+    """
+    if randomness not in noise.RERANDOMIZING_KINDS:
+        raise ValueError(f"randomness={randomness!r}: choose one of {', '.join(noise.RERANDOMIZING_KINDS)}")
     count("rerandomize", len(a.residues))
-    fresh = noise.draw(a.backend, a.public, "uniform", len(a.residues))
+    fresh = noise.draw(a.backend, a.public, randomness, len(a.residues))
     return replace(a, residues=a.backend.mod_mul(a.residues, fresh), fresh=True)
 
 

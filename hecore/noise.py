@@ -24,6 +24,7 @@ from .randomness import random_below, random_bits
 
 PUBLIC_KINDS = ("djn", "uniform", "classic")
 PRIVATE_KINDS = ("exact", *PUBLIC_KINDS)
+RERANDOMIZING_KINDS = ("uniform", "classic")
 #: Surplus bits of "uniform" exponents over the order of h: the statistical distance is 2^−64.
 UNIFORM_SURPLUS_BITS = 64
 

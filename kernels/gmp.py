@@ -7,10 +7,11 @@ releases the GIL inside each GMP call when its context says so, and inside its l
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
+from threading import Lock
 from typing import TypeVar
 
 import gmpy2
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from . import limbs as lb
 from .backend import Backend, FixedBase, Residues
+from .combs import CombCache
 from .errors import NotInvertible
 from .limbs import Limbs
 from .modulus import Modulus
@@ -29,9 +31,6 @@ Result = TypeVar("Result")
 
 #: Products (of 4096 bits) below which a second thread costs more than it brings.
 PRODUCTS_WORTH_A_THREAD = 512
-#: Comb tables kept, least recently used first out; 17 MB each for 1024-bit exponents modulo n² at
-#: 2048 bits.
-CACHED_COMBS = 8
 #: Powers of one base below which plain powers cost less than building the comb's table.
 POWERS_WORTH_A_COMB = 24
 WINDOW_BITS = 8
@@ -84,7 +83,7 @@ class GmpBackend(Backend):
     def __init__(self) -> None:
         self._threads = thread_count()
         self._pool = ThreadPoolExecutor(self._threads, "hecore-gmp") if self._threads > 1 else None
-        self._combs: OrderedDict[tuple[Modulus, int, int], GmpFixedBase] = OrderedDict()
+        self._combs = CombCache(partial(GmpFixedBase, self))
 
     # --- host ↔ backend ---------------------------------------------------------------------------
 
@@ -162,12 +161,7 @@ class GmpBackend(Backend):
         return GmpResidues(a.modulus, self._in_parallel(invert, len(values), 3))
 
     def fixed_base(self, modulus: Modulus, base: int, max_bits: int) -> FixedBase:
-        key = (modulus, base, max_bits)
-        comb = self._combs.pop(key, None) or GmpFixedBase(self, modulus, base, max_bits)
-        self._combs[key] = comb
-        while len(self._combs) > CACHED_COMBS:
-            self._combs.popitem(last=False)
-        return comb
+        return self._combs.get(modulus, base, max_bits)
 
     # --- structure modulo root² and modulo p·q ----------------------------------------------------
 
@@ -278,6 +272,7 @@ class GmpFixedBase(FixedBase):
         self._base = self._next
         self._max_bits = max_bits
         self._table: list[list[mpz]] = []
+        self._lock = Lock()
         self._asked = 0
 
     def pow(self, exponents: Limbs) -> GmpResidues:
@@ -309,12 +304,13 @@ class GmpFixedBase(FixedBase):
 
     def _extend(self, rows: int) -> None:
         m = self._modulus.mpz
-        while len(self._table) < rows:
-            row = [mpz(1)]
-            for _ in range((1 << WINDOW_BITS) - 1):
-                row.append(row[-1] * self._next % m)
-            self._table.append(row)
-            self._next = row[-1] * self._next % m
+        with self._lock:  # two threads that both need a row must not both append it
+            while len(self._table) < rows:
+                row = [mpz(1)]
+                for _ in range((1 << WINDOW_BITS) - 1):
+                    row.append(row[-1] * self._next % m)
+                self._next = row[-1] * self._next % m
+                self._table.append(row)
 
 
 def _signed_integers(limbs: Limbs) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from hecore.algorithms.errors import ConfigurationError
@@ -24,7 +26,11 @@ class LogisticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid
     feature_limit_bits       |feature| < 2^this; a larger one is an error naming it
     weight_limit_bits        |weight| < 2^this is assumed; a diverging training breaks it
     mask_bits                masks are this many bits wider than what they hide: distance 2^−mask_bits
-    allow_small_batches      allow batches with no more rows than features
+    output_bits              fractional bits of the weights that each party receives at the end
+    reply_randomness         of replies under the peer's key: "uniform", or "classic", which needs no trust in
+                             how the peer made its key and costs about eight times as much a ciphertext
+    allow_small_data         allow batches with no more rows than columns, and fewer rows in all than the
+                             delivered weights have bits: such results can give labels or features away
 
     Raises ConfigurationError naming the field, its value and what is allowed.
     """
@@ -43,7 +49,9 @@ class LogisticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid
     feature_limit_bits: int = 8
     weight_limit_bits: int = 8
     mask_bits: int = 64
-    allow_small_batches: bool = False
+    output_bits: int = 16
+    reply_randomness: Literal["uniform", "classic"] = "uniform"
+    allow_small_data: bool = False
 
     def __post_init__(self) -> None:
         _check("epochs", self.epochs, 1, 100_000)
@@ -59,6 +67,13 @@ class LogisticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid
         _check("feature_limit_bits", self.feature_limit_bits, 1, 32)
         _check("weight_limit_bits", self.weight_limit_bits, 1, 32)
         _check("mask_bits", self.mask_bits, MINIMUM_MASK_BITS, 128)
+        _check("output_bits", self.output_bits, 4, self.weight_bits)
+        stable = 2 * (1 + self.momentum)
+        if self.learning_rate * self.alpha >= stable:
+            raise ConfigurationError(
+                f"learning_rate · alpha = {self.learning_rate * self.alpha:g} diverges:"
+                f" keep it below {stable:g}"
+            )
         if self.tolerance > 0 and not self.loss:
             raise ConfigurationError("tolerance > 0 needs loss = true: stopping is decided on the loss")
 
@@ -70,6 +85,13 @@ class LogisticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid
     def rate(self, epoch: int) -> float:
         """Learning rate of epoch 0, 1, …"""
         return self.learning_rate * self.learning_rate_decay**epoch
+
+    def least_rows(self, columns: int) -> int:
+        """Rows that a block of `columns` columns needs, so that its weights do not determine the labels.
+
+        Each delivered weight is an equation of about output_bits + 2 bits on the labels of all rows.
+        """
+        return columns * (self.output_bits + 2)
 
     def forward_bits(self, columns: int) -> int:
         """Bits of |Σ_j x_j·w_j| as an integer, for a block of `columns` columns."""

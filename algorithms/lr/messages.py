@@ -98,11 +98,18 @@ def expect_step(message: EncryptedShare | MaskedProduct, leg: str, epoch: int, b
         )
 
 
+class ScoreTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What both parties must agree on to score: shares of one training."""
+
+    model: str
+
+
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A party's share of a model as it stands in its JSON file."""
+    """A party's share of a model as it stands in its JSON file; `model` is equal in all its shares."""
 
     format: str
     version: int
+    model: str
     party: str
     columns: list[str]
     weights: list[float]

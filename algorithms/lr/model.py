@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -30,8 +31,9 @@ from hecore.keys import PrivateKey, PublicKey
 
 FIT_TASK, PREDICT_TASK = "lr.shared.fit", "lr.predict"
 FORMAT, VERSION = "hecore logistic regression share", 1
-#: Partial logits on their way to the active party: 40 fractional bits, |z| < 2^20.
-SCORE_BITS, SCORE_LIMIT_BITS = 40, 20
+#: Partial logits on their way to the active party: 16 fractional bits, |z| < 2^20. More digits would tell
+#: more of the columns behind them than a score needs.
+SCORE_BITS, SCORE_LIMIT_BITS = 16, 20
 
 
 class VerticalLogisticRegression:
@@ -79,14 +81,14 @@ class VerticalLogisticRegression:
         if role == ACTIVE:
             features = np.column_stack([features, np.ones(len(table))])  # the intercept's column
         with self._talking():
-            peer = self._meet(FIT_TASK, role, table)
+            peer = self._meet(FIT_TASK, role, table, self.config)
             training = SharedTraining(
                 self.channel,
                 self.config,
                 steps.encode_features(features, self.config),
                 table.label,
                 self.key,
-                Peer(peer.name, peer.public, peer.columns + (role == PASSIVE)),
+                replace(peer, columns=peer.columns + (role == PASSIVE)),
                 backend=self.backend,
                 meter=self.meter,
                 on_progress=on_progress,
@@ -95,6 +97,7 @@ class VerticalLogisticRegression:
         self._record = msg.ModelRecord(
             format=FORMAT,
             version=VERSION,
+            model=peer.session,
             party=self.channel.me,
             columns=list(table.columns),
             weights=weights[: len(table.columns)],
@@ -117,7 +120,8 @@ class VerticalLogisticRegression:
         partial = (table.values - np.array(record.mean)) / np.array(record.scale) @ np.array(record.weights)
         active = record.intercept is not None
         with self._talking():
-            peer = self._meet(PREDICT_TASK, ACTIVE if active else PASSIVE, table)
+            terms = msg.ScoreTerms(model=record.model)
+            peer = self._meet(PREDICT_TASK, ACTIVE if active else PASSIVE, table, terms)
             if not active:
                 self._send_scores(peer, partial)
                 return None
@@ -169,12 +173,12 @@ class VerticalLogisticRegression:
             raise ProtocolError("there is no model yet: call fit, or load a share")
         return self._record
 
-    def _meet(self, task: str, role: str, table: Table) -> Peer:
+    def _meet(self, task: str, role: str, table: Table, terms: msgspec.Struct) -> Peer:
         return handshake(
             self.channel,
             task=task,
             role=role,
-            configuration=self.config,
+            configuration=terms,
             table=table,
             public=self.key.public,
         )

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from hecore import CipherBatch, Decryptor, FixedPoint, SlotLayout, encode
 from hecore.algorithms.errors import ProtocolError, TableError
 from hecore.algorithms.lr.config import LogisticRegressionConfig
+from hecore.evaluator import rerandomize
+from hecore.kernels import limbs as lb
 from hecore.keys import PublicKey
 from hecore.linalg import matmul_packed
 from hecore.randomness import random_bits
@@ -66,7 +68,11 @@ def masked_layout(public: PublicKey, bound_bits: int, mask_bits: int) -> SlotLay
 
 
 def masked_product(
-    matrix: FixedPoint, own: FixedPoint, peer: CipherBatch, bound_bits: int, mask_bits: int
+    matrix: FixedPoint,
+    own: FixedPoint,
+    peer: CipherBatch,
+    bound_bits: int,
+    config: LogisticRegressionConfig,
 ) -> tuple[CipherBatch, FixedPoint]:
     """([M·s + r], r): the reply for the peer, and the mask that stays here.
 
@@ -74,10 +80,10 @@ def masked_product(
     bound_bits  |(M·s)_i| < 2^bound_bits as an integer
     returns     a packed, re-randomised batch of shape (R,), and r of shape (R,), both at the summed scale
     """
-    layout = masked_layout(peer.public, bound_bits, mask_bits)
+    layout = masked_layout(peer.public, bound_bits, config.mask_bits)
     product = matmul_packed(matrix, peer + own, layout)
-    mask = random_mask(matrix.shape[0], bound_bits + mask_bits, product.scale_bits)
-    return (product + mask).rerandomize(), mask
+    mask = random_mask(matrix.shape[0], bound_bits + config.mask_bits, product.scale_bits)
+    return rerandomize(product + mask, config.reply_randomness), mask
 
 
 def random_mask(count: int, bits: int, scale_bits: int) -> FixedPoint:
@@ -93,14 +99,28 @@ def cut_mask(mask: FixedPoint, bits: int) -> FixedPoint:
     return -mask.floor_shift(bits)
 
 
-def cut_reply(decryptor: Decryptor, reply: CipherBatch, layout: SlotLayout, bits: int) -> FixedPoint:
-    """The peer's share of the product, cut by `bits`: ⌊(p + r) / 2^bits⌋.
+def cut_reply(
+    decryptor: Decryptor, reply: CipherBatch, bound_bits: int, config: LogisticRegressionConfig
+) -> FixedPoint:
+    """The peer's share of the product, cut by the features' scale: ⌊(p + r) / 2^f⌋.
 
-    ProtocolError unless the reply has the layout that both sides derive from the configuration.
+    ProtocolError unless the reply has the layout that both sides derive from the configuration, and every
+    number lies in −2^b ≤ p + r < 2^(b + mask_bits) + 2^b, where it must while |p| < 2^b. A product that
+    outgrows its mask is caught here with at least the probability with which it could be told apart.
     """
+    layout = masked_layout(decryptor.public, bound_bits, config.mask_bits)
     if reply.layout != layout:
         raise ProtocolError(f"a masked product came in layout {reply.layout}, expected {layout}")
-    return decryptor.decrypt_fixed(reply).floor_shift(bits)
+    masked = decryptor.decrypt_fixed(reply)
+    width = masked.limbs.shape[1] + 1
+    raised = lb.add(lb.resize(masked.limbs, width), lb.from_ints([1 << bound_bits], width))
+    top = lb.from_ints([(1 << (bound_bits + config.mask_bits)) + (2 << bound_bits)], width)
+    if lb.is_negative(raised).any() or not lb.less(raised, top).all():
+        raise ProtocolError(
+            "a product has outgrown its bound: training diverges; lower learning_rate, or agree on a larger"
+            " weight_limit_bits"
+        )
+    return masked.floor_shift(config.feature_bits)
 
 
 def residual_share(logits: FixedPoint, label: NDArray[np.float64] | None) -> FixedPoint:
@@ -146,6 +166,14 @@ def times_constant(share: FixedPoint, constant: float, scale_bits: int) -> Fixed
     product = share.times_integer(round(constant * 2.0**CONSTANT_BITS))
     wide = FixedPoint(product.limbs, product.shape, product.scale_bits + CONSTANT_BITS)
     return wide.floor_shift(wide.scale_bits - scale_bits)
+
+
+def delivered(share: FixedPoint, config: LogisticRegressionConfig) -> FixedPoint:
+    """What the owner of a block receives of the other share of its weights: cut to output_bits.
+
+    With all bits, each weight would be an exact equation on the labels of all rows.
+    """
+    return share.floor_shift(share.scale_bits - config.output_bits)
 
 
 def square_sum(share: FixedPoint) -> int:

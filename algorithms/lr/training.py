@@ -27,8 +27,15 @@ from hecore.algorithms.party import Peer
 from hecore.evaluator import rerandomize
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
+from hecore.randomness import random_integer
 
 FORWARD, BACKWARD = "forward", "backward"
+#: The mean loss is opened to about 2 · 2^−20.
+LOSS_BITS = 20
+#: It starts at log 2 = 0.69; a training that comes here diverges.
+ABSURD_LOSS = 100.0
+#: A loss share is a number of some 50 bytes.
+MAX_LOSS_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class SharedTraining:
         self._on_progress = on_progress
         rows, columns = features.shape
         self._columns = columns + peer.columns
-        self._batches = split_rows(rows, self._columns, config)
+        self._batches = split_rows(rows, columns, peer.columns, config)
         self._own = steps.BlockShare.zeros(columns, config.weight_bits)
         self._others = steps.BlockShare.zeros(peer.columns, config.weight_bits)
         self.loss: list[float] = []
@@ -98,11 +105,12 @@ class SharedTraining:
                     self._on_progress(Progress(*at, last, seconds))
             if self._config.loss and self._open_loss(epoch, loss):
                 break
-        self._channel.send(msg.share_message(self._others.weights))
-        columns, scale = self._own.weights.shape[0], self._config.weight_bits
+        self._channel.send(msg.share_message(steps.delivered(self._others.weights, self._config)))
+        columns, scale = self._own.weights.shape[0], self._config.output_bits
         with self._meter.phase("wait"):
             final = self._channel.receive(msg.FinalShare)
-        return self._own.weights + msg.read_share(final, columns, scale)
+        theirs = msg.read_share(final, columns, scale)
+        return self._own.weights + theirs.rescale(self._config.weight_bits)
 
     def _step(self, epoch: int, number: int, rows: NDArray[np.int64], loss: LossSum) -> None:
         """One batch: logits, residuals, gradients and the step of both blocks, all on shares."""
@@ -169,7 +177,7 @@ class SharedTraining:
         leg, epoch, batch = step
         config = self._config
         with self._meter.phase("product"):
-            reply, mask = steps.masked_product(matrix, own, shared, bound_bits, config.mask_bits)
+            reply, mask = steps.masked_product(matrix, own, shared, bound_bits, config)
             payload = reply.to_bytes()
         self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
         with self._meter.phase("wait"):
@@ -178,13 +186,12 @@ class SharedTraining:
         with self._meter.phase("decrypt"):
             public = self._decryptor.public
             theirs = CipherBatch.from_bytes(message.payload[0], public, self._backend)
-            layout = steps.masked_layout(public, bound_bits, config.mask_bits)
             if theirs.shape != (peer_length,) or theirs.scale_bits != mask.scale_bits:
                 raise ProtocolError(
                     f"{self._peer.name} sent a product of shape {theirs.shape} at {theirs.scale_bits} bits;"
                     f" {(peer_length,)} at {mask.scale_bits} was expected"
                 )
-            share = steps.cut_reply(self._decryptor, theirs, layout, config.feature_bits)
+            share = steps.cut_reply(self._decryptor, theirs, bound_bits, config)
         return steps.cut_mask(mask, config.feature_bits), share
 
     # --- the loss of an epoch -----------------------------------------------------------------------
@@ -200,15 +207,17 @@ class SharedTraining:
         if loss.cross is None:
             raise ProtocolError("an epoch without batches has no loss")
         mask = steps.random_mask(1, loss.bits() + self._config.mask_bits, loss.cross.scale_bits)
-        query = rerandomize(loss.cross + mask.reshape())
+        query = rerandomize(loss.cross + mask.reshape(), self._config.reply_randomness)
         self._channel.send(msg.LossQuery(epoch=epoch, payload=(query.to_bytes(),)))
         with self._meter.phase("wait"):
             answer = self._channel.receive(msg.LossShare)
-        if answer.epoch != epoch or len(answer.payload) != 1:
+        if answer.epoch != epoch or len(answer.payload) != 1 or len(answer.payload[0]) > MAX_LOSS_BYTES:
             raise ProtocolError(f"{self._peer.name} answered for the loss of epoch {answer.epoch}")
         rest = int.from_bytes(answer.payload[0], "little", signed=True)
         squares = loss.own + rest - 2 * int(mask.to_integers()[0])
         value = mean_loss(squares, self._config.residual_bits, self._features.shape[0])
+        if not 0 <= value < ABSURD_LOSS:
+            raise ProtocolError(f"the loss of epoch {epoch + 1} is {value:.3g}: lower learning_rate")
         fall = self.loss[-1] - value if self.loss else math.inf
         stop = self._config.tolerance > 0 and fall < self._config.tolerance
         opened = msg.LossOpened(epoch=epoch, loss=value, stop=stop)
@@ -224,7 +233,9 @@ class SharedTraining:
         public = self._decryptor.public
         cross = CipherBatch.from_bytes(query.payload[0], public, self._backend)
         masked = int(self._decryptor.decrypt_fixed(cross).to_integers())
-        rest = loss.own + 2 * masked
+        # Only the leading digits are the loss; the others of an exact sum would be an equation on the rows.
+        blur_bits = 2 * self._config.residual_bits - LOSS_BITS + self._features.shape[0].bit_length() - 1
+        rest = loss.own + 2 * masked + random_integer(blur_bits)
         data = rest.to_bytes(rest.bit_length() // 8 + 1, "little", signed=True)
         self._channel.send(msg.LossShare(epoch=epoch, payload=(data,)))
         with self._meter.phase("wait"):
@@ -260,19 +271,29 @@ def mean_loss(squares: int, residual_bits: int, rows: int) -> float:
     return 2.0 * (squares / (1 << (2 * residual_bits))) / rows + math.log(2.0) - 0.5
 
 
-def split_rows(rows: int, columns: int, config: LogisticRegressionConfig) -> list[NDArray[np.int64]]:
+def split_rows(rows: int, own: int, others: int, config: LogisticRegressionConfig) -> list[NDArray[np.int64]]:
     """Places of each batch in an epoch's order: round(rows / batch_size) batches of even size.
 
-    ConfigurationError if a batch has no more rows than the parties have columns: its gradients would
-    determine its residuals.
+    ConfigurationError where the result could give rows away: a batch with no more rows than both parties'
+    columns (its gradients determine its residuals), or fewer rows in all than the delivered weights of a
+    block have bits (lattice reduction then finds the labels).
     """
     count = max(1, round(rows / config.batch_size))
     batches = np.array_split(np.arange(rows, dtype=np.int64), count)
+    if config.allow_small_data:
+        return batches
     smallest = min(batch.size for batch in batches)
-    if smallest <= columns and not config.allow_small_batches:
+    if smallest <= own + others:
         raise ConfigurationError(
-            f"batch_size = {config.batch_size} gives batches of {smallest} rows for {columns} columns:"
-            " take more rows than columns, or set allow_small_batches = true"
+            f"batch_size = {config.batch_size} gives batches of {smallest} rows for {own + others} columns:"
+            " take more rows than columns, or set allow_small_data = true"
+        )
+    needed = config.least_rows(max(own, others))
+    if rows < needed:
+        raise ConfigurationError(
+            f"{rows} rows are too few for a block of {max(own, others)} columns and output_bits ="
+            f" {config.output_bits}: its weights could give the labels away; {needed} rows are enough,"
+            " or lower output_bits, or set allow_small_data = true"
         )
     return batches
 

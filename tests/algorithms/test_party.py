@@ -98,6 +98,7 @@ def test_both_learn_who_the_other_is(small):
     bank, shop = pair(small, {"table": people(4, 2)}, {"table": people(4, 5)})
     assert (bank.name, bank.columns, bank.public) == ("shop", 5, small[1].public)
     assert (shop.name, shop.columns, shop.public) == ("bank", 2, small[0].public)
+    assert bank.session == shop.session
 
 
 # --- what two honest parties can get wrong: HandshakeError on both sides, with one text --------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from math import gcd
 
@@ -630,3 +631,15 @@ def test_repr_of_a_batch_shows_sizes_only(backend: Backend) -> None:
     assert "count=2" in text
     assert "Modulus(bits=8, square=True)" in text
     assert not {"123", "45", "225"} & set(text.replace(",", " ").replace(")", " ").split())
+
+
+def test_two_threads_may_share_a_new_fixed_base(backend):
+    """Both need its table at once: each row is made once, and is right."""
+    modulus = Modulus((1 << 521) - 1)
+    exponents = [random.Random(i).getrandbits(500) for i in range(40)]
+    limbs = lb.from_ints(exponents, 8)
+    for base in range(3, 9):
+        comb = backend.fixed_base(modulus, base, 512)
+        with ThreadPoolExecutor(2) as pool:
+            for powers in pool.map(comb.pow, [limbs, limbs]):
+                assert backend.to_ints(powers) == [pow(base, e, modulus.value) for e in exponents]

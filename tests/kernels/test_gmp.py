@@ -12,7 +12,8 @@ import pytest
 
 from hecore.kernels import Modulus, NotInvertible, Residues, gmp
 from hecore.kernels import limbs as lb
-from hecore.kernels.gmp import CACHED_COMBS, POWERS_WORTH_A_COMB, PRODUCTS_WORTH_A_THREAD, GmpBackend
+from hecore.kernels.combs import CACHED_COMBS
+from hecore.kernels.gmp import POWERS_WORTH_A_COMB, PRODUCTS_WORTH_A_THREAD, GmpBackend
 
 ROOT = Modulus(2**127 - 1)
 SQUARE = Modulus.square_of(ROOT)

@@ -25,6 +25,11 @@ def small_keys() -> tuple[hecore.PrivateKey, hecore.PrivateKey]:
     return first, second
 
 
+def small_config(**options: Any) -> LogisticRegressionConfig:
+    """A configuration for tables of a few rows, with weights delivered in full."""
+    return LogisticRegressionConfig(**{"allow_small_data": True, "output_bits": 32} | options)
+
+
 def together(active: Callable[[], Any], passive: Callable[[], Any]) -> tuple[Any, Any]:
     """Run both parties at once; an exception of either is raised, the active one's first."""
     with ThreadPoolExecutor(2) as pool:

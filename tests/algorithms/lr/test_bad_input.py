@@ -18,9 +18,9 @@ from hecore.algorithms.errors import (
 )
 from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression, messages
 
-from .conftest import failures, fit_pair, tables
+from .conftest import failures, fit_pair, small_config, tables
 
-CONFIG = LogisticRegressionConfig(epochs=1, batch_size=30)
+CONFIG = small_config(epochs=1, batch_size=30)
 
 
 def try_fit(active, passive, keys, first=CONFIG, second=CONFIG, wrap=lambda end: end):
@@ -67,7 +67,7 @@ def test_unequal_rows(small_keys):
 
 def test_unequal_configuration(small_keys):
     active, passive = tables(60, 2, 2)
-    other = LogisticRegressionConfig(epochs=1, batch_size=31)
+    other = small_config(epochs=1, batch_size=31)
     for error in try_fit(active, passive, small_keys, second=other):
         assert isinstance(error, HandshakeError)
         assert "batch_size is" in str(error)
@@ -85,7 +85,33 @@ def test_batches_that_would_give_residuals_away(small_keys):
     small = LogisticRegressionConfig(epochs=1, batch_size=8)
     for error in try_fit(active, passive, small_keys, small, small):
         assert isinstance(error, ConfigurationError | PeerAborted)
-        assert "allow_small_batches" in str(error)
+        assert "allow_small_data" in str(error)
+
+
+def test_rows_that_the_delivered_weights_would_give_away(small_keys):
+    """20 columns of 18 bits are equations enough to find the labels of 359 rows by lattice reduction."""
+    config = LogisticRegressionConfig(epochs=1, batch_size=120)
+    few, enough = (tables(rows, 3, 20) for rows in (359, 360))
+    for error in try_fit(*few, small_keys, config, config):
+        assert isinstance(error, ConfigurationError | PeerAborted)
+        assert "359 rows are too few for a block of 20 columns" in str(error)
+        assert "360 rows are enough" in str(error)
+    assert try_fit(*enough, small_keys, config, config) == (None, None)
+
+
+def test_a_learning_rate_that_must_diverge():
+    with pytest.raises(ConfigurationError, match="diverges"):
+        LogisticRegressionConfig(learning_rate=50.0, alpha=50.0)
+
+
+@pytest.mark.parametrize("loss", [True, False])
+def test_a_diverging_training_stops_before_its_masks_are_outgrown(small_keys, loss):
+    active, passive = tables(120, 3, 3)
+    wild = small_config(epochs=200, batch_size=120, learning_rate=20.0, learning_rate_decay=1.0, loss=loss)
+    errors = try_fit(active, passive, small_keys, wild, wild)
+    stopped = [error for error in errors if isinstance(error, ProtocolError)]
+    assert stopped, errors
+    assert "lower learning_rate" in str(stopped[0])
 
 
 def test_labels_must_be_zero_or_one(small_keys):
@@ -127,6 +153,16 @@ def test_predicting_before_training(small_keys):
     model = VerticalLogisticRegression(loopback_pair()[0], CONFIG, key=small_keys[0])
     with pytest.raises(ProtocolError, match="call fit"):
         model.predict_proba(tables(60, 2, 2)[0])
+
+
+def test_shares_of_two_trainings_do_not_score_together(small_keys):
+    active, passive = tables(60, 2, 2)
+    pairs = [fit_pair(active, passive, CONFIG, small_keys) for _ in range(2)]
+    ends = loopback_pair()
+    pairs[0].active.channel, pairs[1].passive.channel = ends
+    for error in failures(lambda: pairs[0].active.predict(active), lambda: pairs[1].passive.predict(passive)):
+        assert isinstance(error, HandshakeError)
+        assert "model is" in str(error)
 
 
 def test_a_file_that_is_no_share(small_keys, tmp_path):

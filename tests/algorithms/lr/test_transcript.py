@@ -13,12 +13,12 @@ import pytest
 
 from hecore import CipherBatch, Decryptor, FixedPoint
 from hecore.algorithms.channel import loopback_pair
-from hecore.algorithms.lr import LogisticRegressionConfig, messages, steps
+from hecore.algorithms.lr import messages, steps
 from hecore.algorithms.party import Hello
 
-from .conftest import clear_steps, fit_pair, tables
+from .conftest import clear_steps, fit_pair, small_config, tables
 
-ROWS, CONFIG = 96, LogisticRegressionConfig(epochs=2, batch_size=48)
+ROWS, CONFIG = 96, small_config(epochs=2, batch_size=48)
 COLUMNS = (3, 4)
 #: Independent vectors of 48 rows reach R² = 0.4 once in 10^6 tries.
 SUSPICIOUS = 0.5
