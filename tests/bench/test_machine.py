@@ -103,9 +103,10 @@ def test_source_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found.changed
 
 
-def test_scrub() -> None:
+def test_scrub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "vm")
     assert machine.scrub("libcuda.so: /usr/lib/x86_64/libcuda.so.1: no such file") == (
         "libcuda.so: …/libcuda.so.1: no such file"
     )
     assert machine.scrub("1 of 2 wrong, 3/4 and k/s stay") == "1 of 2 wrong, 3/4 and k/s stay"
-    assert platform.node() not in machine.scrub(f"no driver on {platform.node()}, ask")
+    assert machine.scrub("no driver on vm, ask; llvm stays") == "no driver on …, ask; llvm stays"
