@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table as RichTable
 
+from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.party import ACTIVE, PASSIVE
 
 if TYPE_CHECKING:
@@ -63,9 +64,34 @@ def party_table(result: DemoResult) -> RichTable:
     return table
 
 
+def summary(result: DemoResult) -> str:
+    """Backend, keys and loss in a sentence or two."""
+    used = {party.backend for party in result.parties.values()}
+    loss = result.parties[ACTIVE].loss
+    return (
+        f"backend {', '.join(sorted(used))}; keys made in {result.key_setup_seconds:.1f} s, processes started"
+        f" included; training loss {loss[0]:.4f} in the first epoch, {loss[-1]:.4f} in the last. Each party's"
+        " messages are listed in THREAT_MODEL.md."
+    )
+
+
 def megabytes(count: int) -> str:
-    """Bytes as text, in MB from a tenth of one up."""
-    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
+    """Bytes as text, in MB from one up."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1_000_000 else f"{count / 1e3:,.1f} kB"
+
+
+def check_plot(path: Path) -> None:
+    """ConfigurationError for a file that `plot_run` could not write: better before a long run than after."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in formats:
+        raise ConfigurationError(
+            f"plot = {path} ends in no known image format: take .png, or one of {', '.join(formats)}"
+        )
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
+        raise ConfigurationError(f"plot = {path} {what}")
 
 
 def plot_run(result: DemoResult, path: Path) -> None:
@@ -85,9 +111,13 @@ def plot_run(result: DemoResult, path: Path) -> None:
 
 
 def _plot_loss(axes: Axes, result: DemoResult) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     loss = result.parties[ACTIVE].loss
     axes.plot(range(1, len(loss) + 1), loss, marker="o", color=COLOURS[0])
     axes.set(xlabel="epoch", ylabel="training loss", title="loss, one number opened an epoch")
+    axes.set_xlim(0.5, len(loss) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
 
 
