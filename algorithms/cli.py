@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
 
 import hecore
 from hecore.errors import HecoreError
+from hecore.keyfile import MINIMUM_PASSPHRASE
+
+if TYPE_CHECKING:
+    from hecore.algorithms.lr import Progress as Training
 
 app = typer.Typer(
     help="Compute on encrypted numbers, and train models between parties that do not show their data.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,  # a passphrase is among them
 )
 console = Console()
-errors = Console(stderr=True)
+errors = Console(stderr=True)  # errors and progress: what is piped on is the result alone
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+LONGEST_PASSPHRASE = 4096
 
 
 def friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -42,18 +47,30 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (HecoreError, OSError) as error:
-            errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+            text = Text.assemble(("error:", "red"), " ", _told(error))
+            errors.print(text, highlight=False, soft_wrap=True)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
             errors.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 
     return run
 
 
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return str(error)
+
+
+def _say(text: str) -> None:
+    """A line as it is: a path may hold what looks like markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"hecore {hecore.__version__}")
+        _say(f"hecore {hecore.__version__}")
         raise typer.Exit
 
 
@@ -64,6 +81,9 @@ def _main(
     ] = False,
 ) -> None:
     """The options of the command itself."""
+    # A terminal or a pipe that does not take every character gets an escape for it, and no traceback.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -76,35 +96,57 @@ def keygen(
     ] = None,
 ) -> None:
     """Make a Paillier key pair: OUT, encrypted and for you alone, and OUT.pub to give away."""
-    public_path = out.with_name(out.name + ".pub")
+    public_path = Path(f"{out}.pub")
     for path in (out, public_path):
-        if path.exists():
+        if os.path.lexists(path):
             raise hecore.KeyFileError(f"{path} exists: keys are not overwritten, choose another name")
+    if not out.parent.is_dir():
+        raise hecore.KeyFileError(f"{out.parent} is no folder: make it first")
     hecore.KeySpec(bits)  # refuse a bad length before asking for a passphrase
     passphrase = _passphrase(passphrase_file)
-    with console.status(f"searching primes for {bits} bits"):
+    with errors.status(f"searching primes for {bits} bits"):
         key = hecore.generate_key(bits)
     hecore.save_key(key, out, passphrase)
-    hecore.save_key(key.public, public_path)
-    console.print(f"private key  {out}  (mode 0600, encrypted; do not lose its passphrase)", soft_wrap=True)
-    console.print(f"public key   {public_path}", soft_wrap=True)
-    console.print(f"fingerprint  {key.public.fingerprint.hex()}", highlight=False, soft_wrap=True)
+    try:
+        hecore.save_key(key.public, public_path)
+    except BaseException:
+        out.unlink()  # a pair or nothing
+        raise
+    _say(f"private key  {out}  (mode 0600, encrypted; do not lose its passphrase)")
+    _say(f"public key   {public_path}")
+    _say(f"fingerprint  {key.public.fingerprint.hex()}")
 
 
 def _passphrase(file: Path | None) -> str:
     if file is not None:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        return lines[0] if lines else ""
-    if not sys.stdin.isatty():
+        passphrase = _first_line(file)
+    elif sys.stdin.isatty():
+        passphrase = typer.prompt("passphrase for the private key", hide_input=True, confirmation_prompt=True)
+    else:
         raise hecore.KeyFileError("nobody is there to type a passphrase: use --passphrase-file")
-    answer: str = typer.prompt("passphrase for the private key", hide_input=True, confirmation_prompt=True)
-    return answer
+    if len(passphrase) < MINIMUM_PASSPHRASE:
+        raise hecore.KeyFileError(f"a passphrase needs at least {MINIMUM_PASSPHRASE} characters")
+    return passphrase
+
+
+def _first_line(file: Path) -> str:
+    """Without its end. Only LF and CRLF end a line here, so that no passphrase is cut."""
+    try:
+        with open(file, newline="\n", encoding="utf-8") as stream:
+            line = stream.readline(LONGEST_PASSPHRASE + 1)
+    except UnicodeDecodeError:
+        raise hecore.KeyFileError(f"{file} is not UTF-8 text") from None
+    if len(line) > LONGEST_PASSPHRASE:
+        raise hecore.KeyFileError(f"the first line of {file} is longer than {LONGEST_PASSPHRASE} characters")
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 @app.command()
 @friendly
 def demo(
-    rows: Annotated[int | None, typer.Option(help="Rows of the data set to use; all 569 by default.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Rows of the data set to use, 450 to 569; all by default.")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 6,
     key_bits: Annotated[int, typer.Option(help="Length of each party's key: 2048, 3072 or 4096.")] = 2048,
     backend: Annotated[
@@ -118,59 +160,89 @@ def demo(
     one twenty more. They talk over ZeroMQ with encryption and authentication, each with a fresh key pair.
     """
     from hecore.algorithms.demo import DemoSettings, run_demo
-    from hecore.algorithms.report import party_table, plot_run, score_table
+    from hecore.algorithms.report import check_plot, party_table, plot_run, score_table, summary
 
     hecore.KeySpec(key_bits)
     hecore.get_backend(backend)
+    if plot is not None:
+        check_plot(plot)
     settings = DemoSettings(rows, epochs, key_bits, backend)
-    with _progress_bar() as (_, show):
-        result = run_demo(settings, show)
+    with _ProgressLine() as line:
+        result = run_demo(settings, line.show)
     console.print(score_table(result))
     console.print(party_table(result))
-    used = {party.backend for party in result.parties.values()}
-    console.print(
-        f"backend {', '.join(sorted(used))}, keys of {key_bits} bits made in {result.key_setup_seconds:.1f} s"
-        " (processes started included); each party's messages are listed in THREAT_MODEL.md"
-    )
+    console.print(summary(result), highlight=False)
     if plot is not None:
         plot_run(result, plot)
-        console.print(f"plot written to {plot}", soft_wrap=True)
+        _say(f"plot written to {plot}")
 
 
-class _progress_bar:  # noqa: N801 - used like a function
-    """A progress line: stage, epoch, loss, bar, rate, time left."""
+class _ProgressLine:
+    """Stage, epoch, loss, bar, share done, time passed, time left: on a terminal a line for each stage.
 
-    def __enter__(self) -> tuple[Progress, Callable[[str, Any], None]]:
+    Elsewhere it is plain text: each stage, and in training each tenth of the work or each minute.
+    """
+
+    def __init__(self) -> None:
+        fixed = Column(no_wrap=True)  # where the line is too long, the bar gives way and nothing else
         self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
+            SpinnerColumn(table_column=fixed),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
+            TextColumn("{task.fields[share]}"),
+            TimeElapsedColumn(table_column=fixed),
+            TextColumn("{task.fields[left]}"),
+            console=errors,
         )
-        self._bar.start()
-        self._task = self._bar.add_task("starting", total=None, rate="")
-        return self._bar, self._show
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._tenth, self._spoken = 0, time.monotonic()
 
-    def __exit__(self, *_: object) -> None:
+    def __enter__(self) -> _ProgressLine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._task is None:
+            return
+        if kind is None:
+            self._finish()
         self._bar.stop()
 
-    def _show(self, text: str, progress: Any) -> None:
-        if progress is None:
-            self._bar.update(self._task, description=text)
-            return
-        done = progress.epoch * progress.batches + progress.batch
-        loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
-        self._bar.update(
-            self._task,
-            description=f"{text}: epoch {progress.epoch + 1}/{progress.epochs}{loss}",
-            total=progress.epochs * progress.batches,
-            completed=done,
-            rate=f"{done / progress.seconds:.1f} batches/s",
-        )
+    def show(self, stage: str, training: Training | None) -> None:
+        """What `run_demo` tells."""
+        text, share, left = stage, "", ""
+        if training is not None:
+            text += f", epoch {training.epoch + 1}/{training.epochs}"
+            text += "" if training.loss is None else f", loss {training.loss:.4f}"
+            share = f"{training.done:.0%}"
+            rest = timedelta(seconds=round(training.seconds / training.done - training.seconds))
+            left = f"left {rest}" if training.done < 1 else ""
+        if errors.is_interactive:
+            self._draw(stage, text, share, left, training)
+        elif training is None or self._due(training):
+            errors.print(", ".join(filter(None, [text, share, left])), highlight=False, soft_wrap=True)
+
+    def _draw(self, stage: str, text: str, share: str, left: str, training: Training | None) -> None:
+        if stage != self._stage:
+            self._finish()
+            self._stage = stage
+            self._task = self._bar.add_task(text, total=None, share="", left="")
+            self._bar.start()
+        if self._task is not None and training is not None:
+            # Full only when the stage is over: a full bar's clock stands still.
+            done = min(training.done, 0.999)
+            self._bar.update(self._task, description=text, total=1, completed=done, share=share, left=left)
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, total=1, completed=1, left="")
+
+    def _due(self, training: Training) -> bool:
+        tenth, now = int(10 * training.done), time.monotonic()
+        if tenth == self._tenth and now < self._spoken + 60:
+            return False
+        self._tenth, self._spoken = tenth, now
+        return True
 
 
 if __name__ == "__main__":

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from multiprocessing import resource_tracker
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +26,19 @@ from numpy.typing import NDArray
 from hecore import generate_key
 from hecore.algorithms.channel import CurveKeys, ZmqOptions, dial, listen
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.errors import ConfigurationError, PeerAborted, PeerLost, ProtocolError
 from hecore.algorithms.lr import LogisticRegressionConfig, Progress, VerticalLogisticRegression
 from hecore.algorithms.party import ACTIVE, PASSIVE
 
 ACTIVE_COLUMNS = 10
 TEST_SHARE = 0.2
-MINIMUM_ROWS = 100
+#: With fewer the training refuses: the passive party's weights could give labels away.
+MINIMUM_ROWS = 450
 JOB = "hecore demo"
 #: Both processes run on one machine: a party that is not there within seconds will not come.
 OPTIONS = ZmqOptions(connect_timeout=30.0, grace=10.0)
+#: Seconds that a process gets to end by itself, or to say why its peer lost it.
+PATIENCE = 5.0
 
 Pipe = multiprocessing.connection.Connection
 
@@ -72,6 +80,14 @@ class PartyResult:
     sent: dict[str, Any]
     received: dict[str, Any]
     backend: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a process ended without a result; `secondary`: only because the other one did."""
+
+    text: str
+    secondary: bool = False
 
 
 @dataclass
@@ -126,6 +142,7 @@ def run_demo(
         tell("joint training", None)
         results = parties.collect(lambda progress: tell("joint training", progress))
     finished = time.perf_counter()
+    tell("training in the clear, to compare", None)
     return DemoResult(
         key_setup_seconds=ready - started,
         training_seconds=finished - ready,
@@ -140,33 +157,47 @@ class _Parties:
     """The two child processes and the pipes on which they report."""
 
     def __init__(self, settings: DemoSettings) -> None:
-        context = multiprocessing.get_context("spawn")
+        self._settings = settings
         self._processes: dict[str, Any] = {}
         self._pipes: dict[str, Pipe] = {}
-        for role in (ACTIVE, PASSIVE):
-            mine, theirs = context.Pipe()
-            process = context.Process(target=run_party, args=(role, settings, theirs), name=role, daemon=True)
-            process.start()
-            theirs.close()
-            self._processes[role], self._pipes[role] = process, mine
 
     def __enter__(self) -> _Parties:
+        try:
+            with _interrupts_held():
+                for role in (ACTIVE, PASSIVE):
+                    self._start(role)
+        except BaseException:
+            self._stop(patience=0)
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop(patience=PATIENCE if kind is None else 0)
+
+    def _start(self, role: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        mine, theirs = context.Pipe()
+        process = context.Process(
+            target=run_party, args=(role, self._settings, theirs), name=role, daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._processes[role], self._pipes[role] = process, mine
+
+    def _stop(self, patience: float) -> None:
+        """No process is left behind; none of them holds anything that a kill could spoil."""
         for role, process in self._processes.items():
-            process.join(timeout=5)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.join(timeout=patience)
+            process.kill()
+            process.join()
             self._pipes[role].close()
 
     def introduce(self) -> None:
         """Give each party the other's public CURVE key, and the passive one the address to dial."""
         keys = {role: self._receive(role, "key") for role in self._pipes}
-        self._pipes[ACTIVE].send(keys[PASSIVE])
-        self._pipes[PASSIVE].send(keys[ACTIVE])
-        self._pipes[PASSIVE].send(self._receive(ACTIVE, "endpoint"))
+        self._send(ACTIVE, keys[PASSIVE])
+        self._send(PASSIVE, keys[ACTIVE])
+        self._send(PASSIVE, self._receive(ACTIVE, "endpoint"))
         for role in self._pipes:
             self._receive(role, "ready")
 
@@ -184,6 +215,10 @@ class _Parties:
                     results[role] = value
         return results
 
+    def _send(self, role: str, value: str) -> None:
+        with suppress(OSError):  # it has ended: the next receive says why
+            self._pipes[role].send(value)
+
     def _receive(self, role: str, kind: str) -> Any:
         got, value = self._next(role)
         if got != kind:
@@ -191,27 +226,75 @@ class _Parties:
         return value
 
     def _next(self, role: str) -> tuple[str, Any]:
+        kind, value = self._read(role)
+        if kind == "error":
+            self._fail(role, value)
+        return kind, value
+
+    def _read(self, role: str) -> tuple[str, Any]:
         try:
             kind, value = self._pipes[role].recv()
-        except EOFError:
-            self._processes[role].join()
-            code = self._processes[role].exitcode
-            raise ProtocolError(f"the {role} process ended with exit code {code}") from None
-        if kind == "error":
-            raise ProtocolError(f"the {role} party failed: {value}")
+        except (EOFError, OSError):  # OSError: it died with something unread
+            return "error", _ending(self._processes[role])
         return kind, value
+
+    def _fail(self, role: str, failure: Failure) -> NoReturn:
+        """Raise for the party that failed first: the other one only saw it go, and may say so sooner."""
+        if failure.secondary:
+            (other,) = self._pipes.keys() - {role}
+            deadline = time.monotonic() + PATIENCE
+            while self._pipes[other].poll(max(0.0, deadline - time.monotonic())):
+                kind, value = self._read(other)
+                if kind == "error":
+                    role, failure = (role, failure) if value.secondary else (other, value)
+                    break
+        raise ProtocolError(f"the {role} party failed: {failure.text}")
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back while processes start: they inherit the mask and keep it.
+
+    Ctrl-C reaches every process of the terminal; stopping the parties is left to their parent.
+    """
+    resource_tracker.ensure_running()  # starts with the first process otherwise, and resets the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ending(process: Any) -> Failure:
+    """How a process ended that reports no more."""
+    process.join(timeout=PATIENCE)
+    code = process.exitcode
+    if code is None:
+        return Failure("its process says nothing and does not end")
+    if code < 0:
+        return Failure(f"its process was ended by signal {-code} ({signal.strsignal(-code)})")
+    return Failure(f"its process ended with exit code {code}", secondary=code == 0)
 
 
 def run_party(role: str, settings: DemoSettings, pipe: Pipe) -> None:
     """The main function of a child process: one party, from its keys to its result."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         pipe.send(("result", _train(role, settings, pipe)))
-    except KeyboardInterrupt:
-        pass  # the parent was interrupted as well and says so
     except Exception as error:
-        pipe.send(("error", f"{type(error).__name__}: {error}"))
+        secondary = isinstance(error, PeerAborted | PeerLost)
+        with suppress(OSError):
+            pipe.send(("error", Failure(f"{type(error).__name__}: {error}", secondary)))
     finally:
         pipe.close()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its children."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
