@@ -6,7 +6,6 @@ releases the GIL inside each GMP call when its context says so, and inside its l
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +24,7 @@ from .combs import CombCache
 from .errors import NotInvertible
 from .limbs import Limbs
 from .modulus import Modulus
+from .threads import thread_count
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,19 +47,6 @@ class GmpResidues(Residues):
 
     def __len__(self) -> int:
         return len(self.values)
-
-
-def thread_count() -> int:
-    """$HECORE_THREADS, else the processors this process may use.
-
-    Raises ValueError if it is not a positive integer.
-    """
-    text = os.environ.get("HECORE_THREADS", "")
-    if not text:
-        return len(os.sched_getaffinity(0))
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"HECORE_THREADS={text!r} is not a positive integer")
-    return int(text)
 
 
 def _values(x: Residues) -> list[mpz]:

@@ -19,8 +19,16 @@ def _load_gmp() -> Backend:
     return GmpBackend()
 
 
+def _load_simd() -> Backend:
+    try:
+        from .simd.load import load_simd
+    except ImportError as error:
+        raise BackendUnavailable(f"simd cannot be imported: {error}") from None
+    return load_simd()
+
+
 #: Name → loader, fastest first: "auto" takes the first that does not raise BackendUnavailable.
-LOADERS: dict[str, Callable[[], Backend]] = {"gmp": _load_gmp}
+LOADERS: dict[str, Callable[[], Backend]] = {"simd": _load_simd, "gmp": _load_gmp}
 
 
 def get_backend(name: str | None = None) -> Backend:

@@ -117,16 +117,6 @@ def test_wrong_number_of_threads(text: str, monkeypatch: pytest.MonkeyPatch) -> 
         GmpBackend()
 
 
-def test_threads_default_to_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gmp.os, "sched_getaffinity", lambda _: {0, 2, 5})
-    for unset in (lambda: monkeypatch.delenv("HECORE_THREADS"), lambda: None):
-        monkeypatch.setenv("HECORE_THREADS", "")
-        unset()
-        assert gmp.thread_count() == 3
-    monkeypatch.setenv("HECORE_THREADS", "7")
-    assert gmp.thread_count() == 7
-
-
 def test_combs_used_last_are_kept() -> None:
     backend = GmpBackend()
     first = backend.fixed_base(SQUARE, 3, 64)

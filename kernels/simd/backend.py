@@ -1,0 +1,411 @@
+"""The simd backend: eight integers side by side in AVX512-IFMA lanes, compiled by numba at first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from threading import Lock
+
+import gmpy2
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import limbs as lb
+from ..backend import Backend, FixedBase, Residues
+from ..combs import CombCache
+from ..errors import NotInvertible
+from ..limbs import Limbs
+from ..modulus import Modulus
+from ..threads import thread_count
+from . import cache, montgomery
+from .batch import (
+    Indices,
+    SimdResidues,
+    allocate,
+    blocks_of,
+    choice,
+    common_length,
+    lay_out,
+    own,
+    spread_indices,
+    stretch,
+    take,
+    unsigned_bits,
+)
+from .constants import Constants, Rows, address, aligned, u64
+from .fixed_base import SimdFixedBase
+from .lanes import LANES
+from .segments import Arrangement, arrange
+
+cache.restore()  # every kernel is decorated by now
+
+#: Windows of a power are at most this wide: its table has 2^w entries for each block.
+MAX_WINDOW = 6
+#: Moduli whose constants are kept, oldest first out.
+KEPT_MODULI = 64
+
+
+class SimdBackend(Backend):
+    """Backend over numba; see `Backend` for each operation's contract."""
+
+    name = "simd"
+
+    def __init__(self) -> None:
+        self._threads = thread_count()
+        self._pool = ThreadPoolExecutor(self._threads, "hecore-simd") if self._threads > 1 else None
+        self._constants: dict[Modulus, Constants] = {}
+        self._combs = CombCache(partial(SimdFixedBase, self))
+        self._lock = Lock()
+
+    # --- host ↔ backend ---------------------------------------------------------------------------
+
+    def from_limbs(self, modulus: Modulus, limbs: Limbs) -> SimdResidues:
+        if limbs.shape[1] != modulus.width:
+            raise ValueError(f"limbs of width {limbs.shape[1]}, but the modulus has {modulus.width}")
+        below = lb.less(limbs, lb.from_ints([modulus.value], modulus.width))
+        if not below.all():
+            raise ValueError(f"element {int(np.argmin(below))} is not below the modulus")
+        return self._import(modulus, limbs)
+
+    def to_limbs(self, x: Residues) -> Limbs:
+        x = own(x)
+        k = x.constants
+        out = aligned(blocks_of(len(x)) * LANES, k.stride)
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.export_rows(
+                address(out), address(x.rows), address(k.unit), first, last, u64(k.stride),
+                *k.tail(scratch),
+            )  # fmt: skip
+
+        self.run(work, len(x), k)
+        return k.join(out[: len(x)])
+
+    def from_signed(self, modulus: Modulus, limbs: Limbs) -> SimdResidues:
+        negative = lb.is_negative(limbs)
+        magnitude = lb.negate_where(limbs, negative)
+        if lb.signed_bits(limbs) >= modulus.bits:
+            width = max(magnitude.shape[1], modulus.width)
+            padded = np.zeros((len(magnitude), width), dtype=magnitude.dtype)
+            padded[:, : magnitude.shape[1]] = magnitude
+            below = lb.less(padded, lb.from_ints([modulus.value], width))
+            if not below.all():
+                raise ValueError(f"element {int(np.argmin(below))} is not below the modulus in magnitude")
+        return self._import(modulus, magnitude, negative.astype(np.int64))
+
+    def to_signed(self, x: Residues) -> Limbs:
+        plain = self.to_limbs(x)
+        half = lb.from_ints([x.modulus.value // 2 + 1], x.modulus.width)
+        upper = ~lb.less(plain, half)
+        out = plain.copy()
+        if upper.any():
+            out[upper] = lb.subtract(plain[upper], lb.from_ints([x.modulus.value], x.modulus.width))
+        return out
+
+    # --- element-wise -----------------------------------------------------------------------------
+
+    def mod_mul(self, a: Residues, b: Residues) -> SimdResidues:
+        left, right = _common(a, b)
+        count = common_length(len(left), len(right))
+        first, second = spread_indices(len(left), count), spread_indices(len(right), count)
+        return self._product(left.constants, left.rows, first, right.rows, second)
+
+    def mod_pow(self, a: Residues, exponents: int | Limbs) -> SimdResidues:
+        x = own(a)
+        if isinstance(exponents, int):
+            if exponents < 0:
+                raise ValueError("an exponent is negative: invert the base first")
+            if exponents & (exponents - 1) == 0 and exponents > 0:
+                return self._shift(x, exponents.bit_length() - 1)
+            exponents = lb.from_ints([exponents], lb.width_for_bits(exponents.bit_length()))
+            exponents = np.broadcast_to(exponents, (len(x), exponents.shape[1]))
+        return self._power(x, exponents)
+
+    def mod_inv(self, a: Residues) -> SimdResidues:
+        x = own(a)
+        if len(x) == 0:
+            return x
+        levels = [x]
+        while len(levels[-1]) > 1:
+            levels.append(self._pairwise(levels[-1]))
+        try:
+            root = int(gmpy2.invert(self.to_ints(levels[-1])[0], x.modulus.mpz))
+        except ZeroDivisionError:
+            shared = (i for i, v in enumerate(self.to_ints(x)) if gmpy2.gcd(v, x.modulus.mpz) != 1)
+            raise NotInvertible(next(shared)) from None
+        inverse = own(self.from_ints(x.modulus, [root]))
+        for level in reversed(levels[:-1]):
+            # The inverse of one of a pair is the pair's inverse times the other; a single one has none.
+            count = len(level)
+            partner = np.arange(count) ^ 1
+            partner[partner >= count] = count  # the spare row: 1
+            parent = np.arange(count) // 2
+            inverse = self._product(x.constants, inverse.rows, parent, level.rows, partner)
+        return inverse
+
+    def _pairwise(self, x: SimdResidues) -> SimdResidues:
+        """x[0]·x[1], x[2]·x[3], …; the last alone if the count is odd."""
+        first = np.arange(0, len(x), 2)
+        return self._product(x.constants, x.rows, first, x.rows, np.minimum(first + 1, len(x)))
+
+    def fixed_base(self, modulus: Modulus, base: int, max_bits: int) -> FixedBase:
+        return self._combs.get(modulus, base, max_bits)
+
+    # --- structure modulo root² and modulo p·q ----------------------------------------------------
+
+    def mul_one_plus(self, x: Residues, m: Residues) -> SimdResidues:
+        left, right = own(x), own(m)
+        _check_root(left.modulus, right.modulus)
+        count = common_length(len(left), len(right))
+        left, right = stretch(left, count), stretch(right, count)
+        k = left.constants
+        out = allocate(k, count)
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.add_product_rows(
+                address(out), address(left.rows), address(right.rows), first, last,
+                u64(k.stride), u64(right.constants.stride), address(k.row), k.inverse, u64(k.limbs), scratch,
+            )  # fmt: skip
+
+        self.run(work, count, k)
+        return SimdResidues(k, out, count)
+
+    def one_plus(self, square: Modulus, m: Residues) -> SimdResidues:
+        k = self.constants_of(square)
+        _check_root(square, m.modulus)
+        ones = aligned(LANES, k.stride)
+        ones[:] = k.one
+        return self.mul_one_plus(SimdResidues(k, ones, 1), m)
+
+    def high_digit(self, x: Residues) -> SimdResidues:
+        x = own(x)
+        root = x.modulus.root
+        if root is None:
+            raise ValueError("the modulus is not a square with a known root")
+        k, target = x.constants, self.constants_of(root)
+        plain = allocate(target, len(x))
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.export_high_rows(
+                address(plain), address(x.rows), address(k.unit), first, last, u64(k.stride),
+                u64(target.stride), address(k.row), k.inverse, u64(k.limbs), scratch,
+            )  # fmt: skip
+
+        self.run(work, len(x), k)
+        zeros = np.zeros(len(x), dtype=np.int64)
+        return self._product(target, plain, np.arange(len(x)), target.chunk_factors(0), zeros)
+
+    def reduce(self, x: Residues, modulus: Modulus) -> SimdResidues:
+        x = own(x)
+        if x.modulus.root == modulus:
+            # X = X0 + X1·n is x·R mod n² with the R of n too: X0 is x·R mod n.
+            k = self.constants_of(modulus)
+            out = allocate(k, len(x))
+            out[: len(x)] = 0
+            out[: len(x), : k.limbs] = x.rows[: len(x), : k.limbs]
+            return SimdResidues(k, out, len(x))
+        return self._import(modulus, self.to_limbs(x))
+
+    def crt_combine(self, a: Residues, b: Residues, target: Modulus) -> SimdResidues:
+        p, q = a.modulus.value, b.modulus.value
+        if p * q != target.value:
+            raise ValueError("the target is not the product of the two moduli")
+        if gmpy2.gcd(p, q) != 1:
+            raise ValueError("the two moduli share a factor")
+        count = common_length(len(a), len(b))
+        # Idempotents: q·(q⁻¹ mod p) is 1 mod p and 0 mod q, and the other way round.
+        parts = []
+        for x, mine, others in ((own(a), p, q), (own(b), q, p)):
+            factor = self.from_ints(target, [others * int(gmpy2.invert(others, mine))])
+            plain = self._import(target, self.to_limbs(stretch(x, count)))
+            parts.append(self.mod_mul(plain, factor))
+        return self._sum(*parts)
+
+    # --- products over segments -------------------------------------------------------------------
+
+    def segment_product(
+        self, x: Residues, indices: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> SimdResidues:
+        level = own(x)
+        indices, offsets = np.asarray(indices, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
+        if offsets.size == 0 or offsets[0] != 0 or offsets[-1] != indices.size:
+            raise ValueError("offsets must run from 0 to the number of indices")
+        if bool((np.diff(offsets) < 0).any()):
+            raise ValueError("offsets must not decrease")
+        _check_indices(len(level), indices)
+        while int(np.diff(offsets).max(initial=0)) > 1:
+            plan = arrange(indices, offsets, len(level), self._threads)
+            level = take(self._multiply_pieces(level, plan), plan.place)
+            indices, offsets = np.arange(len(level), dtype=np.int64), plan.offsets
+        chosen = np.full(offsets.size - 1, len(level), dtype=np.int64)  # the spare row: 1
+        filled = np.diff(offsets) == 1
+        chosen[filled] = indices[offsets[:-1][filled]]
+        return take(level, chosen)
+
+    def _multiply_pieces(self, x: SimdResidues, plan: Arrangement) -> SimdResidues:
+        """The product of every piece, where the plan places it."""
+        k, count = x.constants, plan.place.size
+        out = allocate(k, count)
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.segment_rows(
+                address(out), address(x.rows), address(plan.chosen), plan.steps, plan.block_start,
+                first, last, u64(k.stride), *k.tail(scratch),
+            )  # fmt: skip
+
+        self.run(work, count, k)
+        return SimdResidues(k, out, count)
+
+    # --- movement ---------------------------------------------------------------------------------
+
+    def gather(self, x: Residues, indices: NDArray[np.int64]) -> SimdResidues:
+        batch, places = own(x), np.asarray(indices, dtype=np.int64)
+        _check_indices(len(batch), places)
+        return take(batch, places)
+
+    def concatenate(self, parts: Sequence[Residues]) -> SimdResidues:
+        if not parts:
+            raise ValueError("there is nothing to concatenate")
+        batches = [_common(parts[0], part)[1] for part in parts]
+        k, count = batches[0].constants, sum(len(batch) for batch in batches)
+        out = allocate(k, count)
+        np.concatenate([batch.rows[: len(batch)] for batch in batches], out=out[:count])
+        return SimdResidues(k, out, count)
+
+    def select(self, mask: NDArray[np.bool_], a: Residues, b: Residues) -> SimdResidues:
+        left, right = _common(a, b)
+        count = common_length(len(left), len(right))
+        if len(mask) != count:
+            raise ValueError(f"a mask of {len(mask)} for {count} elements")
+        left, right = stretch(left, count), stretch(right, count)
+        out = allocate(left.constants, count)
+        out[:count] = np.where(np.asarray(mask)[:, None], left.rows[:count], right.rows[:count])
+        return SimdResidues(left.constants, out, count)
+
+    # --- pieces -----------------------------------------------------------------------------------
+
+    def constants_of(self, modulus: Modulus) -> Constants:
+        """The constants of a modulus, computed once."""
+        with self._lock:
+            if modulus not in self._constants:
+                while len(self._constants) >= KEPT_MODULI:
+                    del self._constants[next(iter(self._constants))]
+                self._constants[modulus] = Constants(modulus)
+            return self._constants[modulus]
+
+    def run(
+        self, work: Callable[[int, int, np.uint64], None], count: int, k: Constants, entries: int = 0
+    ) -> None:
+        """work(first block, last block, scratch) over all blocks of eight, on all threads.
+
+        Scratch has room for a table of `entries` rows besides what every kernel needs.
+        """
+        blocks = blocks_of(count)
+        threads = min(self._threads, blocks)
+
+        def part(first: int, last: int) -> None:
+            scratch = aligned(6 * k.limbs + (2 + entries) * k.stride, LANES)
+            work(first, last, address(scratch))
+
+        if self._pool is None or threads <= 1:
+            part(0, blocks)
+            return
+        cuts = [blocks * i // threads for i in range(threads + 1)]
+        for future in [self._pool.submit(part, *pair) for pair in pairwise(cuts)]:
+            future.result()
+
+    def _import(self, modulus: Modulus, limbs: Limbs, negative: Indices | None = None) -> SimdResidues:
+        """Unsigned integers of any width, negated where `negative` is 1: Σ chunk_i · 2^(i·chunk_bits)."""
+        k, count = self.constants_of(modulus), len(limbs)
+        signs = np.zeros(count, dtype=np.int64) if negative is None else negative
+        parts = []
+        for place in range(max(1, -(-limbs.shape[1] * lb.LIMB_BITS // k.chunk_bits))):
+            chunk = k.split(limbs, place)
+            parts.append(self._product(k, chunk, np.arange(count), k.chunk_factors(place), signs))
+        total = parts[0]
+        for part in parts[1:]:
+            total = self._sum(total, part)
+        return total
+
+    def _product(
+        self, k: Constants, a: Rows, a_indices: Indices, b: Rows, b_indices: Indices
+    ) -> SimdResidues:
+        """a[a_indices] · b[b_indices]."""
+        count = len(a_indices)
+        out, first_choice, second_choice = allocate(k, count), choice(a_indices), choice(b_indices)
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.multiply_rows(
+                address(out), address(a), address(first_choice), address(b), address(second_choice),
+                first, last, u64(k.stride), *k.tail(scratch),
+            )  # fmt: skip
+
+        self.run(work, count, k)
+        return SimdResidues(k, out, count)
+
+    def _sum(self, a: SimdResidues, b: SimdResidues) -> SimdResidues:
+        """a + b."""
+        k, count = a.constants, len(a)
+        out = allocate(k, count)
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.add_rows_modulo(
+                address(out), address(a.rows), address(b.rows), first, last,
+                u64(k.stride), address(k.row), u64(k.limbs), u64(k.digits - 1), scratch,
+            )  # fmt: skip
+
+        self.run(work, count, k)
+        return SimdResidues(k, out, count)
+
+    def _shift(self, x: SimdResidues, squarings: int) -> SimdResidues:
+        """x^(2^squarings)."""
+        k, count = x.constants, len(x)
+        out, chosen = allocate(k, count), choice(np.arange(count))
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.shift_rows(
+                address(out), address(x.rows), address(chosen), squarings, first, last,
+                u64(k.stride), *k.tail(scratch),
+            )  # fmt: skip
+
+        self.run(work, count, k)
+        return SimdResidues(k, out, count)
+
+    def _power(self, x: SimdResidues, exponents: Limbs) -> SimdResidues:
+        """x^e by windows, whose width is the best for the longest exponent."""
+        k, count = x.constants, common_length(len(x), len(exponents))
+        bits = max(1, unsigned_bits(exponents))
+        window = min(range(1, MAX_WINDOW + 1), key=lambda w: (1 << w) + bits / w)
+        windows = -(-bits // window)
+        digits = lb.split_fields(exponents, window, windows)[:, ::-1, 0].astype(np.int64)
+        entries = max(2, int(digits.max(initial=0)) + 1)
+        laid = lay_out(np.broadcast_to(digits, (count, windows)))
+        out, chosen = allocate(k, count), choice(spread_indices(len(x), count))
+
+        def work(first: int, last: int, scratch: np.uint64) -> None:
+            montgomery.power_rows(
+                address(out), address(x.rows), address(chosen), address(laid), windows, window, entries,
+                address(k.one), first, last, u64(k.stride), *k.tail(scratch),
+            )  # fmt: skip
+
+        self.run(work, count, k, entries)
+        return SimdResidues(k, out, count)
+
+
+def _common(a: Residues, b: Residues) -> tuple[SimdResidues, SimdResidues]:
+    left, right = own(a), own(b)
+    if left.modulus != right.modulus:
+        raise ValueError("batches modulo different moduli cannot be combined")
+    return left, right
+
+
+def _check_root(square: Modulus, root: Modulus) -> None:
+    if square.root != root:
+        raise ValueError("the message is not reduced modulo the root of the modulus")
+
+
+def _check_indices(count: int, indices: Indices) -> None:
+    if indices.size and not 0 <= indices.min() <= indices.max() < count:
+        raise ValueError(f"an index is not in 0 ≤ index < {count}")

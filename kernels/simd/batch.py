@@ -1,0 +1,101 @@
+"""Batches of the simd backend, and the index arrays with which kernels pick their rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import limbs as lb
+from ..backend import Residues
+from ..limbs import Limbs
+from .constants import Constants, Rows, aligned
+from .lanes import LANES
+
+Indices = NDArray[np.int64]
+
+
+class SimdResidues(Residues):
+    """`count` rows of lazily reduced Montgomery digits (see `constants`); the row behind them holds 1."""
+
+    __slots__ = ("constants", "count", "rows")
+
+    def __init__(self, constants: Constants, rows: Rows, count: int) -> None:
+        super().__init__(constants.modulus)
+        self.constants = constants
+        self.rows = rows
+        self.count = count
+        rows[count] = constants.one[0]
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def own(x: Residues) -> SimdResidues:
+    """x itself; TypeError for a batch of another backend."""
+    if not isinstance(x, SimdResidues):
+        raise TypeError(f"the simd backend was given {type(x).__name__}, a batch of another backend")
+    return x
+
+
+def allocate(constants: Constants, count: int) -> Rows:
+    """Rows for whole blocks of eight, and at least one to spare."""
+    return aligned((count // LANES + 1) * LANES, constants.stride)
+
+
+def take(x: SimdResidues, indices: Indices) -> SimdResidues:
+    """x[indices]; index len(x) is the spare row, 1."""
+    out = allocate(x.constants, indices.size)
+    np.take(x.rows, indices, axis=0, out=out[: indices.size], mode="clip")
+    return SimdResidues(x.constants, out, indices.size)
+
+
+def stretch(x: SimdResidues, count: int) -> SimdResidues:
+    """A batch of one repeated; any other as it is."""
+    return x if len(x) == count else take(x, np.zeros(count, dtype=np.int64))
+
+
+def common_length(a: int, b: int) -> int:
+    """The length of the result of an element-wise operation; a length of one repeats. Else ValueError."""
+    if b in (a, 1):
+        return a
+    if a == 1:
+        return b
+    raise ValueError(f"batches of {a} and {b} elements cannot be combined")
+
+
+def spread_indices(length: int, count: int) -> Indices:
+    """0, 1, 2, … of a batch of `count`, or only zeros of a batch of one."""
+    return np.arange(count) if length == count else np.zeros(count, dtype=np.int64)
+
+
+def blocks_of(count: int) -> int:
+    """Blocks of eight: ⌈count / 8⌉."""
+    return -(-count // LANES)
+
+
+def choice(indices: Indices) -> Indices:
+    """Indices padded to whole blocks by repeating the last, 64-byte aligned."""
+    count = len(indices)
+    out = aligned(blocks_of(count) * LANES).view(np.int64)
+    out[:count] = indices
+    out[count:] = indices[-1] if count else 0
+    return out
+
+
+def lay_out(digits: Indices) -> Indices:
+    """Digits int64[count, windows] as [blocks][windows][8 lanes]; lanes beyond the last row are zero."""
+    count, windows = digits.shape
+    blocks = blocks_of(count)
+    padded = np.zeros((blocks * LANES, windows), dtype=np.int64)
+    padded[:count] = digits
+    out = aligned(blocks, windows, LANES).view(np.int64)
+    out[:] = padded.reshape(blocks, LANES, windows).transpose(0, 2, 1)
+    return out
+
+
+def unsigned_bits(limbs: Limbs) -> int:
+    """Bits of the longest of unsigned integers; 0 for none."""
+    if limbs.size == 0:
+        return 0
+    union = np.bitwise_or.reduce(limbs, axis=0)
+    return int.from_bytes(union.astype(lb.LIMB_DTYPE).tobytes(), "little").bit_length()

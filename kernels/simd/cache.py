@@ -1,0 +1,53 @@
+"""Where compiled kernels are kept between processes.
+
+numba looks at the file of a cached function only, and would go on using old machine code after a change of
+the instructions it is made of. So the folder's name is a hash of all sources here and of numba's version: any
+change is a new folder. $NUMBA_CACHE_DIR is honoured as the parent; else $XDG_CACHE_HOME, else ~/.cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import config as numba_config
+
+config: Any = numba_config  # its settings are made at run time
+logger = logging.getLogger("hecore.kernels")
+
+
+def _folder() -> Path:
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    parent = config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(parent) / "hecore" / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _prepare() -> bool:
+    """Point numba at the folder; False, with a warning, where it cannot be written."""
+    try:
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} is not writable")
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        logger.warning("kernels are compiled in every process (some seconds each): %s", error)
+        return False
+    config.CACHE_DIR = str(folder)
+    return True
+
+
+_before = config.CACHE_DIR
+#: Whether kernels are cached. numba takes the folder when a function is decorated: `restore` afterwards.
+CACHED = _prepare()
+
+
+def restore() -> None:
+    """Give numba's own cache setting back, once all kernels are decorated."""
+    config.CACHE_DIR = _before

@@ -1,0 +1,342 @@
+"""Instructions for eight big integers at once: AVX512-IFMA, radix 2^52, a run-time number K of limbs.
+
+Ten limbs of one factor are held in registers (ROWS) while the other runs past; K is a multiple of ten. All
+arguments are addresses of vectors, of rows of scalars where the docstring says so, or counts. `montgomery`
+puts these pieces together and states the bounds under which no accumulator overflows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from .lanes import I32, LANES, LIMB_MASK, VECTOR_BYTES, Emitter, vector_intrinsic
+
+ROWS = 10
+
+# --- unreduced products -------------------------------------------------------------------
+
+
+def _row_step(e: Emitter, window: list[Any], x: list[Any], y: Any, rows: range) -> None:
+    """window[r] += low(x[r]·y), window[r + 1] += high(x[r]·y) for the given rows.
+
+    All low halves first: ten independent chains hide the latency of the multiplier.
+    """
+    for r in rows:
+        window[r] = e.multiply_low(window[r], x[r], y)
+    for r in rows:
+        window[r + 1] = e.multiply_high(window[r + 1], x[r], y)
+
+
+@vector_intrinsic(4)
+def add_rows(e: Emitter, t: Any, x: Any, y: Any, K: Any) -> None:
+    """t[0 … K + 9] += x[0 … 9] · y[0 … K − 1], limb-wise and unnormalised.
+
+    window:   t[j] t[j+1] … t[j+9]  stay in registers, t[j+10] comes in, t[j] is finished and stored
+    """
+    factors = [e.load(x, r) for r in range(ROWS)]
+    window = [e.load(t, r) for r in range(ROWS)]
+
+    def column(j: Any, window: list[Any]) -> list[Any]:
+        window.append(e.load(t, e.b.add(j, e.const(ROWS))))
+        _row_step(e, window, factors, e.load(y, j), range(ROWS))
+        e.store(window[0], t, j)
+        return window[1:]
+
+    window = e.loop(e.const(0), K, window, column)
+    for r in range(ROWS):
+        e.store(window[r], t, e.b.add(K, e.const(r)))
+
+
+@vector_intrinsic(3)
+def add_triangle(e: Emitter, t: Any, x: Any, K: Any) -> None:
+    """t += Σ x[r]·x[s] over r < 10, r < s < K: the products above the diagonal of ten rows of a square."""
+    factors = [e.load(x, r) for r in range(ROWS)]
+    window = [e.load(t, r) for r in range(ROWS)]
+    for j in range(ROWS):
+        window.append(e.load(t, j + ROWS))
+        _row_step(e, window, factors, factors[j], range(j))
+        e.store(window[0], t, j)
+        window = window[1:]
+
+    def column(j: Any, window: list[Any]) -> list[Any]:
+        window.append(e.load(t, e.b.add(j, e.const(ROWS))))
+        _row_step(e, window, factors, e.load(x, j), range(ROWS))
+        e.store(window[0], t, j)
+        return window[1:]
+
+    window = e.loop(e.const(ROWS), K, window, column)
+    for r in range(ROWS):
+        e.store(window[r], t, e.b.add(K, e.const(r)))
+
+
+@vector_intrinsic(3)
+def double_and_add_squares(e: Emitter, t: Any, x: Any, K: Any) -> None:
+    """t = 2·t + Σ x[k]²·2^(104·k): completes a square whose triangle is in t[0 … 2K − 1]."""
+
+    def diagonal(k: Any, _: list[Any]) -> list[Any]:
+        limb = e.load(x, k)
+        low = e.b.shl(k, e.const(1))
+        high = e.b.add(low, e.const(1))
+        even, odd = e.load(t, low), e.load(t, high)
+        e.store(e.multiply_low(e.add(even, even), limb, limb), t, low)
+        e.store(e.multiply_high(e.add(odd, odd), limb, limb), t, high)
+        return []
+
+    e.loop(e.const(0), K, [], diagonal)
+
+
+# --- reduction ----------------------------------------------------------------------------
+
+
+@vector_intrinsic(5)
+def reduce_rows(e: Emitter, t: Any, n: Any, inverse: Any, m: Any, K: Any) -> None:
+    """Ten steps of REDC: adds (m[0] + … + m[9]·2^468)·n to t so that t[0 … 9] become zero mod 2^52.
+
+    m[r] = t[r]·inverse mod 2^52 with inverse = −1/n mod 2^52; m[0 … 9] is stored. The finished limbs are not
+    written: their carry goes into t[10], and t[10 … K + 9] is stored. `n` is a row of scalars.
+    """
+    inverse = e.splat(inverse)
+    mask = e.splat_const(LIMB_MASK)
+    low_n = [e.broadcast(n, j) for j in range(ROWS)]
+    t_low = [e.load(t, r) for r in range(ROWS)]
+    multiplier: list[Any] = []
+    for r in range(ROWS):
+        multiplier.append(e.multiply_low(e.zero, t_low[r], inverse))
+        if r + 1 < ROWS:
+            # t[r] + low(m·n[0]) is a multiple of 2^52: its carry is ⌈t[r] / 2^52⌉, no product needed.
+            t_low[r + 1] = e.add(t_low[r + 1], e.carry(e.add(t_low[r], mask)))
+            for s in range(1, ROWS - r):
+                t_low[r + s] = e.multiply_high(t_low[r + s], multiplier[r], low_n[s - 1])
+                t_low[r + s] = e.multiply_low(t_low[r + s], multiplier[r], low_n[s])
+    window = [e.load(t, ROWS + r) for r in range(ROWS)]
+    window[0] = e.add(window[0], e.carry(e.add(t_low[ROWS - 1], mask)))
+    for j in range(ROWS):  # what the ten low limbs of n contribute above t[9]
+        for r in range(ROWS):
+            if r + j >= ROWS:
+                window[r + j - ROWS] = e.multiply_low(window[r + j - ROWS], multiplier[r], low_n[j])
+        for r in range(ROWS):
+            if r + j + 1 >= ROWS:
+                place = r + j + 1 - ROWS
+                window[place] = e.multiply_high(window[place], multiplier[r], low_n[j])
+    for r in range(ROWS):
+        e.store(multiplier[r], m, r)
+
+    def column(j: Any, window: list[Any]) -> list[Any]:
+        window.append(e.load(t, e.b.add(j, e.const(ROWS))))
+        _row_step(e, window, multiplier, e.broadcast(n, j), range(ROWS))
+        e.store(window[0], t, j)
+        return window[1:]
+
+    window = e.loop(e.const(ROWS), K, window, column)
+    for r in range(ROWS):
+        e.store(window[r], t, e.b.add(K, e.const(r)))
+
+
+@vector_intrinsic(3)
+def normalise(e: Emitter, out: Any, t: Any, K: Any) -> None:
+    """out = t with carries run, limbs below 2^52; the last carry is dropped (bounds: there is none)."""
+
+    def limb(k: Any, carried: list[Any]) -> list[Any]:
+        total = e.add(e.load(t, k), carried[0])
+        e.store(e.limb(total), out, k)
+        return [e.carry(total)]
+
+    e.loop(e.const(0), K, [e.zero], limb)
+
+
+@vector_intrinsic(4)
+def start_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
+    """t[0 … K − 1] = c − m (limbs of c are at least 2^52 − 1: never negative), t[K … 2K − 1] = 0."""
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.subtract(e.broadcast(c, k), e.load(m, k)), t, k)
+        e.store(e.zero, t, e.b.add(k, K))
+        return []
+
+    e.loop(e.const(0), K, [], limb)
+
+
+@vector_intrinsic(4)
+def double_and_add_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
+    """t = 2·t + (c − m), for the second digit of a square."""
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        low = e.load(t, k)
+        e.store(e.add(e.add(low, low), e.subtract(e.broadcast(c, k), e.load(m, k))), t, k)
+        place = e.b.add(k, K)
+        high = e.load(t, place)
+        e.store(e.add(high, high), t, place)
+        return []
+
+    e.loop(e.const(0), K, [], limb)
+
+
+@vector_intrinsic(4)
+def subtract_if_not_less(e: Emitter, x: Any, n: Any, scratch: Any, K: Any) -> None:
+    """x = x − n in the lanes where x ≥ n; `n` is a row of scalars, x is normalised."""
+
+    def difference(k: Any, carried: list[Any]) -> list[Any]:
+        total = e.add(e.subtract(e.load(x, k), e.broadcast(n, k)), carried[0])
+        e.store(e.limb(total), scratch, k)
+        return [e.borrow(total)]
+
+    [borrow] = e.loop(e.const(0), K, [e.zero], difference)
+    keep = e.b.icmp_signed("<", borrow, e.zero)
+
+    def choose(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.b.select(keep, e.load(x, k), e.load(scratch, k)), x, k)
+        return []
+
+    e.loop(e.const(0), K, [], choose)
+
+
+@vector_intrinsic(5)
+def carry_digit(e: Emitter, x: Any, n: Any, high: Any, scratch: Any, K: Any) -> None:
+    """Where x ≥ n: x = x − n and high = high + 1 in its lowest limb (not normalised)."""
+
+    def difference(k: Any, carried: list[Any]) -> list[Any]:
+        total = e.add(e.subtract(e.load(x, k), e.broadcast(n, k)), carried[0])
+        e.store(e.limb(total), scratch, k)
+        return [e.borrow(total)]
+
+    [borrow] = e.loop(e.const(0), K, [e.zero], difference)
+    keep = e.b.icmp_signed("<", borrow, e.zero)
+    extra = e.b.select(keep, e.zero, e.splat_const(1))
+    e.store(e.add(e.load(high, 0), extra), high, 0)
+
+    def choose(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.b.select(keep, e.load(x, k), e.load(scratch, k)), x, k)
+        return []
+
+    e.loop(e.const(0), K, [], choose)
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+@vector_intrinsic(2)
+def clear(e: Emitter, t: Any, count: Any) -> None:
+    """t[0 … count − 1] = 0."""
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.zero, t, k)
+        return []
+
+    e.loop(e.const(0), count, [], limb)
+
+
+@vector_intrinsic(3)
+def copy(e: Emitter, out: Any, x: Any, count: Any) -> None:
+    """out[0 … count − 1] = x."""
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.load(x, k), out, k)
+        return []
+
+    e.loop(e.const(0), count, [], limb)
+
+
+@vector_intrinsic(3)
+def spread(e: Emitter, out: Any, row: Any, count: Any) -> None:
+    """out[k] = row[k] in every lane: one integer, eight times."""
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.broadcast(row, k), out, k)
+        return []
+
+    e.loop(e.const(0), count, [], limb)
+
+
+@vector_intrinsic(4)
+def add_vectors(e: Emitter, out: Any, x: Any, y: Any, count: Any) -> None:
+    """out = x + y, limb-wise and unnormalised."""
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.add(e.load(x, k), e.load(y, k)), out, k)
+        return []
+
+    e.loop(e.const(0), count, [], limb)
+
+
+@vector_intrinsic(4)
+def pick(e: Emitter, out: Any, table: Any, choice: Any, count: Any) -> None:
+    """out lane l = entry choice[l] of a table of vectors, count vectors an entry (a window table)."""
+    index = e.load(choice)
+    size = e.b.mul(count, e.const(VECTOR_BYTES))
+    lanes = [
+        e.b.add(e.b.add(table, e.b.mul(e.lane(index, lane), size)), e.const(8 * lane))
+        for lane in range(LANES)
+    ]
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        vector = e.zero
+        for lane in range(LANES):
+            word = e.load_scalar(e.address(lanes[lane], k))
+            vector = e.b.insert_element(vector, word, ir.Constant(I32, lane))
+        e.store(vector, out, k)
+        return []
+
+    e.loop(e.const(0), count, [], limb)
+
+
+def _transpose(e: Emitter, rows: list[Any]) -> list[Any]:
+    """An 8 × 8 matrix of words transposed, in three rounds of exchanges (of 1, 2 and 4 lanes)."""
+    for distance in (1, 2, 4):
+        done = list(rows)
+        for i in range(LANES):
+            if i & distance:
+                continue
+            a, b = rows[i], rows[i | distance]
+            done[i] = e.shuffle(a, b, [j if not j & distance else 8 + (j ^ distance) for j in range(LANES)])
+            done[i | distance] = e.shuffle(
+                a, b, [j | distance if not j & distance else 8 + j for j in range(LANES)]
+            )
+        rows = done
+    return rows
+
+
+@vector_intrinsic(4)
+def load_rows(e: Emitter, out: Any, rows: Any, choice: Any, stride: Any) -> None:
+    """Eight integers from rows of `stride` words (a multiple of 8) into lanes: lane l = rows[choice[l]]."""
+    index = e.load(choice)
+    size = e.b.mul(stride, e.const(8))
+    lanes = [e.b.add(rows, e.b.mul(e.lane(index, lane), size)) for lane in range(LANES)]
+
+    def eight_limbs(k: Any, _: list[Any]) -> list[Any]:
+        for place, vector in enumerate(_transpose(e, [e.load(lane, k) for lane in lanes])):
+            e.store(vector, out, e.b.add(e.b.shl(k, e.const(3)), e.const(place)))
+        return []
+
+    e.loop(e.const(0), e.b.lshr(stride, e.const(3)), [], eight_limbs)
+
+
+@vector_intrinsic(3)
+def load_sequential(e: Emitter, out: Any, rows: Any, stride: Any) -> None:
+    """Eight consecutive rows of `stride` words (a multiple of 8) into lanes."""
+    size = e.b.mul(stride, e.const(8))
+    lanes = [e.b.add(rows, e.b.mul(e.const(lane), size)) for lane in range(LANES)]
+
+    def eight_limbs(k: Any, _: list[Any]) -> list[Any]:
+        for place, vector in enumerate(_transpose(e, [e.load(lane, k) for lane in lanes])):
+            e.store(vector, out, e.b.add(e.b.shl(k, e.const(3)), e.const(place)))
+        return []
+
+    e.loop(e.const(0), e.b.lshr(stride, e.const(3)), [], eight_limbs)
+
+
+@vector_intrinsic(3)
+def store_rows(e: Emitter, rows: Any, x: Any, stride: Any) -> None:
+    """Eight lanes into eight consecutive rows of `stride` words (a multiple of 8)."""
+    size = e.b.mul(stride, e.const(8))
+    lanes = [e.b.add(rows, e.b.mul(e.const(lane), size)) for lane in range(LANES)]
+
+    def eight_limbs(k: Any, _: list[Any]) -> list[Any]:
+        first = e.b.shl(k, e.const(3))
+        vectors = [e.load(x, e.b.add(first, e.const(place))) for place in range(LANES)]
+        for lane, vector in zip(lanes, _transpose(e, vectors), strict=True):
+            e.store(vector, lane, k)
+        return []
+
+    e.loop(e.const(0), e.b.lshr(stride, e.const(3)), [], eight_limbs)

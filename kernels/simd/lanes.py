@@ -1,0 +1,184 @@
+"""A small assembler for eight integers side by side: 512-bit vectors of eight 64-bit lanes, through LLVM.
+
+    lane:        7      6      5      4      3      2      1      0
+    limb 0   [ x7[0]  x6[0]  x5[0]  x4[0]  x3[0]  x2[0]  x1[0]  x0[0] ]   one vector, 64 bytes
+    limb 1   [ x7[1]  …                                         x0[1] ]
+    …
+    limb K−1
+
+Every vector operation works on the same limb of eight integers; nothing crosses lanes except the transposes
+of `memory`. Limbs have radix 2^52: a normalised limb is below 2^52 and leaves 12 bits of room for sums.
+
+An intrinsic is a Python function that writes LLVM instructions through an `Emitter`; numba calls it as if it
+were a function on integers. All its arguments are uint64: addresses of vectors (64-byte aligned) and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+LANES = 8
+LIMB_BITS = 52
+LIMB_MASK = (1 << LIMB_BITS) - 1
+VECTOR_BYTES = 8 * LANES
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+VECTOR = ir.VectorType(I64, LANES)
+
+
+class Emitter:
+    """Writes vector instructions at the current place of an llvmlite IRBuilder."""
+
+    def __init__(self, builder: Any) -> None:
+        self.b = builder
+
+    # --- constants -------------------------------------------------------------------------------
+
+    def const(self, value: int) -> Any:
+        """A 64-bit scalar."""
+        return ir.Constant(I64, value)
+
+    def splat_const(self, value: int) -> Any:
+        """A vector with `value` in every lane."""
+        return ir.Constant(VECTOR, [value] * LANES)
+
+    @property
+    def zero(self) -> Any:
+        """A vector of zeros."""
+        return self.splat_const(0)
+
+    def splat(self, scalar: Any) -> Any:
+        """A vector with a scalar in every lane."""
+        undefined = ir.Constant(VECTOR, ir.Undefined)
+        first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        return self.shuffle(first, undefined, [0] * LANES)
+
+    # --- memory ----------------------------------------------------------------------------------
+
+    def address(self, base: Any, index: Any, unit: int = VECTOR_BYTES) -> Any:
+        """base + index·unit; `index` a Python integer or a scalar."""
+        if isinstance(index, int):
+            return self.b.add(base, self.const(index * unit))
+        return self.b.add(base, self.b.mul(index, self.const(unit)))
+
+    def load(self, base: Any, index: Any = 0) -> Any:
+        """Vector number `index` behind an aligned base address."""
+        pointer = self.b.inttoptr(self.address(base, index), VECTOR.as_pointer())
+        return self.b.load(pointer, align=VECTOR_BYTES)
+
+    def store(self, value: Any, base: Any, index: Any = 0) -> None:
+        """Write vector number `index` behind an aligned base address."""
+        pointer = self.b.inttoptr(self.address(base, index), VECTOR.as_pointer())
+        self.b.store(value, pointer, align=VECTOR_BYTES)
+
+    def load_scalar(self, base: Any, index: Any = 0) -> Any:
+        """64-bit word number `index` behind a base address."""
+        pointer = self.b.inttoptr(self.address(base, index, 8), I64.as_pointer())
+        return self.b.load(pointer, align=8)
+
+    def broadcast(self, base: Any, index: Any = 0) -> Any:
+        """Word number `index` behind a base address, in every lane."""
+        return self.splat(self.load_scalar(base, index))
+
+    # --- arithmetic ------------------------------------------------------------------------------
+
+    def multiply_low(self, accumulator: Any, x: Any, y: Any) -> Any:
+        """accumulator + (x·y mod 2^52), for the low 52 bits of x and y: vpmadd52luq."""
+        return self._ifma("l", accumulator, x, y)
+
+    def multiply_high(self, accumulator: Any, x: Any, y: Any) -> Any:
+        """accumulator + ⌊x·y / 2^52⌋, for the low 52 bits of x and y: vpmadd52huq."""
+        return self._ifma("h", accumulator, x, y)
+
+    def _ifma(self, half: str, *operands: Any) -> Any:
+        name = f"llvm.x86.avx512.vpmadd52{half}.uq.512"
+        module = self.b.module
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
+        return self.b.call(function, list(operands))
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.b.add(x, y)
+
+    def subtract(self, x: Any, y: Any) -> Any:
+        return self.b.sub(x, y)
+
+    def carry(self, x: Any) -> Any:
+        """x ≥ 2^52 part of unsigned lanes: ⌊x / 2^52⌋."""
+        return self.b.lshr(x, self.splat_const(LIMB_BITS))
+
+    def borrow(self, x: Any) -> Any:
+        """⌊x / 2^52⌋ of signed lanes: 0 or negative after a subtraction."""
+        return self.b.ashr(x, self.splat_const(LIMB_BITS))
+
+    def limb(self, x: Any) -> Any:
+        """x mod 2^52."""
+        return self.b.and_(x, self.splat_const(LIMB_MASK))
+
+    def shuffle(self, x: Any, y: Any, order: Sequence[int]) -> Any:
+        """Lanes picked from x (0–7) and y (8–15)."""
+        return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, LANES), list(order)))
+
+    def lane(self, x: Any, index: int) -> Any:
+        """One lane as a scalar."""
+        return self.b.extract_element(x, ir.Constant(I32, index))
+
+    # --- control ---------------------------------------------------------------------------------
+
+    def loop(
+        self, first: Any, last: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]
+    ) -> list[Any]:
+        """for j in range(first, last): carried = body(j, carried); returns the carried values."""
+        b = self.b
+        before = b.block
+        head, inside, after = (b.function.append_basic_block(name) for name in ("head", "body", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        counter = b.phi(I64)
+        counter.add_incoming(first, before)
+        values = []
+        for value in carried:
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            values.append(phi)
+        b.cbranch(b.icmp_unsigned("<", counter, last), inside, after)
+        b.position_at_end(inside)
+        results = body(counter, list(values))
+        end = b.block
+        counter.add_incoming(b.add(counter, self.const(1)), end)
+        for phi, result in zip(values, results, strict=True):
+            phi.add_incoming(result, end)
+        b.branch(head)
+        b.position_at_end(after)
+        return values
+
+
+def vector_intrinsic(arguments: int) -> Callable[[Callable[..., None]], Any]:
+    """Make `write(emitter, *addresses and counts)` callable from numba code, as a function without result."""
+
+    def decorate(write: Callable[..., None]) -> Any:
+        signature = types.void(*[types.uint64] * arguments)
+
+        def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
+            write(Emitter(builder), *values)
+            return context.get_dummy_value()
+
+        # numba reads the number of parameters off the function, so one is made for each count.
+        typers = {
+            2: lambda ctx, a, b: (signature, code),
+            3: lambda ctx, a, b, c: (signature, code),
+            4: lambda ctx, a, b, c, d: (signature, code),
+            5: lambda ctx, a, b, c, d, e: (signature, code),
+        }
+        typer = typers[arguments]
+        typer.__name__ = write.__name__
+        typer.__doc__ = write.__doc__
+        return intrinsic(typer)
+
+    return decorate

@@ -1,0 +1,303 @@
+"""Montgomery arithmetic on eight integers at once, and its batches: the compiled kernels of the simd backend.
+
+Let R = 2^(52·K). REDC(t) = t/R mod n by Montgomery (1985), word by word. An odd modulus n is used with
+R ≥ 2^8·n, and residues are kept *lazily*, 0 ≤ x < 2n, with normalised limbs (< 2^52): no comparison is needed
+between products.
+
+    one digit     x·R mod n                                     modulo n
+    two digits    (x0, x1) with x·R ≡ x0 + x1·n mod n²          modulo n², both digits below 2n
+
+The product of two-digit numbers (kernels.md, section 1), with m the multiplier that REDC(a0·b0) computes:
+
+    c0 = REDC(a0·b0) = (a0·b0 + m·n)/R
+    c1 = REDC(a0·b1 + a1·b0 + (C − m)),      C a multiple of n with every limb ≥ 2^52 − 1
+
+because a·b = c0·R + (a0·b1 + a1·b0 − m)·n mod n². Bounds, for inputs below 2n, C < 4R and R ≥ 2^8·n:
+
+    c0 < (4n² + R·n)/R       = n + 4n²/R           < 1.02·n
+    c1 < (8n² + C + R·n)/R   < n + 8n²/R + 4       < 1.04·n + 4 < 2n for n > 4; n = 3 has c1 < n + 5 < 2n + 2
+
+A digit of up to 2^−8·R (a chunk of an integer on its way in) times a canonical constant stays below 2n too.
+Accumulators: a limb of an unreduced product is a sum of at most 6·K + 8 numbers below 2^52 (2·K from each of
+two products, 2·K from the reduction, and a start below 2^54), below 2^64 for K < 680.
+
+`two` is 1 for two digits, 0 for one. Scratch of a thread, in vectors, from `s` on:
+
+    t[2K] | w[2K] | m[K] | low[K] | x[stride] | y[stride] | table …
+
+`c` is the row of constants of a modulus: n | 2n | C, K words each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .cache import CACHED
+from .ifma import (
+    ROWS,
+    add_rows,
+    add_triangle,
+    add_vectors,
+    carry_digit,
+    clear,
+    copy,
+    double_and_add_difference,
+    double_and_add_squares,
+    load_rows,
+    load_sequential,
+    normalise,
+    pick,
+    reduce_rows,
+    spread,
+    start_difference,
+    store_rows,
+    subtract_if_not_less,
+)
+from .lanes import VECTOR_BYTES
+
+jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
+u = np.uint64
+
+_V = u(VECTOR_BYTES)
+_ROWS = u(ROWS)
+_BLOCK = u(ROWS * VECTOR_BYTES)
+_WORD = u(8)
+ONE, TWO, FOUR, FIVE, SIX = u(1), u(2), u(4), u(5), u(6)
+
+# --- one product ----------------------------------------------------------------------------------------
+
+
+@jit
+def _multiply_add(t, x, y, K):
+    """t[0 … 2K − 1] += x·y."""
+    for block in range(K // _ROWS):
+        start = u(block) * _BLOCK
+        add_rows(t + start, x + start, y, K)
+
+
+@jit
+def _square(t, x, K):
+    """t[0 … 2K − 1] = x²: the triangle, doubled, and the diagonal."""
+    clear(t, TWO * K)
+    for block in range(K // _ROWS):
+        start = u(block) * _BLOCK
+        add_triangle(t + TWO * start, x + start, K - u(block) * _ROWS)
+    double_and_add_squares(t, x, K)
+
+
+@jit
+def _reduce(out, t, c, inverse, m, K):
+    """out = REDC(t), normalised; m receives the multiplier."""
+    for block in range(K // _ROWS):
+        start = u(block) * _BLOCK
+        reduce_rows(t + start, c, inverse, m + start, K)
+    normalise(out, t + K * _V, K)
+
+
+@jit
+def multiply(out, a, b, c, inverse, K, two, s):
+    """out = a·b/R: one digit modulo n, or (`two`) two digits modulo n². out may be a or b."""
+    digit = K * _V
+    t, w, m = s, s + TWO * digit, s + FOUR * digit
+    clear(t, TWO * K)
+    _multiply_add(t, a, b, K)
+    if two == 0:
+        _reduce(out, t, c, inverse, m, K)
+        return
+    low = s + FIVE * digit
+    _reduce(low, t, c, inverse, m, K)
+    start_difference(w, c + TWO * _WORD * K, m, K)
+    _multiply_add(w, a, b + digit, K)
+    _multiply_add(w, a + digit, b, K)
+    copy(out, low, K)
+    _reduce(out + digit, w, c, inverse, m, K)
+
+
+@jit
+def square(out, a, c, inverse, K, two, s):
+    """out = a²/R, in about three quarters of the time of a product. out may be a."""
+    digit = K * _V
+    t, w, m = s, s + TWO * digit, s + FOUR * digit
+    if two != 0:
+        clear(w, TWO * K)
+        _multiply_add(w, a, a + digit, K)
+    _square(t, a, K)
+    _reduce(out, t, c, inverse, m, K)
+    if two != 0:
+        double_and_add_difference(w, c + TWO * _WORD * K, m, K)
+        _reduce(out + digit, w, c, inverse, m, K)
+
+
+# --- batches: rows in, rows out ---------------------------------------------------------------------------
+# A batch is row-major, `stride` words a row (a multiple of 8 that holds all digits, the rest zero). Operands
+# are picked by int64 indices, eight at a time; blocks first … last − 1 of eight results are computed.
+
+
+@jit
+def multiply_rows(out, a, a_choice, b, b_choice, first, last, stride, c, inverse, K, two, s):
+    """out[i] = a[a_choice[i]] · b[b_choice[i]] / R."""
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    for block in range(first, last):
+        i = u(block)
+        load_rows(x, a, a_choice + i * _V, stride)
+        load_rows(y, b, b_choice + i * _V, stride)
+        multiply(x, x, y, c, inverse, K, two, s)
+        store_rows(out + i * stride * _V, x, stride)
+
+
+@jit
+def power_rows(
+    out, a, a_choice, digits, windows, bits, entries, one, first, last, stride, c, inverse, K, two, s
+):
+    """out[i] = a[a_choice[i]]^e[i] by fixed windows of `bits` bits, digits most significant first.
+
+    `digits` int64[blocks][windows][8]; `entries` powers 0 … entries − 1 are tabulated in scratch.
+    """
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    table = y + stride * _V
+    size = stride * _V
+    for block in range(first, last):
+        i = u(block)
+        chosen = digits + i * u(windows) * _V
+        spread(table, one, stride)
+        load_rows(table + size, a, a_choice + i * _V, stride)
+        for entry in range(2, entries):
+            place = table + u(entry) * size
+            if entry % 2 == 0:
+                square(place, table + u(entry // 2) * size, c, inverse, K, two, s)
+            else:
+                multiply(place, place - size, table + size, c, inverse, K, two, s)
+        pick(x, table, chosen, stride)
+        for window in range(1, windows):
+            for _ in range(bits):
+                square(x, x, c, inverse, K, two, s)
+            pick(y, table, chosen + u(window) * _V, stride)
+            multiply(x, x, y, c, inverse, K, two, s)
+        store_rows(out + i * stride * _V, x, stride)
+
+
+@jit
+def shift_rows(out, a, a_choice, squarings, first, last, stride, c, inverse, K, two, s):
+    """out[i] = a[a_choice[i]]^(2^squarings)."""
+    x = s + SIX * K * _V
+    for block in range(first, last):
+        i = u(block)
+        load_rows(x, a, a_choice + i * _V, stride)
+        for _ in range(squarings):
+            square(x, x, c, inverse, K, two, s)
+        store_rows(out + i * stride * _V, x, stride)
+
+
+@jit
+def comb_rows(out, table, digits, windows, row_words, first, last, stride, c, inverse, K, two, s):
+    """out[i] = ∏_t table[t][digit(i, t)]; digits int64[blocks][windows][8], `row_words` a window."""
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    for block in range(first, last):
+        i = u(block)
+        chosen = digits + i * u(windows) * _V
+        load_rows(x, table, chosen, stride)
+        for window in range(1, windows):
+            load_rows(y, table + u(window) * u(row_words) * _WORD, chosen + u(window) * _V, stride)
+            multiply(x, x, y, c, inverse, K, two, s)
+        store_rows(out + i * stride * _V, x, stride)
+
+
+@jit
+def segment_rows(out, a, chosen, steps, offsets, first, last, stride, c, inverse, K, two, s):
+    """out[i] = ∏ of the rows of eight segments side by side.
+
+    Block i has steps[i] rows of eight indices from chosen[offsets[i]] on; the lane of a shorter segment goes
+    on with a row that holds one.
+    """
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    for block in range(first, last):
+        place = chosen + u(offsets[block]) * _V
+        load_rows(x, a, place, stride)
+        for step in range(1, steps[block]):
+            load_rows(y, a, place + u(step) * _V, stride)
+            multiply(x, x, y, c, inverse, K, two, s)
+        store_rows(out + u(block) * stride * _V, x, stride)
+
+
+@jit
+def add_product_rows(out, a, b, first, last, stride, b_stride, c, inverse, K, s):
+    """(x0, x1 + m·x0) of two-digit rows a and one-digit rows b = m: multiplication by 1 + m·n."""
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    for block in range(first, last):
+        i = u(block)
+        load_sequential(x, a + i * stride * _V, stride)
+        load_sequential(y, b + i * b_stride * _V, b_stride)
+        multiply(y, y, x, c, inverse, K, u(0), s)
+        add_vectors(y, y, x + K * _V, K)
+        normalise(x + K * _V, y, K)
+        subtract_if_not_less(x + K * _V, c + _WORD * K, y, K)
+        store_rows(out + i * stride * _V, x, stride)
+
+
+@jit
+def add_rows_modulo(out, a, b, first, last, stride, c, K, two, s):
+    """out = a + b, each digit brought below 2n again; a low digit that loses n gives 1 to the high one."""
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    high = x + K * _V
+    for block in range(first, last):
+        i = u(block)
+        load_sequential(x, a + i * stride * _V, stride)
+        load_sequential(y, b + i * stride * _V, stride)
+        add_vectors(x, x, y, stride)
+        normalise(x, x, K)
+        if two == 0:
+            subtract_if_not_less(x, c + _WORD * K, y, K)
+        else:
+            carry_digit(x, c, high, y, K)
+            carry_digit(x, c, high, y, K)
+            normalise(high, high, K)
+            subtract_if_not_less(high, c + _WORD * K, y, K)
+        store_rows(out + i * stride * _V, x, stride)
+
+
+@jit
+def _plain_digits(x, y, one, c, inverse, K, s):
+    """x = canonical plain digits of the two-digit Montgomery x: 0 ≤ x0, x1 < n. y is scratch for `one`."""
+    spare = s + FIVE * K * _V
+    high = x + K * _V
+    spread(y, one, TWO * K)
+    multiply(x, x, y, c, inverse, K, ONE, s)
+    carry_digit(x, c, high, spare, K)
+    normalise(high, high, K)
+    subtract_if_not_less(high, c, spare, K)
+    subtract_if_not_less(high, c, spare, K)
+
+
+@jit
+def export_rows(out, a, one, first, last, stride, c, inverse, K, two, s):
+    """Canonical plain residues, radix 2^52: x0 + x1·n in 2·K limbs (`two`), or x in K limbs."""
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    for block in range(first, last):
+        i = u(block)
+        load_sequential(x, a + i * stride * _V, stride)
+        if two == 0:
+            spread(y, one, K)
+            multiply(x, x, y, c, inverse, K, two, s)
+            subtract_if_not_less(x, c, s, K)
+        else:
+            _plain_digits(x, y, one, c, inverse, K, s)
+            clear(s, TWO * K)
+            copy(s, x, K)
+            spread(y, c, K)
+            _multiply_add(s, x + K * _V, y, K)
+            normalise(x, s, TWO * K)
+        store_rows(out + i * stride * _V, x, stride)
+
+
+@jit
+def export_high_rows(out, a, one, first, last, stride, out_stride, c, inverse, K, s):
+    """The canonical plain high digit x1 of two-digit rows, as one-digit rows."""
+    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    for block in range(first, last):
+        i = u(block)
+        load_sequential(x, a + i * stride * _V, stride)
+        _plain_digits(x, y, one, c, inverse, K, s)
+        clear(y, out_stride)
+        copy(y, x + K * _V, K)
+        store_rows(out + i * out_stride * _V, y, out_stride)

@@ -1,0 +1,53 @@
+"""64-bit words ↔ 52-bit limbs, row by row, compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .cache import CACHED
+
+jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
+
+_LIMB = np.int64(52)
+_MASK = np.uint64((1 << 52) - 1)
+
+
+@jit
+def split(words, out, start, bits):
+    """out[i] = bits start … start + bits − 1 of words[i], in limbs of 52 bits; the rest of a row is zero."""
+    count, width = words.shape
+    stride = out.shape[1]
+    limbs = (bits + _LIMB - 1) // _LIMB
+    for i in range(count):
+        for k in range(stride):
+            limb = np.uint64(0)
+            take = min(_LIMB, bits - k * _LIMB)
+            if k < limbs and take > 0:
+                place = start + k * _LIMB
+                word, shift = place >> 6, np.uint64(place & 63)
+                if word < width:
+                    limb = words[i, word] >> shift
+                    if shift > np.uint64(12) and word + 1 < width:
+                        limb |= words[i, word + 1] << (np.uint64(64) - shift)
+                limb &= _MASK
+                if take < _LIMB:
+                    limb &= (np.uint64(1) << np.uint64(take)) - np.uint64(1)
+            out[i, k] = limb
+
+
+@jit
+def join(rows, out, limbs):
+    """out[i] = Σ_k rows[i, k]·2^(52·k) in 64-bit words; bits beyond are dropped (they are zero)."""
+    count, width = out.shape
+    for i in range(count):
+        for w in range(width):
+            out[i, w] = np.uint64(0)
+        for k in range(limbs):
+            place = k * _LIMB
+            word, shift = place >> 6, np.uint64(place & 63)
+            limb = rows[i, k]
+            if word < width:
+                out[i, word] |= limb << shift
+            if shift > np.uint64(12) and word + 1 < width:
+                out[i, word + 1] |= limb >> (np.uint64(64) - shift)

@@ -1,0 +1,116 @@
+"""What is special to the lanes: block tails, limb boundaries, lazy digits; the rest is in test_backend."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from hecore.kernels import BackendUnavailable, Modulus, get_backend
+from hecore.kernels import limbs as lb
+
+
+@pytest.fixture(scope="module")
+def simd():
+    try:
+        return get_backend("simd")
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+
+
+def odd(bits: int) -> int:
+    return random.Random(bits).getrandbits(bits) | 1 << (bits - 1) | 1
+
+
+#: Around the lengths at which a digit takes another ten limbs of 52 bits (less 8 spare ones).
+LENGTHS = [bits + step for bits in (512, 1032, 1552, 2072, 3112) for step in (-1, 0, 1)] + [4096]
+
+
+@pytest.mark.parametrize("bits", LENGTHS)
+def test_products_around_limb_boundaries(simd, bits):
+    rng = random.Random(bits)
+    for value in (odd(bits), (1 << bits) - 1, (1 << (bits - 1)) + 1):
+        for modulus in (Modulus(value), Modulus.square_of(Modulus(value))):
+            m, n = modulus.value, value
+            special = [0, 1, m - 1, n - 1, n % m, (n + 1) % m, (m - n) % m, m // 2, (1 << 52 * 9) - 1]
+            values = special + [rng.randrange(m) for _ in range(8)]
+            x = simd.from_ints(modulus, values)
+            y = simd.from_ints(modulus, values[::-1])
+            assert simd.to_ints(x) == values
+            expected = [a * b % m for a, b in zip(values, values[::-1], strict=True)]
+            assert simd.to_ints(simd.mod_mul(x, y)) == expected
+            assert simd.to_ints(simd.mod_pow(x, 1 << 3)) == [pow(v, 8, m) for v in values]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 15, 16, 17])
+def test_every_tail_of_a_block(simd, count):
+    modulus = Modulus.square_of(Modulus(odd(512)))
+    m = modulus.value
+    values = [random.Random(i).randrange(m) for i in range(count)]
+    x = simd.from_ints(modulus, values)
+    assert simd.to_ints(simd.mod_mul(x, x)) == [v * v % m for v in values]
+    everything = simd.segment_product(x, np.arange(count), np.array([0, count]))
+    product = 1
+    for value in values:
+        product = product * value % m
+    assert simd.to_ints(everything) == [product]
+
+
+def test_long_chains_stay_exact(simd):
+    """Lazy digits: nothing drifts out of its bounds over many operations."""
+    modulus = Modulus.square_of(Modulus((1 << 1024) - 105))
+    m, rng = modulus.value, random.Random(4)
+    values = [m - 1, m - 2, 1, 0, *(rng.randrange(m) for _ in range(5))]
+    x, truth = simd.from_ints(modulus, values), values
+    message = simd.from_ints(modulus.root, [modulus.root.value - 1] * len(values))
+    for step in range(60):
+        x = simd.mul_one_plus(simd.mod_mul(x, x), message)
+        factor = 1 + (modulus.root.value - 1) * modulus.root.value
+        truth = [v * v * factor % m for v in truth]
+        if step % 20 == 19:
+            assert simd.to_ints(x) == truth
+
+
+def test_wide_integers_come_in_by_chunks(simd):
+    """Reduction modulo a much shorter modulus: four chunks and more."""
+    rng = random.Random(9)
+    big, small = Modulus(odd(4096)), Modulus.square_of(Modulus(odd(600)))
+    values = [
+        0,
+        1,
+        big.value - 1,
+        small.value,
+        small.value - 1,
+        *(rng.randrange(big.value) for _ in range(9)),
+    ]
+    reduced = simd.reduce(simd.from_ints(big, values), small)
+    assert simd.to_ints(reduced) == [v % small.value for v in values]
+
+
+def test_segments_of_very_different_lengths(simd):
+    modulus = Modulus.square_of(Modulus(odd(512)))
+    m, rng = modulus.value, random.Random(1)
+    values = [rng.randrange(m) for _ in range(50)]
+    lengths = [0, 1, 700, 2, 0, 33, 5, 1, 250, 0]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.array([rng.randrange(50) for _ in range(int(offsets[-1]))])
+    found = simd.to_ints(simd.segment_product(simd.from_ints(modulus, values), indices, offsets))
+    for product, first, last in zip(found, offsets, offsets[1:], strict=False):
+        expected = 1
+        for index in indices[first:last]:
+            expected = expected * values[index] % m
+        assert product == expected
+
+
+def test_exponents_of_every_window_width(simd):
+    modulus = Modulus(odd(256))
+    m, rng = modulus.value, random.Random(2)
+    values = [rng.randrange(m) for _ in range(9)]
+    x = simd.from_ints(modulus, values)
+    for bits in (1, 2, 5, 12, 40, 64, 200, 700):
+        exponents = [rng.getrandbits(bits) for _ in values]
+        limbs = lb.from_ints(exponents, lb.width_for_bits(bits))
+        assert simd.to_ints(simd.mod_pow(x, limbs)) == [
+            pow(v, e, m) for v, e in zip(values, exponents, strict=True)
+        ]
