@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import EncodingError, ScaleMismatch, ShapeMismatch
+from .errors import EncodingError, EncodingOverflow, ScaleMismatch, ShapeMismatch
 from .kernels import limbs as lb
 from .kernels.limbs import Limbs
 
@@ -239,11 +239,18 @@ def _encode_floats(values: NDArray[np.float64], shape: Shape, scale_bits: int) -
 def decode(numbers: FixedPoint) -> Any:
     """The array of a FixedPoint: integers at scale 0, else float64; a scalar for shape ().
 
-    Integers beyond 64 bits come as an object array of Python integers. Floats are rounded once. The array is
-    the caller's own.
+    Integers beyond 64 bits come as an object array of Python integers. Floats are rounded once;
+    EncodingOverflow names the first beyond float64. The array is the caller's own.
     """
     if numbers.scale_bits > 0:
-        floats = lb.to_float64(numbers.limbs, -numbers.scale_bits)
+        with np.errstate(over="ignore"):
+            floats = lb.to_float64(numbers.limbs, -numbers.scale_bits)
+        beyond = np.flatnonzero(np.isinf(floats))
+        if beyond.size:
+            raise EncodingOverflow(
+                f"the number at {place_name(int(beyond[0]), numbers.shape)} is beyond float64:"
+                " take it as a FixedPoint (Decryptor.decrypt_fixed)"
+            )
         return floats.reshape(numbers.shape)[()]
     try:
         return lb.to_int64(numbers.limbs).reshape(numbers.shape).copy()[()]

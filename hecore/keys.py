@@ -38,7 +38,7 @@ COFACTOR_LIMIT = 1 << 16
 COFACTOR_BITS = 14
 MAXIMUM_NONCE = (1 << 32) - 1
 #: GMP runs its Baillie–PSW test for 24 of these, and the others as rounds of Miller–Rabin.
-PRIMALITY_ROUNDS = 64
+PRIMALITY_ROUNDS = 40
 
 
 @dataclass(frozen=True)
