@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hecore import EncodingError, FixedPoint, ScaleMismatch, ShapeMismatch, decode, encode
+from hecore import EncodingError, EncodingOverflow, FixedPoint, ScaleMismatch, ShapeMismatch, decode, encode
 from hecore.encoding import DEFAULT_SCALE_BITS, MAXIMUM_SCALE_BITS
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -157,6 +157,15 @@ def test_the_default_scale() -> None:
     assert abs(decode(encode([0.1]))[0] - 0.1) <= 2.0**-41
     assert encode([1]).scale_bits == 0
     assert decode(encode(1.5)) == 1.5
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_numbers_beyond_float64(sign: int) -> None:
+    largest = int(np.finfo(np.float64).max)
+    assert decode(FixedPoint.from_integers([sign * largest << 7], 7)).tolist() == [float(sign * largest)]
+    with pytest.raises(EncodingOverflow, match=r"row 1, column 0 is beyond float64: take it as a FixedPoint"):
+        decode(FixedPoint.from_integers([[0], [sign << 1031]], 7))
+    assert decode(FixedPoint.from_integers([sign << 1031])).tolist() == [sign << 1031]
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import gmpy2
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 import hecore
-from hecore import noise
+from hecore import evaluator, noise
 from hecore.kernels import limbs as lb
 from hecore.kernels.gmp import GmpBackend
 
@@ -173,6 +176,31 @@ def test_noise_that_cannot_be_drawn(test_key: hecore.PrivateKey) -> None:
         assert draw(test_key, kind, 0) == []
 
 
+@pytest.mark.parametrize("kind", ["exact", "djn", "uniform"])
+def test_threads_that_start_together_draw_the_same_powers(
+    test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """They share one table, which is built while they use it."""
+    Recorded(monkeypatch, "random_below", lambda bound: [bound - 1 - i for i in range(30)])
+    Recorded(monkeypatch, "random_bits", lambda bound: [bound - 1 - i % bound for i in range(30)])
+    expected = draw(test_key, kind, 30)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            backend, start = GmpBackend(), threading.Barrier(4)
+
+            def work(backend: GmpBackend = backend, start: threading.Barrier = start) -> list[int]:
+                start.wait()
+                return backend.to_ints(noise.draw(backend, test_key, kind, 30))
+
+            with ThreadPoolExecutor(4) as pool:
+                drawn = [future.result() for future in [pool.submit(work) for _ in range(4)]]
+            assert drawn == [expected] * 4
+    finally:
+        sys.setswitchinterval(interval)
+
+
 # --- what re-randomising hides --------------------------------------------------------------------
 
 
@@ -200,7 +228,12 @@ def test_djn_rerandomisation_would_leak_a_parity(test_key: hecore.PrivateKey, re
 
 
 @pytest.mark.parametrize(
-    "send", [lambda x: x.rerandomize(), lambda x: type(x).from_bytes(x.to_bytes(), x.public)]
+    "send",
+    [
+        lambda x: x.rerandomize(),
+        lambda x: evaluator.rerandomize(x, "classic"),
+        lambda x: type(x).from_bytes(x.to_bytes(), x.public),
+    ],
 )
 def test_rerandomised_results_show_nothing_of_their_origin(
     test_key: hecore.PrivateKey, residues: Residues, send: Callable[[hecore.CipherBatch], hecore.CipherBatch]
@@ -217,3 +250,9 @@ def test_rerandomised_results_show_nothing_of_their_origin(
         seen = [(gmpy2.legendre(x, test_key.p), gmpy2.legendre(x, test_key.q)) for x in residues(many)]
         assert all(30 < seen.count(pair) < 120 for pair in by_class)  # 6 standard deviations
         assert len(set(residues(many))) == 300
+
+
+@pytest.mark.parametrize("randomness", ["djn", "exact", "none"])
+def test_noise_that_does_not_hide_is_refused(encryptor: hecore.Encryptor, randomness: str) -> None:
+    with pytest.raises(ValueError, match=rf"randomness='{randomness}': choose one of uniform, classic"):
+        evaluator.rerandomize(encryptor.encrypt([1]), randomness)

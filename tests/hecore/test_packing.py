@@ -162,6 +162,23 @@ def test_a_layout_for_another_key(encryptor: hecore.Encryptor, key: hecore.Priva
         encryptor.encrypt([1, 2]).pack(layout)
 
 
+@pytest.mark.parametrize("slots", [1, 7, 73])
+def test_slots_up_to_the_last_bit(
+    encryptor: hecore.Encryptor, decryptor: hecore.Decryptor, slots: int
+) -> None:
+    """511 = 7·73 bits of a plaintext under a 512-bit key are below n/2; one bit more is not."""
+    layout = SlotLayout(slots, 511 // slots, 511 // slots - 1)
+    largest = (1 << layout.value_bits) - 1
+    for row in ([largest] * slots, [-largest] * slots):
+        assert decryptor.decrypt(encryptor.encrypt(row, layout=layout)).tolist() == row
+
+
+@pytest.mark.parametrize("slots", [1, 2, 8, 256])
+def test_slots_beyond_the_last_bit(encryptor: hecore.Encryptor, slots: int) -> None:
+    with pytest.raises(LayoutMismatch, match="do not fit a plaintext of 511 bits"):
+        encryptor.encrypt([1], layout=SlotLayout(slots, 512 // slots, 1))
+
+
 @pytest.mark.parametrize(("values", "expected"), [(0, 0), (1, 1), (3, 1), (4, 2), (7, 3)])
 def test_ciphertexts_of_a_row(values: int, expected: int) -> None:
     assert SlotLayout(3, 20, 10).ciphertexts(values) == expected
@@ -232,6 +249,15 @@ def test_the_last_term_fits_and_the_next_is_refused(
         SlotOverflow, match=r"\d+ terms could overflow slots with headroom for 8: use a layout"
     ):
         WAYS[way](batch, 9)
+
+
+def test_joined_rows_count_the_most_terms(encryptor: hecore.Encryptor) -> None:
+    batch = encryptor.encrypt(np.tile(EXTREME, (8, 1)), layout=NARROW)
+    for parts in ([batch[:1], batch.sum(0)[None]], [batch.sum(0)[None], batch[:1]]):
+        joined = hecore.concatenate(parts)
+        assert joined.terms == 8
+        with pytest.raises(SlotOverflow):
+            joined + EXTREME
 
 
 def test_rescaling_uses_headroom(encryptor: hecore.Encryptor, decryptor: hecore.Decryptor) -> None:
