@@ -186,7 +186,7 @@ class _ProgressLine:
     def __init__(self) -> None:
         fixed = Column(no_wrap=True)  # where the line is too long, the bar gives way and nothing else
         self._bar = Progress(
-            SpinnerColumn(table_column=fixed),
+            SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[share]}"),

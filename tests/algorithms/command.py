@@ -113,14 +113,16 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def on_terminal(*arguments: str | Path, columns: int = 80, **changes: str) -> Iterator[Terminal]:
-    """The command on a terminal of that width."""
+def on_terminal(
+    *arguments: str | Path, columns: int = 80, stdout: IO[str] | None = None, **changes: str
+) -> Iterator[Terminal]:
+    """The command on a terminal of that width; `stdout`: a file that takes its standard output instead."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     with subprocess.Popen(
         [sys.executable, "-c", ON_TERMINAL, HECORE, *arguments],
         stdin=slave,
-        stdout=slave,
+        stdout=stdout or slave,
         stderr=slave,
         env=environment(**changes),
     ) as process:

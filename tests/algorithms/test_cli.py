@@ -238,10 +238,10 @@ def test_slow_piped_progress_says_something_every_minute(monkeypatch, clock):
 
 
 def test_a_key_pair_comes_back_as_it_was_made(tmp_path, passphrase):
-    out = tmp_path / "my key"
+    out = tmp_path / "my [bold]key"
     result = run("keygen", "--out", out, "--passphrase-file", passphrase)
     assert result.exit_code == 0, result.output
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["my key", "my key.pub", "passphrase"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["my [bold]key", "my [bold]key.pub", "passphrase"]
     private, public = hecore.load_key(out, PASSPHRASE), hecore.load_key(f"{out}.pub")
     assert isinstance(private, hecore.PrivateKey)
     assert isinstance(public, hecore.PublicKey)

@@ -132,9 +132,16 @@ def test_piped_progress_is_a_few_lines_on_stderr(finished):
         assert re.fullmatch(rf"joint training, epoch 1/1, {share}%, left \d:\d\d:\d\d", line)
 
 
-def test_on_a_terminal_a_line_for_each_stage():
-    with on_terminal(*SMALL, columns=80) as terminal:
+def test_on_a_terminal_a_line_for_each_stage(tmp_path):
+    """As `hecore demo > results`: progress on the terminal, results in the file."""
+    with (
+        open(tmp_path / "results", "w+", encoding="utf-8") as results,
+        on_terminal(*SMALL, columns=80, stdout=results) as terminal,
+    ):
         assert terminal.end() == 0
+        results.seek(0)
+        assert "held-out rows" in results.readline()
+        assert not CONTROL.search(results.read())
     frames = terminal.frames()
     assert max(map(len, frames)) <= 80
     assert not any("…" in frame for frame in frames)
@@ -143,8 +150,7 @@ def test_on_a_terminal_a_line_for_each_stage():
     for frame in midway:
         assert re.search(r" (33|67)% \d:\d\d:\d\d left \d:\d\d:\d\d$", frame), frame
     stages = ["two processes make", "joint training, epoch 1/1", "training in the clear"]
-    table = next(i for i, frame in enumerate(frames) if "held-out rows" in frame)
-    for stage, frame in zip(stages, frames[table - 3 : table], strict=True):
+    for stage, frame in zip(stages, frames[-3:], strict=True):
         assert frame.strip().startswith(stage)
         assert re.search(r"\d:\d\d:\d\d$", frame)
     assert COLOUR.search(terminal.written.decode())
@@ -164,14 +170,19 @@ def ended(command: subprocess.Popen[str], pids: list[int]) -> list[str]:
     return err.splitlines()
 
 
+def parties(pids: list[int]) -> list[int]:
+    """The active and the passive one: what else was started is Python's own."""
+    found = [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(found) == 2
+    return found
+
+
 @pytest.mark.parametrize("role", [ACTIVE, PASSIVE])
 def test_a_party_killed_in_mid_run_is_named_within_seconds(role):
     with started(*LONG) as command:
         lines_until(command.stderr, "joint training, epoch")
         pids = children(command.pid)
-        parties = [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        assert len(parties) == 2
-        os.kill(parties[role == PASSIVE], signal.SIGKILL)
+        os.kill(parties(pids)[role == PASSIVE], signal.SIGKILL)
         lines = ended(command, pids)
     assert command.returncode == 1
     assert lines[-1] == f"error: the {role} party failed: its process was ended by signal 9 (Killed)"
@@ -190,9 +201,16 @@ def test_control_c_stops_everything(stage):
 
 def test_a_killed_command_leaves_no_party_behind():
     with started(*LONG) as command:
-        lines_until(command.stderr, "joint training")
+        lines_until(command.stderr, "two processes make")
         pids = children(command.pid)
+        for party in parties(pids):  # SIGINT is for the command alone: a party would print a traceback
+            os.kill(party, signal.SIGINT)
+        lines_until(command.stderr, "joint training, epoch")
+        active, passive = parties(pids)
+        os.kill(passive, signal.SIGSTOP)  # so that the active one hears nothing, and waits
         command.kill()
+        assert left_over([active]) == []
+        os.kill(passive, signal.SIGCONT)
         lines = ended(command, pids)
     assert command.returncode == -signal.SIGKILL
     assert not any("rror" in line for line in lines)
