@@ -65,9 +65,13 @@ def test_who_may_draw_what(test_key: hecore.PrivateKey) -> None:
 @pytest.mark.parametrize("randomness", ["exact", "djn", "uniform", "classic"])
 @pytest.mark.parametrize("count", [3, 60])  # plain powers, and the comb
 def test_every_ciphertext_has_its_own_noise(
-    test_key: hecore.PrivateKey, residues: Callable[..., list[int]], randomness: str, count: int
+    test_key: hecore.PrivateKey,
+    backend: hecore.kernels.Backend,
+    residues: Callable[..., list[int]],
+    randomness: str,
+    count: int,
 ) -> None:
-    encryptor = Encryptor(test_key, GmpBackend(), randomness=randomness)
+    encryptor = Encryptor(test_key, backend, randomness=randomness)
     seen = [c for _ in range(3) for c in residues(encryptor.encrypt(np.zeros(count, dtype=int)))]
     assert len(set(seen)) == 3 * count
 

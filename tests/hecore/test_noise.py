@@ -37,9 +37,19 @@ def small_factor(key: hecore.PrivateKey) -> tuple[int, int] | None:
     return found[0] if found else None
 
 
-def draw(key: hecore.PrivateKey | hecore.PublicKey, kind: str, count: int) -> list[int]:
-    backend = GmpBackend()
-    return backend.to_ints(noise.draw(backend, key, kind, count))
+class Draw:
+    """Noise as Python integers, from one backend."""
+
+    def __init__(self, backend: hecore.kernels.Backend) -> None:
+        self.backend = backend
+
+    def __call__(self, key: hecore.PrivateKey | hecore.PublicKey, kind: str, count: int) -> list[int]:
+        return self.backend.to_ints(noise.draw(self.backend, key, kind, count))
+
+
+@pytest.fixture
+def draw(backend: hecore.kernels.Backend) -> Draw:
+    return Draw(backend)
 
 
 def characters(key: hecore.PrivateKey, numbers: list[int]) -> set[tuple[int, int]]:
@@ -51,7 +61,7 @@ def characters(key: hecore.PrivateKey, numbers: list[int]) -> set[tuple[int, int
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_noise_is_an_n_th_residue(test_key: hecore.PrivateKey, kind: str) -> None:
+def test_noise_is_an_n_th_residue(draw: Draw, test_key: hecore.PrivateKey, kind: str) -> None:
     """x = r^n for a unit r, exactly if x^λ = 1 mod n²: those are the n-th powers."""
     n = test_key.public.n
     order = math.lcm(test_key.p - 1, test_key.q - 1)
@@ -66,6 +76,7 @@ def test_noise_is_an_n_th_residue(test_key: hecore.PrivateKey, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_decrypts_to_zero(
+    draw: Draw,
     test_key: hecore.PrivateKey,
     decryptor: hecore.Decryptor,
     batch_of: Callable[..., hecore.CipherBatch],
@@ -75,7 +86,7 @@ def test_noise_decrypts_to_zero(
 
 
 @pytest.mark.parametrize("kind", ["exact", "uniform", "classic"])
-def test_every_class_of_units_occurs(rich_key: hecore.PrivateKey, kind: str) -> None:
+def test_every_class_of_units_occurs(draw: Draw, rich_key: hecore.PrivateKey, kind: str) -> None:
     """All four pairs of quadratic characters, and all f classes of a small odd f that divides p − 1."""
     numbers = draw(rich_key, kind, 400)
     seen = [(gmpy2.legendre(x, rich_key.p), gmpy2.legendre(x, rich_key.q)) for x in numbers]
@@ -86,7 +97,7 @@ def test_every_class_of_units_occurs(rich_key: hecore.PrivateKey, kind: str) -> 
     assert all(abs(classes.count(c) - 400 / f) < 57 for c in set(classes))
 
 
-def test_djn_noise_has_one_symbol(test_key: hecore.PrivateKey) -> None:
+def test_djn_noise_has_one_symbol(draw: Draw, test_key: hecore.PrivateKey) -> None:
     numbers = draw(test_key, "djn", 200)
     assert {gmpy2.jacobi(x, test_key.public.n) for x in numbers} == {1}
     assert characters(test_key, numbers) == {(1, 1), (-1, -1)}
@@ -119,7 +130,7 @@ def edges(bound: int) -> list[int]:
 
 
 def test_exact_noise_is_a_power_of_each_generator(
-    test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
+    draw: Draw, test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """≡ G_p^a mod p² and G_q^b mod q², 0 ≤ a < p − 1 and 0 ≤ b < q − 1, the last exponents included."""
     p, q = test_key.p, test_key.q
@@ -131,7 +142,9 @@ def test_exact_noise_is_a_power_of_each_generator(
     assert [x % q**2 for x in numbers] == [pow(h, n * b, q * q) for b in edges(q - 1)]
 
 
-def test_djn_noise_is_a_short_power(test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_djn_noise_is_a_short_power(
+    draw: Draw, test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """h_s^a with a of |n|/2 bits."""
     source = Recorded(monkeypatch, "random_bits", edges)
     public = test_key.public
@@ -142,7 +155,7 @@ def test_djn_noise_is_a_short_power(test_key: hecore.PrivateKey, monkeypatch: py
 
 
 def test_uniform_noise_is_a_long_power_times_a_coin(
-    test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
+    draw: Draw, test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """h_s^a·(y^n)^b, a of |n| + 64 bits so that a mod ord(h) is uniform to 2^−64, b a coin of its own."""
     coins = [0, 1, 0, 1, 1, 0]
@@ -157,7 +170,7 @@ def test_uniform_noise_is_a_long_power_times_a_coin(
 
 
 def test_classic_noise_is_the_definition(
-    test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
+    draw: Draw, test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """r^n; the one r that is no unit for certain, 0, becomes 1."""
     source = Recorded(monkeypatch, "random_below", edges)
@@ -167,7 +180,7 @@ def test_classic_noise_is_the_definition(
     assert numbers == [pow(r or 1, n, n * n) for r in edges(n)]
 
 
-def test_noise_that_cannot_be_drawn(test_key: hecore.PrivateKey) -> None:
+def test_noise_that_cannot_be_drawn(draw: Draw, test_key: hecore.PrivateKey) -> None:
     with pytest.raises(hecore.InvalidKey, match="needs the private key"):
         draw(test_key.public, "exact", 1)
     with pytest.raises(ValueError, match="randomness='fast' is not one of exact, djn, uniform, classic"):
@@ -178,25 +191,25 @@ def test_noise_that_cannot_be_drawn(test_key: hecore.PrivateKey) -> None:
 
 @pytest.mark.parametrize("kind", ["exact", "djn", "uniform"])
 def test_threads_that_start_together_draw_the_same_powers(
-    test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch, kind: str
+    draw: Draw, test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """They share one table, which is built while they use it."""
     Recorded(monkeypatch, "random_below", lambda bound: [bound - 1 - i for i in range(30)])
     Recorded(monkeypatch, "random_bits", lambda bound: [bound - 1 - i % bound for i in range(30)])
-    expected = draw(test_key, kind, 30)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(5):
-            backend, start = GmpBackend(), threading.Barrier(4)
+            key = hecore.generate_key(256, insecure_test_key=True)  # without tables yet
+            start = threading.Barrier(4)
 
-            def work(backend: GmpBackend = backend, start: threading.Barrier = start) -> list[int]:
+            def work(key: hecore.PrivateKey = key, start: threading.Barrier = start) -> list[int]:
                 start.wait()
-                return backend.to_ints(noise.draw(backend, test_key, kind, 30))
+                return draw(key, kind, 30)
 
             with ThreadPoolExecutor(4) as pool:
                 drawn = [future.result() for future in [pool.submit(work) for _ in range(4)]]
-            assert drawn == [expected] * 4
+            assert drawn == [Draw(GmpBackend())(key, kind, 30)] * 4
     finally:
         sys.setswitchinterval(interval)
 
@@ -204,14 +217,16 @@ def test_threads_that_start_together_draw_the_same_powers(
 # --- what re-randomising hides --------------------------------------------------------------------
 
 
-def test_djn_rerandomisation_would_leak_a_parity(test_key: hecore.PrivateKey, residues: Residues) -> None:
+def test_djn_rerandomisation_would_leak_a_parity(
+    draw: Draw, test_key: hecore.PrivateKey, residues: Residues
+) -> None:
     """The attack that "uniform" is there for.
 
     The owner of the key encrypts, and keeps the Jacobi symbols s_j of its ciphertexts. The other party
     returns ∏ c_j^x_j, secret bits x. Multiplied with noise of symbol +1, it shows ∏ s_j^x_j: a parity of x.
     """
-    n, backend = test_key.public.n, hecore.get_backend()
-    owner = hecore.Encryptor(test_key).encrypt(np.arange(40))
+    n, backend = test_key.public.n, draw.backend
+    owner = hecore.Encryptor(test_key, backend).encrypt(np.arange(40))
     symbols = np.array([gmpy2.jacobi(c, n) for c in residues(owner)])
     assert set(symbols) == {1, -1}
     secrets = np.random.default_rng(5).integers(0, 2, (24, 40))
