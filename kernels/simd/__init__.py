@@ -1,9 +1,10 @@
-"""The simd backend: eight integers side by side, in vectors that numba compiles at first use.
+"""The simd backend: eight (or four) integers side by side, in vectors that numba compiles at first use.
 
-    lanes        a small assembler for vectors of eight 64-bit lanes, through LLVM
-    ifma         big-integer instructions written with it (AVX512-IFMA, radix 2^52)
-    montgomery   products, squares, powers, combs and segments of eight integers; formulas and bounds
-    words        64-bit words ↔ 52-bit limbs
+    forms        the vector forms, AVX512-IFMA to AVX2, and which one runs here
+    lanes        a small assembler for vectors of 64-bit lanes, through LLVM
+    bignum       instructions for big integers, written with it
+    montgomery   products, squares, powers, combs and segments; formulas and bounds
+    words        64-bit words ↔ limbs
     cache        where machine code is kept between processes
     constants    what kernels need of a modulus; the layout of a batch in memory
     batch        SimdResidues and index arrays

@@ -1,8 +1,9 @@
 """Where compiled kernels are kept between processes.
 
 numba looks at the file of a cached function only, and would go on using old machine code after a change of
-the instructions it is made of. So the folder's name is a hash of all sources here and of numba's version: any
-change is a new folder. $NUMBA_CACHE_DIR is honoured as the parent; else $XDG_CACHE_HOME, else ~/.cache.
+the instructions it is made of. So the folder's name is a hash of all sources here, the vector form and
+numba's version: any change is a new folder. $NUMBA_CACHE_DIR is honoured as the parent; else
+$XDG_CACHE_HOME, else ~/.cache.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import llvmlite
 import numba
 from numba.core import config as numba_config
 
+from .forms import chosen
+
 config: Any = numba_config  # its settings are made at run time
 logger = logging.getLogger("hecore.kernels")
 
 
 def _folder() -> Path:
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    digest = hashlib.sha256(f"{chosen().name} {numba.__version__} {llvmlite.__version__}".encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     parent = config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

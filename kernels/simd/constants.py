@@ -1,7 +1,7 @@
 """What the kernels need of a modulus, and arrays in the form they work on.
 
-A batch is a row-major array uint64[rows, stride]: limbs of radix 2^52, K a digit. For a modulus root² there
-are two digits, K words x0 and then K words x1; the rest of a row is zero. Rows are 64-byte aligned.
+A batch is a row-major array uint64[rows, stride]: limbs of the form's radix, K a digit. For a modulus root²
+there are two digits, K words x0 and then K words x1; the rest of a row is zero. Rows are 64-byte aligned.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..limbs import LIMB_DTYPE, Limbs
 from ..modulus import Modulus
 from . import words
-from .ifma import ROWS
-from .lanes import LANES, LIMB_BITS, LIMB_MASK
+from .bignum import ROWS
+from .lanes import LIMB_BITS, LIMB_MASK
 
 Rows = NDArray[np.uint64]
 u64 = np.uint64
@@ -27,7 +27,7 @@ SPARE_BITS = 8
 def aligned(*shape: int) -> Rows:
     """An uninitialised uint64 array that begins on a 64-byte boundary."""
     size = int(np.prod(shape, dtype=np.int64))
-    buffer = np.empty(size + LANES, dtype=np.uint64)
+    buffer = np.empty(size + 8, dtype=np.uint64)
     start = (-buffer.ctypes.data % 64) // 8
     return buffer[start : start + size].reshape(shape)
 
@@ -41,9 +41,9 @@ class Constants:
     """The constants of one modulus, computed once.
 
     digits   2 for a modulus with a known root, else 1
-    limbs    K: limbs a digit, a multiple of ten with 2^(52·K) ≥ 2^8 · n
+    limbs    K: limbs a digit, a multiple of ROWS with R = radix^K ≥ 2^8 · n
     stride   words a row
-    row      n | 2n | C: scalars for the kernels; inverse = −1/n mod 2^52
+    row      n | 2n | C: scalars for the kernels; inverse = −1/n mod radix
     chunk_bits   bits of a plain integer that one product brings in: a chunk is below 2^−8·R
     """
 
@@ -54,7 +54,7 @@ class Constants:
         self._n = base.value
         needed = -(-(base.bits + SPARE_BITS) // LIMB_BITS)
         self.limbs = -(-needed // ROWS) * ROWS
-        self.stride = -(-self.digits * self.limbs // LANES) * LANES
+        self.stride = -(-self.digits * self.limbs // 8) * 8
         self.chunk_bits = LIMB_BITS * self.limbs - SPARE_BITS
         self._radix = 1 << (LIMB_BITS * self.limbs)
         self.inverse = np.uint64(-pow(self._n, -1, 1 << LIMB_BITS) % (1 << LIMB_BITS))
@@ -67,11 +67,11 @@ class Constants:
         self._factors: dict[int, Rows] = {}
 
     def _difference_start(self) -> list[int]:
-        """C: a multiple of n below 4R whose limbs are all at least 2^52 − 1 and below 2^54."""
+        """C: a multiple of n below 4R whose limbs are all at least radix − 1 and below 4·radix."""
         multiple = -(-2 * self._radix // self._n) * self._n
         limbs = [(multiple >> (LIMB_BITS * k)) & LIMB_MASK for k in range(self.limbs - 1)]
         limbs.append(multiple >> (LIMB_BITS * (self.limbs - 1)))
-        for k in range(self.limbs - 1):  # lend 2^52 from each limb to the one below
+        for k in range(self.limbs - 1):  # lend the radix from each limb to the one below
             limbs[k] += 1 << LIMB_BITS
             limbs[k + 1] -= 1
         return limbs
@@ -119,7 +119,7 @@ class Constants:
         return out
 
     def join(self, rows: Rows) -> Limbs:
-        """Normalised plain rows of radix 2^52 as unsigned 64-bit limbs."""
+        """Normalised plain rows as unsigned 64-bit limbs."""
         out = np.empty((len(rows), self.modulus.width), dtype=LIMB_DTYPE)
         words.join(rows, out, self.digits * self.limbs)
         return out

@@ -1,4 +1,4 @@
-"""A small assembler for eight integers side by side: 512-bit vectors of eight 64-bit lanes, through LLVM.
+"""A small assembler for integers side by side: vectors of eight (or four) 64-bit lanes, through LLVM.
 
     lane:        7      6      5      4      3      2      1      0
     limb 0   [ x7[0]  x6[0]  x5[0]  x4[0]  x3[0]  x2[0]  x1[0]  x0[0] ]   one vector, 64 bytes
@@ -6,8 +6,9 @@
     …
     limb K−1
 
-Every vector operation works on the same limb of eight integers; nothing crosses lanes except the transposes
-of `memory`. Limbs have radix 2^52: a normalised limb is below 2^52 and leaves 12 bits of room for sums.
+Every vector operation works on the same limb of all integers; nothing crosses lanes except transposes. The
+drawing is of the `ifma` form: a normalised limb is below 2^52 and leaves 12 bits of a lane for sums. The
+other forms have limbs below 2^27, whose products leave 10 bits.
 
 An intrinsic is a Python function that writes LLVM instructions through an `Emitter`; numba calls it as if it
 were a function on integers. All its arguments are uint64: addresses of vectors (64-byte aligned) and counts.
@@ -22,8 +23,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-LANES = 8
-LIMB_BITS = 52
+from .forms import chosen
+
+FORM = chosen()
+LANES = FORM.lanes
+LIMB_BITS = FORM.limb_bits
 LIMB_MASK = (1 << LIMB_BITS) - 1
 VECTOR_BYTES = 8 * LANES
 
@@ -88,12 +92,27 @@ class Emitter:
     # --- arithmetic ------------------------------------------------------------------------------
 
     def multiply_low(self, accumulator: Any, x: Any, y: Any) -> Any:
-        """accumulator + (x·y mod 2^52), for the low 52 bits of x and y: vpmadd52luq."""
-        return self._ifma("l", accumulator, x, y)
+        """accumulator + the low half of x·y (vpmadd52luq); in forms without halves, + x·y (vpmuludq).
+
+        Only the limbs' own bits count: 52 of each factor, or 32.
+        """
+        if FORM.split:
+            return self._ifma("l", accumulator, x, y)
+        word = self.splat_const(0xFFFFFFFF)
+        return self.b.add(accumulator, self.b.mul(self.b.and_(x, word), self.b.and_(y, word)))
 
     def multiply_high(self, accumulator: Any, x: Any, y: Any) -> Any:
-        """accumulator + ⌊x·y / 2^52⌋, for the low 52 bits of x and y: vpmadd52huq."""
-        return self._ifma("h", accumulator, x, y)
+        """accumulator + ⌊x·y / 2^52⌋ (vpmadd52huq); nothing is left to add in forms without halves."""
+        return self._ifma("h", accumulator, x, y) if FORM.split else accumulator
+
+    def carry_out(self, t: Any, m: Any, n: Any) -> Any:
+        """The carry of t + m·n where its lowest limb is zero: what a finished limb leaves to the next.
+
+        In halves, t + low(m·n) is a multiple of 2^52, so its carry is ⌈t / 2^52⌉ without a product.
+        """
+        if FORM.split:
+            return self.carry(self.b.add(t, self.splat_const(LIMB_MASK)))
+        return self.carry(self.multiply_low(t, m, n))
 
     def _ifma(self, half: str, *operands: Any) -> Any:
         name = f"llvm.x86.avx512.vpmadd52{half}.uq.512"
@@ -110,19 +129,19 @@ class Emitter:
         return self.b.sub(x, y)
 
     def carry(self, x: Any) -> Any:
-        """x ≥ 2^52 part of unsigned lanes: ⌊x / 2^52⌋."""
+        """⌊x / radix⌋ of unsigned lanes."""
         return self.b.lshr(x, self.splat_const(LIMB_BITS))
 
     def borrow(self, x: Any) -> Any:
-        """⌊x / 2^52⌋ of signed lanes: 0 or negative after a subtraction."""
+        """⌊x / radix⌋ of signed lanes: 0 or negative after a subtraction."""
         return self.b.ashr(x, self.splat_const(LIMB_BITS))
 
     def limb(self, x: Any) -> Any:
-        """x mod 2^52."""
+        """x mod radix."""
         return self.b.and_(x, self.splat_const(LIMB_MASK))
 
     def shuffle(self, x: Any, y: Any, order: Sequence[int]) -> Any:
-        """Lanes picked from x (0–7) and y (8–15)."""
+        """Lanes picked from x (0 … LANES − 1) and y (from LANES on)."""
         return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, LANES), list(order)))
 
     def lane(self, x: Any, index: int) -> Any:

@@ -9,33 +9,19 @@ from ..backend import Backend
 from ..errors import BackendUnavailable
 from ..limbs import from_ints
 from ..modulus import Modulus
+from .forms import chosen
 
 logger = logging.getLogger("hecore.kernels")
 
-NEEDED = ("avx512f", "avx512ifma")
-
 
 def load_simd() -> Backend:
-    """The backend, after its self-test. BackendUnavailable says what this machine lacks.
-
-    LLVM ends the process, without an exception, when it is asked for instructions that its target does not
-    have: so the features that numba compiles for are looked at first.
-    """
-    try:
-        from numba.core.registry import cpu_target
-    except ImportError as error:
-        raise BackendUnavailable(f"simd needs numba, which cannot be imported: {error}") from None
-    features = str(getattr(cpu_target.target_context.codegen(), "_tm_features", "")).split(",")
-    missing = [name for name in NEEDED if f"+{name}" not in features]
-    if missing:
-        raise BackendUnavailable(
-            f"simd needs a processor with AVX512-IFMA; numba compiles without {', '.join(missing)} here"
-        )
+    """The backend, after its self-test. BackendUnavailable says what this machine lacks."""
+    form = chosen()
     from .backend import SimdBackend
 
     backend = SimdBackend()
     self_test(backend)
-    logger.info("simd kernels: AVX512-IFMA, eight lanes of radix 2^52")
+    logger.info("simd kernels: %s", form.description)
     return backend
 
 

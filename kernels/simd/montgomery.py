@@ -1,8 +1,8 @@
-"""Montgomery arithmetic on eight integers at once, and its batches: the compiled kernels of the simd backend.
+"""Montgomery arithmetic on all lanes at once, and its batches: the compiled kernels of the simd backend.
 
-Let R = 2^(52·K). REDC(t) = t/R mod n by Montgomery (1985), word by word. An odd modulus n is used with
-R ≥ 2^8·n, and residues are kept *lazily*, 0 ≤ x < 2n, with normalised limbs (< 2^52): no comparison is needed
-between products.
+Let b be the radix (2^52 or 2^27, see `forms`), K the limbs of a digit and R = b^K. REDC(t) = t/R mod n by
+Montgomery (1985), word by word. An odd modulus n is used with R ≥ 2^8·n, and residues are kept *lazily*,
+0 ≤ x < 2n, with normalised limbs (below b): no comparison is needed between products.
 
     one digit     x·R mod n                                     modulo n
     two digits    (x0, x1) with x·R ≡ x0 + x1·n mod n²          modulo n², both digits below 2n
@@ -10,7 +10,7 @@ between products.
 The product of two-digit numbers (kernels.md, section 1), with m the multiplier that REDC(a0·b0) computes:
 
     c0 = REDC(a0·b0) = (a0·b0 + m·n)/R
-    c1 = REDC(a0·b1 + a1·b0 + (C − m)),      C a multiple of n with every limb ≥ 2^52 − 1
+    c1 = REDC(a0·b1 + a1·b0 + (C − m)),      C a multiple of n with every limb ≥ b − 1
 
 because a·b = c0·R + (a0·b1 + a1·b0 − m)·n mod n². Bounds, for inputs below 2n, C < 4R and R ≥ 2^8·n:
 
@@ -18,8 +18,10 @@ because a·b = c0·R + (a0·b1 + a1·b0 − m)·n mod n². Bounds, for inputs be
     c1 < (8n² + C + R·n)/R   < n + 8n²/R + 4       < 1.04·n + 4 < 2n for n > 4; n = 3 has c1 < n + 5 < 2n + 2
 
 A digit of up to 2^−8·R (a chunk of an integer on its way in) times a canonical constant stays below 2n too.
-Accumulators: a limb of an unreduced product is a sum of at most 6·K + 8 numbers below 2^52 (2·K from each of
-two products, 2·K from the reduction, and a start below 2^54), below 2^64 for K < 680.
+Accumulators are 64 bits. With b = 2^52, a limb of an unreduced product is a sum of at most 6·K + 8 halves
+below 2^52 (2·K from each of two products, 2·K from the reduction, and a start below 2^54): below 2^64 for
+K < 680.
+With b = 2^27 it is a sum of at most 3·K + 1 products below 2^54: below 2^64 for K < 340, 9180 bits.
 
 `two` is 1 for two digits, 0 for one. Scratch of a thread, in vectors, from `s` on:
 
@@ -33,8 +35,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .cache import CACHED
-from .ifma import (
+from .bignum import (
     ROWS,
     add_rows,
     add_triangle,
@@ -54,6 +55,7 @@ from .ifma import (
     store_rows,
     subtract_if_not_less,
 )
+from .cache import CACHED
 from .lanes import VECTOR_BYTES
 
 jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
@@ -131,7 +133,7 @@ def square(out, a, c, inverse, K, two, s):
 
 # --- batches: rows in, rows out ---------------------------------------------------------------------------
 # A batch is row-major, `stride` words a row (a multiple of 8 that holds all digits, the rest zero). Operands
-# are picked by int64 indices, eight at a time; blocks first … last − 1 of eight results are computed.
+# are picked by int64 indices, LANES at a time; blocks first … last − 1 of LANES results are computed.
 
 
 @jit
@@ -191,7 +193,7 @@ def shift_rows(out, a, a_choice, squarings, first, last, stride, c, inverse, K, 
 
 @jit
 def comb_rows(out, table, digits, windows, row_words, first, last, stride, c, inverse, K, two, s):
-    """out[i] = ∏_t table[t][digit(i, t)]; digits int64[blocks][windows][8], `row_words` a window."""
+    """out[i] = ∏_t table[t][digit(i, t)]; digits int64[blocks][windows][lanes], `row_words` a window."""
     x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
     for block in range(first, last):
         i = u(block)
@@ -271,7 +273,7 @@ def _plain_digits(x, y, one, c, inverse, K, s):
 
 @jit
 def export_rows(out, a, one, first, last, stride, c, inverse, K, two, s):
-    """Canonical plain residues, radix 2^52: x0 + x1·n in 2·K limbs (`two`), or x in K limbs."""
+    """Canonical plain residues: x0 + x1·n in 2·K limbs (`two`), or x in K limbs."""
     x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
     for block in range(first, last):
         i = u(block)

@@ -1,4 +1,4 @@
-"""64-bit words ↔ 52-bit limbs, row by row, compiled."""
+"""64-bit words ↔ limbs of the form in use, row by row, compiled."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import numpy as np
 from numba import njit
 
 from .cache import CACHED
+from .lanes import LIMB_BITS, LIMB_MASK
 
 jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
 
-_LIMB = np.int64(52)
-_MASK = np.uint64((1 << 52) - 1)
+_LIMB = np.int64(LIMB_BITS)
+_MASK = np.uint64(LIMB_MASK)
+#: A limb that begins above this bit of a word goes on in the next.
+_ROOM = np.uint64(64 - LIMB_BITS)
 
 
 @jit
 def split(words, out, start, bits):
-    """out[i] = bits start … start + bits − 1 of words[i], in limbs of 52 bits; the rest of a row is zero."""
+    """out[i] = bits start … start + bits − 1 of words[i], in limbs; the rest of a row is zero."""
     count, width = words.shape
     stride = out.shape[1]
     limbs = (bits + _LIMB - 1) // _LIMB
@@ -28,7 +31,7 @@ def split(words, out, start, bits):
                 word, shift = place >> 6, np.uint64(place & 63)
                 if word < width:
                     limb = words[i, word] >> shift
-                    if shift > np.uint64(12) and word + 1 < width:
+                    if shift > _ROOM and word + 1 < width:
                         limb |= words[i, word + 1] << (np.uint64(64) - shift)
                 limb &= _MASK
                 if take < _LIMB:
@@ -38,7 +41,7 @@ def split(words, out, start, bits):
 
 @jit
 def join(rows, out, limbs):
-    """out[i] = Σ_k rows[i, k]·2^(52·k) in 64-bit words; bits beyond are dropped (they are zero)."""
+    """out[i] = Σ_k rows[i, k]·radix^k in 64-bit words; bits beyond are dropped (they are zero)."""
     count, width = out.shape
     for i in range(count):
         for w in range(width):
@@ -49,5 +52,5 @@ def join(rows, out, limbs):
             limb = rows[i, k]
             if word < width:
                 out[i, word] |= limb << shift
-            if shift > np.uint64(12) and word + 1 < width:
+            if shift > _ROOM and word + 1 < width:
                 out[i, word + 1] |= limb >> (np.uint64(64) - shift)

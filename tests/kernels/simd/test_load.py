@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,11 @@ from hecore.kernels.gmp import GmpBackend
 
 pytest.importorskip("numba")
 
+from hecore.kernels.simd.forms import FORMS, choose, chosen, target_features
 from hecore.kernels.simd.load import self_test
+
+BODY = Path(__file__).with_name("test_montgomery.py")
+ROOT = Path(__file__).parents[3]
 
 CHOSEN = "import hecore; print(hecore.get_backend().name)"
 ASKED = """
@@ -46,10 +51,55 @@ def simd_or_skip():
 
 def test_without_the_instructions_it_says_so_and_auto_takes_gmp() -> None:
     """LLVM would end the process if it were asked for them."""
-    features = "+sse2,+avx,+avx2"
-    assert run(CHOSEN, NUMBA_CPU_FEATURES=features, HECORE_BACKEND="auto") == "gmp"
-    assert "AVX512-IFMA" in run(ASKED, NUMBA_CPU_FEATURES=features)
-    assert "avx512ifma" in run(ASKED, NUMBA_CPU_FEATURES="+avx512f")
+    features = "+sse2,+avx"
+    assert run(CHOSEN, NUMBA_CPU_FEATURES=features, HECORE_BACKEND="auto", HECORE_SIMD_FORM="") == "gmp"
+    assert "AVX2" in run(ASKED, NUMBA_CPU_FEATURES=features, HECORE_SIMD_FORM="")
+
+
+@pytest.mark.parametrize(
+    ("features", "wanted", "form"),
+    [
+        ({"avx512f", "avx512ifma", "avx2"}, "", "ifma"),
+        ({"avx512f", "avx2"}, "", "avx512"),
+        ({"avx2", "avx512ifma"}, "", "avx2"),
+        ({"avx512f", "avx512ifma", "avx2"}, "avx2", "avx2"),
+        ({"avx512f", "avx512ifma", "avx2"}, "avx512", "avx512"),
+    ],
+)
+def test_the_best_form_or_the_one_asked_for(features: set[str], wanted: str, form: str) -> None:
+    assert choose(frozenset(features), wanted).name == form
+
+
+@pytest.mark.parametrize(
+    ("features", "wanted", "text"),
+    [
+        (set(), "", "AVX2"),
+        ({"avx2"}, "ifma", "'ifma' needs avx512f, avx512ifma"),
+        ({"avx2"}, "sse", "none of ifma, avx512, avx2"),
+    ],
+)
+def test_a_form_that_cannot_be_had(features: set[str], wanted: str, text: str) -> None:
+    with pytest.raises(BackendUnavailable, match=text):
+        choose(frozenset(features), wanted)
+
+
+@pytest.mark.parametrize("form", [form.name for form in FORMS])
+def test_every_form_computes_the_same(form: str) -> None:
+    """The body of test_montgomery in a process of its own, whose kernels are of that form."""
+    try:
+        choose(target_features(), form)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    if form == chosen().name:
+        pytest.skip("this process runs it")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(BODY)]
+    environment = os.environ | {"HECORE_SIMD_FORM": form}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=110, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
 
 
 def test_without_numba_it_says_so() -> None:

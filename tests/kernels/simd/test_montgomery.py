@@ -23,8 +23,9 @@ def odd(bits: int) -> int:
     return random.Random(bits).getrandbits(bits) | 1 << (bits - 1) | 1
 
 
-#: Around the lengths at which a digit takes another ten limbs of 52 bits (less 8 spare ones).
-LENGTHS = [bits + step for bits in (512, 1032, 1552, 2072, 3112) for step in (-1, 0, 1)] + [4096]
+#: Around the lengths at which a digit takes ROWS more limbs (less 8 spare bits), of 52 bits and of 27.
+LENGTHS = [bits + step for bits in (512, 1032, 1552, 2072, 3112, 532, 2152, 2017) for step in (-1, 0, 1)]
+LENGTHS += [1024, 2048, 3072, 4096, 8192]
 
 
 @pytest.mark.parametrize("bits", LENGTHS)

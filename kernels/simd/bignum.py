@@ -1,8 +1,8 @@
-"""Instructions for eight big integers at once: AVX512-IFMA, radix 2^52, a run-time number K of limbs.
+"""Instructions for big integers in lanes: the pieces of products, squares and reductions, and their memory.
 
-Ten limbs of one factor are held in registers (ROWS) while the other runs past; K is a multiple of ten. All
-arguments are addresses of vectors, of rows of scalars where the docstring says so, or counts. `montgomery`
-puts these pieces together and states the bounds under which no accumulator overflows.
+ROWS limbs of one factor are held in registers while the other runs past; a digit's K limbs are a multiple of
+ROWS. All arguments are addresses of vectors, of rows of scalars where the docstring says so, or counts.
+`montgomery` puts these pieces together and states the bounds under which no accumulator overflows.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from .lanes import I32, LANES, LIMB_MASK, VECTOR_BYTES, Emitter, vector_intrinsic
+from .lanes import FORM, I32, LANES, VECTOR_BYTES, Emitter, vector_intrinsic
 
-ROWS = 10
+ROWS = FORM.rows
 
 # --- unreduced products -------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ ROWS = 10
 def _row_step(e: Emitter, window: list[Any], x: list[Any], y: Any, rows: range) -> None:
     """window[r] += low(x[r]·y), window[r + 1] += high(x[r]·y) for the given rows.
 
-    All low halves first: ten independent chains hide the latency of the multiplier.
+    All low halves first: independent chains hide the latency of the multiplier.
     """
     for r in rows:
         window[r] = e.multiply_low(window[r], x[r], y)
@@ -31,9 +31,9 @@ def _row_step(e: Emitter, window: list[Any], x: list[Any], y: Any, rows: range) 
 
 @vector_intrinsic(4)
 def add_rows(e: Emitter, t: Any, x: Any, y: Any, K: Any) -> None:
-    """t[0 … K + 9] += x[0 … 9] · y[0 … K − 1], limb-wise and unnormalised.
+    """t[0 … K + ROWS − 1] += x[0 … ROWS − 1] · y[0 … K − 1], limb-wise and unnormalised.
 
-    window:   t[j] t[j+1] … t[j+9]  stay in registers, t[j+10] comes in, t[j] is finished and stored
+    window:   t[j] … t[j + ROWS − 1] stay in registers, t[j + ROWS] comes in, t[j] is finished and stored
     """
     factors = [e.load(x, r) for r in range(ROWS)]
     window = [e.load(t, r) for r in range(ROWS)]
@@ -51,7 +51,7 @@ def add_rows(e: Emitter, t: Any, x: Any, y: Any, K: Any) -> None:
 
 @vector_intrinsic(3)
 def add_triangle(e: Emitter, t: Any, x: Any, K: Any) -> None:
-    """t += Σ x[r]·x[s] over r < 10, r < s < K: the products above the diagonal of ten rows of a square."""
+    """t += Σ x[r]·x[s] over r < ROWS, r < s < K: what stands above the diagonal in ROWS rows of a square."""
     factors = [e.load(x, r) for r in range(ROWS)]
     window = [e.load(t, r) for r in range(ROWS)]
     for j in range(ROWS):
@@ -73,7 +73,7 @@ def add_triangle(e: Emitter, t: Any, x: Any, K: Any) -> None:
 
 @vector_intrinsic(3)
 def double_and_add_squares(e: Emitter, t: Any, x: Any, K: Any) -> None:
-    """t = 2·t + Σ x[k]²·2^(104·k): completes a square whose triangle is in t[0 … 2K − 1]."""
+    """t = 2·t + Σ x[k]²·radix^(2k): completes a square whose triangle is in t[0 … 2K − 1]."""
 
     def diagonal(k: Any, _: list[Any]) -> list[Any]:
         limb = e.load(x, k)
@@ -92,27 +92,26 @@ def double_and_add_squares(e: Emitter, t: Any, x: Any, K: Any) -> None:
 
 @vector_intrinsic(5)
 def reduce_rows(e: Emitter, t: Any, n: Any, inverse: Any, m: Any, K: Any) -> None:
-    """Ten steps of REDC: adds (m[0] + … + m[9]·2^468)·n to t so that t[0 … 9] become zero mod 2^52.
+    """ROWS steps of REDC: adds (m[0] + m[1]·radix + …)·n to t, which makes its lowest ROWS limbs zero.
 
-    m[r] = t[r]·inverse mod 2^52 with inverse = −1/n mod 2^52; m[0 … 9] is stored. The finished limbs are not
-    written: their carry goes into t[10], and t[10 … K + 9] is stored. `n` is a row of scalars.
+    m[r] = t[r]·inverse mod radix with inverse = −1/n mod radix; m[0 … ROWS − 1] is stored. The finished limbs
+    are not written: their carry goes into t[ROWS], and t[ROWS … K + ROWS − 1] is stored. `n` is a row of
+    scalars.
     """
     inverse = e.splat(inverse)
-    mask = e.splat_const(LIMB_MASK)
     low_n = [e.broadcast(n, j) for j in range(ROWS)]
     t_low = [e.load(t, r) for r in range(ROWS)]
     multiplier: list[Any] = []
     for r in range(ROWS):
-        multiplier.append(e.multiply_low(e.zero, t_low[r], inverse))
+        multiplier.append(e.limb(e.multiply_low(e.zero, e.limb(t_low[r]), inverse)))
         if r + 1 < ROWS:
-            # t[r] + low(m·n[0]) is a multiple of 2^52: its carry is ⌈t[r] / 2^52⌉, no product needed.
-            t_low[r + 1] = e.add(t_low[r + 1], e.carry(e.add(t_low[r], mask)))
+            t_low[r + 1] = e.add(t_low[r + 1], e.carry_out(t_low[r], multiplier[r], low_n[0]))
             for s in range(1, ROWS - r):
                 t_low[r + s] = e.multiply_high(t_low[r + s], multiplier[r], low_n[s - 1])
                 t_low[r + s] = e.multiply_low(t_low[r + s], multiplier[r], low_n[s])
     window = [e.load(t, ROWS + r) for r in range(ROWS)]
-    window[0] = e.add(window[0], e.carry(e.add(t_low[ROWS - 1], mask)))
-    for j in range(ROWS):  # what the ten low limbs of n contribute above t[9]
+    window[0] = e.add(window[0], e.carry_out(t_low[ROWS - 1], multiplier[ROWS - 1], low_n[0]))
+    for j in range(ROWS):  # what the low limbs of n contribute above the finished ones
         for r in range(ROWS):
             if r + j >= ROWS:
                 window[r + j - ROWS] = e.multiply_low(window[r + j - ROWS], multiplier[r], low_n[j])
@@ -136,7 +135,7 @@ def reduce_rows(e: Emitter, t: Any, n: Any, inverse: Any, m: Any, K: Any) -> Non
 
 @vector_intrinsic(3)
 def normalise(e: Emitter, out: Any, t: Any, K: Any) -> None:
-    """out = t with carries run, limbs below 2^52; the last carry is dropped (bounds: there is none)."""
+    """out = t with carries run, limbs below the radix; the last carry is dropped (bounds: there is none)."""
 
     def limb(k: Any, carried: list[Any]) -> list[Any]:
         total = e.add(e.load(t, k), carried[0])
@@ -148,7 +147,7 @@ def normalise(e: Emitter, out: Any, t: Any, K: Any) -> None:
 
 @vector_intrinsic(4)
 def start_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
-    """t[0 … K − 1] = c − m (limbs of c are at least 2^52 − 1: never negative), t[K … 2K − 1] = 0."""
+    """t[0 … K − 1] = c − m (limbs of c are at least radix − 1: never negative), t[K … 2K − 1] = 0."""
 
     def limb(k: Any, _: list[Any]) -> list[Any]:
         e.store(e.subtract(e.broadcast(c, k), e.load(m, k)), t, k)
@@ -240,7 +239,7 @@ def copy(e: Emitter, out: Any, x: Any, count: Any) -> None:
 
 @vector_intrinsic(3)
 def spread(e: Emitter, out: Any, row: Any, count: Any) -> None:
-    """out[k] = row[k] in every lane: one integer, eight times."""
+    """out[k] = row[k] in every lane: one integer for all."""
 
     def limb(k: Any, _: list[Any]) -> list[Any]:
         e.store(e.broadcast(row, k), out, k)
@@ -282,61 +281,60 @@ def pick(e: Emitter, out: Any, table: Any, choice: Any, count: Any) -> None:
 
 
 def _transpose(e: Emitter, rows: list[Any]) -> list[Any]:
-    """An 8 × 8 matrix of words transposed, in three rounds of exchanges (of 1, 2 and 4 lanes)."""
-    for distance in (1, 2, 4):
+    """A square of words transposed, in rounds of exchanges between lanes 1, 2 (and 4) apart."""
+    distance = 1
+    while distance < LANES:
+        low = [LANES + (j ^ distance) if j & distance else j for j in range(LANES)]
+        high = [LANES + j if j & distance else j | distance for j in range(LANES)]
         done = list(rows)
         for i in range(LANES):
-            if i & distance:
-                continue
-            a, b = rows[i], rows[i | distance]
-            done[i] = e.shuffle(a, b, [j if not j & distance else 8 + (j ^ distance) for j in range(LANES)])
-            done[i | distance] = e.shuffle(
-                a, b, [j | distance if not j & distance else 8 + j for j in range(LANES)]
-            )
-        rows = done
+            if not i & distance:
+                pair = rows[i], rows[i | distance]
+                done[i], done[i | distance] = e.shuffle(*pair, low), e.shuffle(*pair, high)
+        rows, distance = done, 2 * distance
     return rows
 
 
 @vector_intrinsic(4)
 def load_rows(e: Emitter, out: Any, rows: Any, choice: Any, stride: Any) -> None:
-    """Eight integers from rows of `stride` words (a multiple of 8) into lanes: lane l = rows[choice[l]]."""
+    """Integers from rows of `stride` words (a multiple of 8) into lanes: lane l = rows[choice[l]]."""
     index = e.load(choice)
     size = e.b.mul(stride, e.const(8))
     lanes = [e.b.add(rows, e.b.mul(e.lane(index, lane), size)) for lane in range(LANES)]
 
-    def eight_limbs(k: Any, _: list[Any]) -> list[Any]:
+    def square(k: Any, _: list[Any]) -> list[Any]:
         for place, vector in enumerate(_transpose(e, [e.load(lane, k) for lane in lanes])):
-            e.store(vector, out, e.b.add(e.b.shl(k, e.const(3)), e.const(place)))
+            e.store(vector, out, e.b.add(e.b.mul(k, e.const(LANES)), e.const(place)))
         return []
 
-    e.loop(e.const(0), e.b.lshr(stride, e.const(3)), [], eight_limbs)
+    e.loop(e.const(0), e.b.udiv(stride, e.const(LANES)), [], square)
 
 
 @vector_intrinsic(3)
 def load_sequential(e: Emitter, out: Any, rows: Any, stride: Any) -> None:
-    """Eight consecutive rows of `stride` words (a multiple of 8) into lanes."""
+    """Consecutive rows of `stride` words (a multiple of 8) into lanes."""
     size = e.b.mul(stride, e.const(8))
     lanes = [e.b.add(rows, e.b.mul(e.const(lane), size)) for lane in range(LANES)]
 
-    def eight_limbs(k: Any, _: list[Any]) -> list[Any]:
+    def square(k: Any, _: list[Any]) -> list[Any]:
         for place, vector in enumerate(_transpose(e, [e.load(lane, k) for lane in lanes])):
-            e.store(vector, out, e.b.add(e.b.shl(k, e.const(3)), e.const(place)))
+            e.store(vector, out, e.b.add(e.b.mul(k, e.const(LANES)), e.const(place)))
         return []
 
-    e.loop(e.const(0), e.b.lshr(stride, e.const(3)), [], eight_limbs)
+    e.loop(e.const(0), e.b.udiv(stride, e.const(LANES)), [], square)
 
 
 @vector_intrinsic(3)
 def store_rows(e: Emitter, rows: Any, x: Any, stride: Any) -> None:
-    """Eight lanes into eight consecutive rows of `stride` words (a multiple of 8)."""
+    """Lanes into as many consecutive rows of `stride` words (a multiple of 8)."""
     size = e.b.mul(stride, e.const(8))
     lanes = [e.b.add(rows, e.b.mul(e.const(lane), size)) for lane in range(LANES)]
 
-    def eight_limbs(k: Any, _: list[Any]) -> list[Any]:
-        first = e.b.shl(k, e.const(3))
+    def square(k: Any, _: list[Any]) -> list[Any]:
+        first = e.b.mul(k, e.const(LANES))
         vectors = [e.load(x, e.b.add(first, e.const(place))) for place in range(LANES)]
         for lane, vector in zip(lanes, _transpose(e, vectors), strict=True):
             e.store(vector, lane, k)
         return []
 
-    e.loop(e.const(0), e.b.lshr(stride, e.const(3)), [], eight_limbs)
+    e.loop(e.const(0), e.b.udiv(stride, e.const(LANES)), [], square)
