@@ -143,6 +143,20 @@ def _first_line(file: Path) -> str:
 
 @app.command()
 @friendly
+def doctor() -> None:
+    """Show which backends work here and why others do not, the processor, caches and versions."""
+    from rich.table import Table
+
+    from hecore.algorithms.doctor import findings
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for what, finding in findings():
+        table.add_row(what, finding)
+    console.print(table)
+
+
+@app.command()
+@friendly
 def demo(
     rows: Annotated[
         int | None, typer.Option(help="Rows of the data set to use, 450 to 569; all by default.")

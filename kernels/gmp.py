@@ -266,14 +266,14 @@ class GmpFixedBase(FixedBase):
         """base^exponents[i]; unsigned uint64[count, e]. ValueError beyond `max_bits` bits."""
         data = lb.to_bytes(exponents)
         size = exponents.shape[1] * lb.LIMB_BYTES
-        used = int(np.bitwise_or.reduce(exponents, axis=0).astype(lb.LIMB_DTYPE).tobytes()[::-1].hex(), 16)
-        if used.bit_length() > self._max_bits:
+        bits = lb.unsigned_bits(exponents)
+        if bits > self._max_bits:
             raise ValueError(f"an exponent has more than {self._max_bits} bits")
         self._asked += len(exponents)
         if self._asked < POWERS_WORTH_A_COMB:
             base = GmpResidues(self._modulus, [self._base])
             return self._backend.mod_pow(base, exponents)
-        digits = max(1, -(-used.bit_length() // WINDOW_BITS))
+        digits = max(1, -(-bits // WINDOW_BITS))
         self._extend(digits)
         table, m = self._table[:digits], self._modulus.mpz
 

@@ -200,6 +200,15 @@ def resize(limbs: Limbs, width: int) -> Limbs:
     return np.ascontiguousarray(kept)
 
 
+def widen(limbs: Limbs, width: int) -> Limbs:
+    """Zero-extend unsigned limbs to `width`, no less than their own; the same array if it is that."""
+    if limbs.shape[1] == width:
+        return limbs
+    out = np.zeros((limbs.shape[0], width), dtype=LIMB_DTYPE)
+    out[:, : limbs.shape[1]] = limbs
+    return out
+
+
 def _sign_words(limbs: Limbs) -> NDArray[np.uint64]:
     """All ones where negative, else zero, shape (count,)."""
     top = np.ascontiguousarray(limbs[:, -1]).view(np.int64)
@@ -247,6 +256,11 @@ def negate_where(limbs: Limbs, mask: NDArray[np.bool_]) -> Limbs:
     return out
 
 
+def magnitude(limbs: Limbs) -> Limbs:
+    """|value| of signed limbs as unsigned limbs of the same width: −2^(64·width − 1) fits as well."""
+    return negate_where(limbs, is_negative(limbs))
+
+
 def subtract(a: Limbs, b: Limbs) -> Limbs:
     """a − b mod 2^(64·width)."""
     return add(a, negate(b))
@@ -285,6 +299,18 @@ def less(a: Limbs, b: Limbs) -> NDArray[np.bool_]:
     return result
 
 
+def first_not_below(limbs: Limbs, bound: int) -> int | None:
+    """The first row whose unsigned value is at least `bound`, which may need more limbs; else None."""
+    width = max(limbs.shape[1], width_for_bits(bound.bit_length()))
+    below = less(widen(limbs, width), from_ints([bound], width))
+    return None if below.all() else int(np.argmin(below))
+
+
+def unsigned_bits(limbs: Limbs) -> int:
+    """Smallest b with value ≤ 2^b − 1 for every row of unsigned limbs; 0 for an empty batch."""
+    return _union(limbs).bit_length()
+
+
 def signed_bits(limbs: Limbs) -> int:
     """Smallest b with |value| ≤ 2^b − 1 for every row; 0 for an empty batch."""
     return magnitude_union(limbs).bit_length()
@@ -292,8 +318,11 @@ def signed_bits(limbs: Limbs) -> int:
 
 def magnitude_union(limbs: Limbs) -> int:
     """Bitwise or of |value| over all rows of signed limbs; 0 for an empty batch."""
-    magnitude = np.bitwise_or.reduce(negate_where(limbs, is_negative(limbs)), axis=0)
-    return int.from_bytes(magnitude.astype(LIMB_DTYPE).tobytes(), "little")
+    return _union(magnitude(limbs))
+
+
+def _union(limbs: Limbs) -> int:
+    return int.from_bytes(to_bytes(np.bitwise_or.reduce(limbs, axis=0)), "little")
 
 
 # --- bit fields -----------------------------------------------------------------------------------
@@ -307,8 +336,7 @@ def split_fields(limbs: Limbs, field_bits: int, count: int) -> Limbs:
     rows = limbs.shape[0]
     field_width = width_for_bits(field_bits)
     padded_width = width_for_bits(field_bits * count) + field_width + 1
-    padded = np.zeros((rows, max(padded_width, limbs.shape[1])), dtype=LIMB_DTYPE)
-    padded[:, : limbs.shape[1]] = limbs
+    padded = widen(limbs, max(padded_width, limbs.shape[1]))
     out = np.empty((rows, count, field_width), dtype=LIMB_DTYPE)
     top_bits = field_bits - (field_width - 1) * LIMB_BITS
     top_mask = np.uint64((1 << top_bits) - 1)

@@ -88,9 +88,7 @@ def masked_product(
 
 def random_mask(count: int, bits: int, scale_bits: int) -> FixedPoint:
     """`count` integers uniform in [0, 2^bits) at a scale."""
-    limbs = random_bits(count, bits)
-    signed = np.zeros((count, FixedPoint.width_for(bits)), dtype=limbs.dtype)
-    signed[:, : limbs.shape[1]] = limbs
+    signed = lb.widen(random_bits(count, bits), FixedPoint.width_for(bits))
     return FixedPoint(signed, (count,), scale_bits)
 
 

@@ -32,8 +32,8 @@ def _folder() -> Path:
     return Path(parent) / "hecore" / f"kernels-{digest.hexdigest()[:16]}"
 
 
-def _prepare() -> bool:
-    """Point numba at the folder; False, with a warning, where it cannot be written."""
+def _prepare() -> Path | None:
+    """Point numba at the folder; None, with a warning, where it cannot be written."""
     try:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -41,14 +41,15 @@ def _prepare() -> bool:
             raise PermissionError(f"{folder} is not writable")
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         logger.warning("kernels are compiled in every process (some seconds each): %s", error)
-        return False
+        return None
     config.CACHE_DIR = str(folder)
-    return True
+    return folder
 
 
 _before = config.CACHE_DIR
-#: Whether kernels are cached. numba takes the folder when a function is decorated: `restore` afterwards.
-CACHED = _prepare()
+#: The folder, or None. numba takes it when a function is decorated: `restore` afterwards.
+FOLDER = _prepare()
+CACHED = FOLDER is not None
 
 
 def restore() -> None:
