@@ -1,7 +1,7 @@
 """Batches of big integers modulo a fixed odd modulus; knows no encryption.
 
 `backend` is the contract. `gmp` fulfils it everywhere, `simd` eight integers at a time where the
-processor has AVX512-IFMA; `select` chooses one. `multiexp` and `histogram` plan the two operations
+processor has vectors for it; `select` chooses one. `multiexp` and `histogram` plan the two operations
 that spend most products, for every backend alike. `limbs` is the host form.
 """
 
