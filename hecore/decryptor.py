@@ -1,15 +1,13 @@
 """Decryption by the Chinese remainder theorem: the only verb that holds a PrivateKey's secrets.
 
-    m_p = L_p(c^(p−1) mod p²) · h_p mod p,  likewise m_q;  m = CRT(m_p, m_q) mod n, read as −n/2 < m < n/2
+    m_p = L_p(c^(p−1) mod p²) · f_p mod p,  likewise m_q;  m = CRT(m_p, m_q) mod n, read as −n/2 < m < n/2
 
-L_p(x) = (x − 1)/p is the high digit of x in base p (Paillier 1999, section 7).
+L_p(x) = (x − 1)/p is the high digit of x in base p (Paillier 1999, section 7); f_p is the key's `p_factor`.
 """
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
-
-import numpy as np
 
 from . import packing, wire
 from .ciphertext import CipherBatch, check_key
@@ -71,11 +69,9 @@ class Decryptor:
 
     def _check_wrap(self, plain: FixedPoint) -> None:
         """A result in the outer third of the plaintext space has wrapped, or is about to."""
-        magnitude = lb.negate_where(plain.limbs, lb.is_negative(plain.limbs))
-        limit = lb.from_ints([self.public.n // 3], plain.limbs.shape[1])
-        outside = np.flatnonzero(~lb.less(magnitude, limit))
-        if outside.size:
+        outside = lb.first_not_below(lb.absolute(plain.limbs), self.public.n // 3)
+        if outside is not None:
             raise EncodingOverflow(
-                f"the result at {place_name(int(outside[0]), plain.shape)} is beyond n/3 and may have"
+                f"the result at {place_name(outside, plain.shape)} is beyond n/3 and may have"
                 " wrapped: use smaller scales, or decrypt and encrypt between multiplications"
             )

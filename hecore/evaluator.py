@@ -204,17 +204,10 @@ def check_compatible(a: CipherBatch, b: CipherBatch) -> None:
 
 def check_range(numbers: FixedPoint, public: PublicKey) -> None:
     """EncodingOverflow, naming the first place, unless every |integer| < n/3: decryption refuses others."""
-    limit = public.n // 3
-    if lb.signed_bits(numbers.limbs) < limit.bit_length():
-        return
-    width = max(numbers.limbs.shape[1], public.modulus.width)
-    magnitude = lb.negate_where(numbers.limbs, lb.is_negative(numbers.limbs))  # unsigned, −2^(64k−1) included
-    padded = np.zeros((len(magnitude), width), dtype=magnitude.dtype)
-    padded[:, : magnitude.shape[1]] = magnitude
-    outside = np.flatnonzero(~lb.less(padded, lb.from_ints([limit], width)))
-    if outside.size:
+    outside = lb.first_not_below(lb.absolute(numbers.limbs), public.n // 3)
+    if outside is not None:
         raise EncodingOverflow(
-            f"the value at {place_name(int(outside[0]), numbers.shape)} is beyond n/3, the range of this"
+            f"the value at {place_name(outside, numbers.shape)} is beyond n/3, the range of this"
             f" {public.bits}-bit key, at scale_bits={numbers.scale_bits}: lower the scale or use a longer key"
         )
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from .errors import InvalidKey
 from .kernels import Backend
+from .kernels import limbs as lb
 from .kernels.backend import Residues
 from .kernels.limbs import Limbs
 from .keys import PrivateKey, PublicKey
@@ -49,8 +50,7 @@ def draw(backend: Backend, key: PublicKey | PrivateKey, kind: str, count: int) -
 
 def _lift(limbs: Limbs, public: PublicKey) -> Limbs:
     """Units modulo n as limbs of residues modulo n²; zero (probability 1/n) becomes one."""
-    out = np.zeros((limbs.shape[0], public.square.width), dtype=limbs.dtype)
-    out[:, : limbs.shape[1]] = limbs
+    out = lb.widen(limbs, public.square.width)
     out[~limbs.any(axis=1), 0] = 1
     return out
 

@@ -128,30 +128,25 @@ def unpack(plaintexts: FixedPoint, layout: SlotLayout, count: int) -> FixedPoint
     fields = lb.split_fields(shifted, layout.slot_bits, layout.slots)
     flat = fields.reshape(rows, groups * layout.slots, fields.shape[2])[:, :count]
     flat = np.ascontiguousarray(flat).reshape(rows * count, fields.shape[2])
-    wide = np.zeros((flat.shape[0], FixedPoint.width_for(layout.slot_bits)), dtype=lb.LIMB_DTYPE)
-    wide[:, : flat.shape[1]] = flat
+    wide = lb.widen(flat, FixedPoint.width_for(layout.slot_bits))
     values = lb.subtract(wide, lb.from_ints([half], wide.shape[1]))
     narrow = lb.resize(values, FixedPoint.width_for(layout.slot_bits - 1))
     return FixedPoint(narrow, (*lead, count), plaintexts.scale_bits)
 
 
 def _check_values(numbers: FixedPoint, layout: SlotLayout) -> None:
-    if lb.signed_bits(numbers.limbs) <= layout.value_bits:
-        return
-    magnitude = lb.negate_where(numbers.limbs, lb.is_negative(numbers.limbs))
-    limit = lb.from_ints([1 << layout.value_bits], magnitude.shape[1])
-    index = int(np.argmin(lb.less(magnitude, limit)))
-    raise EncodingOverflow(
-        f"the value at {place_name(index, numbers.shape)} needs more than the {layout.value_bits} value"
-        f" bits of its slot at scale_bits={numbers.scale_bits}: lower the scale or widen the slots"
-    )
+    outside = lb.first_not_below(lb.absolute(numbers.limbs), 1 << layout.value_bits)
+    if outside is not None:
+        raise EncodingOverflow(
+            f"the value at {place_name(outside, numbers.shape)} needs more than the {layout.value_bits} value"
+            f" bits of its slot at scale_bits={numbers.scale_bits}: lower the scale or widen the slots"
+        )
 
 
 def _check_plaintexts(shifted: Limbs, total_bits: int, shape: Shape) -> None:
-    limit = lb.from_ints([1 << total_bits], shifted.shape[1])
-    outside = np.flatnonzero(~lb.less(shifted, limit))  # below zero they are large: the top bit is set
-    if outside.size:
+    outside = lb.first_not_below(shifted, 1 << total_bits)  # below zero they are large: the top bit is set
+    if outside is not None:
         raise SlotOverflow(
-            f"the plaintext at {place_name(int(outside[0]), shape)} is outside its slots: whoever computed"
+            f"the plaintext at {place_name(outside, shape)} is outside its slots: whoever computed"
             " the batch put in larger values or more terms than the layout allows"
         )

@@ -189,9 +189,9 @@ def _check_size(shape: tuple[int, ...]) -> None:
 
 def _import_checked(backend: Backend, limbs: lb.Limbs, public: PublicKey) -> Residues:
     """Limbs as residues after the checks 0 < c < n², gcd(c, n) = 1."""
-    below = lb.less(limbs, lb.from_ints([public.square.value], limbs.shape[1]))
-    if not below.all():
-        raise InvalidCiphertext(int(np.argmin(below)), "it is not below n²")
+    outside = lb.first_not_below(limbs, public.square.value)
+    if outside is not None:
+        raise InvalidCiphertext(outside, "it is not below n²")
     residues = backend.from_limbs(public.square, limbs)
     validate(backend, residues, public)
     return residues

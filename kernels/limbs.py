@@ -256,7 +256,7 @@ def negate_where(limbs: Limbs, mask: NDArray[np.bool_]) -> Limbs:
     return out
 
 
-def magnitude(limbs: Limbs) -> Limbs:
+def absolute(limbs: Limbs) -> Limbs:
     """|value| of signed limbs as unsigned limbs of the same width: −2^(64·width − 1) fits as well."""
     return negate_where(limbs, is_negative(limbs))
 
@@ -300,9 +300,10 @@ def less(a: Limbs, b: Limbs) -> NDArray[np.bool_]:
 
 
 def first_not_below(limbs: Limbs, bound: int) -> int | None:
-    """The first row whose unsigned value is at least `bound`, which may need more limbs; else None."""
-    width = max(limbs.shape[1], width_for_bits(bound.bit_length()))
-    below = less(widen(limbs, width), from_ints([bound], width))
+    """The first row whose unsigned value is at least `bound` > 0, of any length; None if there is none."""
+    if unsigned_bits(limbs) < bound.bit_length():
+        return None
+    below = less(limbs, from_ints([bound], limbs.shape[1]))
     return None if below.all() else int(np.argmin(below))
 
 
@@ -318,7 +319,7 @@ def signed_bits(limbs: Limbs) -> int:
 
 def magnitude_union(limbs: Limbs) -> int:
     """Bitwise or of |value| over all rows of signed limbs; 0 for an empty batch."""
-    return _union(magnitude(limbs))
+    return _union(absolute(limbs))
 
 
 def _union(limbs: Limbs) -> int:

@@ -280,6 +280,34 @@ def test_signed_bits(batch: tuple[int, list[int]]) -> None:
     assert lb.signed_bits(signed(values, width)) == want
 
 
+@given(batches())
+def test_absolute_and_unsigned_bits(batch: tuple[int, list[int]]) -> None:
+    width, values = batch
+    absolute = lb.absolute(signed(values, width))
+    assert lb.to_ints(absolute) == [abs(value) for value in values]
+    assert lb.unsigned_bits(absolute) == max((abs(value) for value in values), default=0).bit_length()
+
+
+@given(batches(), widths)
+def test_widen(batch: tuple[int, list[int]], more: int) -> None:
+    width, values = batch
+    limbs = lb.absolute(signed(values, width))
+    wide = lb.widen(limbs, width + more)
+    assert wide.shape == (len(values), width + more)
+    assert lb.to_ints(wide) == lb.to_ints(limbs)
+    assert lb.widen(limbs, width) is limbs
+
+
+@given(batches(), st.data())
+def test_first_not_below(batch: tuple[int, list[int]], data: st.DataObject) -> None:
+    width, values = batch
+    unsigned = [abs(value) for value in values]
+    near = [bound for value in unsigned for bound in (value, value + 1) if bound]
+    bound = data.draw(st.sampled_from([1, 2 ** (64 * width), *near]))
+    expected = next((i for i, value in enumerate(unsigned) if value >= bound), None)
+    assert lb.first_not_below(lb.from_ints(unsigned, width), bound) == expected
+
+
 def test_arguments_are_left_alone() -> None:
     """Every function on read-only, strided limbs: nothing is written to, nothing needs contiguity."""
     rng = random.Random(5)
