@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -64,7 +65,7 @@ class CipherBatch:
     @property
     def size(self) -> int:
         """Number of encrypted numbers."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def lead_shape(self) -> Shape:
@@ -132,7 +133,7 @@ class CipherBatch:
 
         A result that repeats an element is not fresh: equal ciphertexts would show that it does.
         """
-        count = int(np.prod(self.lead_shape, dtype=np.int64))
+        count = prod(self.lead_shape)
         numbers = np.arange(count, dtype=np.int64).reshape(self.lead_shape)
         try:
             chosen = np.asarray(rearrange(numbers))
@@ -230,7 +231,7 @@ def concatenate(batches: Sequence[CipherBatch], axis: int = 0) -> CipherBatch:
         evaluator.check_compatible(first, other)
     parts = [evaluator.on_backend(batch, first.backend) for batch in batches]
     joined = first.backend.concatenate([part.residues for part in parts])
-    counts = [int(np.prod(batch.lead_shape, dtype=np.int64)) for batch in batches]
+    counts = [prod(batch.lead_shape) for batch in batches]
     starts = np.cumsum([0, *counts[:-1]])
     numbers = [
         start + np.arange(count, dtype=np.int64).reshape(batch.lead_shape)

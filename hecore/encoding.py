@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class FixedPoint:
     def __post_init__(self) -> None:
         if self.scale_bits < 0:
             raise EncodingError(f"scale_bits={self.scale_bits} is negative")
-        if len(self.limbs) != _size(self.shape):
+        if len(self.limbs) != prod(self.shape):
             raise ShapeMismatch(f"{len(self.limbs)} integers cannot have shape {self.shape}")
 
     def __add__(self, other: FixedPoint) -> FixedPoint:
@@ -78,6 +79,11 @@ class FixedPoint:
         except ValueError as error:
             raise ShapeMismatch(str(error)) from None
         return FixedPoint(self.limbs, tuple(index.shape), self.scale_bits)
+
+    def transpose(self) -> FixedPoint:
+        """Axes reversed."""
+        index = np.arange(len(self.limbs)).reshape(self.shape).T
+        return FixedPoint(self.limbs[index.ravel()], tuple(index.shape), self.scale_bits)
 
     def floor_shift(self, bits: int) -> FixedPoint:
         """⌊integer / 2^bits⌋ at a scale `bits` smaller: the same number, cut. EncodingError below scale 0."""
@@ -150,13 +156,9 @@ def broadcast_indices(a: Shape, b: Shape) -> tuple[NDArray[np.int64], NDArray[np
         shape = np.broadcast_shapes(a, b)
     except ValueError:
         raise ShapeMismatch(f"shapes {a} and {b} cannot be broadcast together") from None
-    flat = (np.broadcast_to(np.arange(_size(s), dtype=np.int64).reshape(s), shape).ravel() for s in (a, b))
+    flat = (np.broadcast_to(np.arange(prod(s), dtype=np.int64).reshape(s), shape).ravel() for s in (a, b))
     first, second = flat
     return first, second, shape
-
-
-def _size(shape: Shape) -> int:
-    return int(np.prod(shape, dtype=np.int64))
 
 
 def encode(values: Any, scale_bits: int | None = None) -> FixedPoint:

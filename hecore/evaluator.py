@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def total(a: CipherBatch, axis: int | None = None) -> CipherBatch:
     length = a.row_length
     if axis is None:
         kept: Shape = ()
-        rows = int(np.prod(lead, dtype=np.int64))
+        rows = prod(lead)
         index = np.arange(rows, dtype=np.int64).reshape(1, rows)
     else:
         if not -a.ndim <= axis < a.ndim:
@@ -128,9 +129,9 @@ def total(a: CipherBatch, axis: int | None = None) -> CipherBatch:
                 f"axis {axis} of {a.shape} is packed: slots cannot be summed; decrypt, then sum"
             )
         kept = (*lead[:position], *lead[position + 1 :])
-        numbers = np.arange(int(np.prod(lead, dtype=np.int64)), dtype=np.int64).reshape(lead)
+        numbers = np.arange(prod(lead), dtype=np.int64).reshape(lead)
         rows = lead[position]
-        index = np.moveaxis(numbers, position, -1).reshape(int(np.prod(kept, dtype=np.int64)), rows)
+        index = np.moveaxis(numbers, position, -1).reshape(prod(kept), rows)
     terms = checked_terms(a.layout, a.terms * max(1, rows))
     places = index[:, None, :] * length + np.arange(length)[None, :, None]
     segments = index.shape[0] * length
@@ -156,7 +157,7 @@ def pack(a: CipherBatch, layout: SlotLayout) -> CipherBatch:
     *lead, length = a.shape
     groups = layout.ciphertexts(length)
     zero = len(a.residues)  # position of an extra element: 1 encrypts 0
-    rows = int(np.prod(lead, dtype=np.int64))
+    rows = prod(lead)
     padded = np.full((rows, groups * layout.slots), zero, np.int64)
     padded[:, :length] = np.arange(zero, dtype=np.int64).reshape(rows, length)
     places = padded.reshape(rows * groups, layout.slots)
@@ -270,7 +271,7 @@ def map_columns(batch: CipherBatch, work: Callable[[Residues], Residues]) -> Res
 
     grid (n, w)  →  w vectors of n  →  w results of m  →  grid (m, w)
     """
-    width = int(np.prod(batch.grid[1:], dtype=np.int64))
+    width = prod(batch.grid[1:])
     if width == 1:
         return work(batch.residues)
     if width == 0:

@@ -24,8 +24,6 @@ from .packing import SlotLayout
 if TYPE_CHECKING:
     from .ciphertext import CipherBatch
 
-MATRIX = 2
-
 
 def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
     """matrix @ batch: (R, C) or (C,) plain, times (C,) or (C, K) encrypted. ShapeMismatch otherwise.
@@ -34,7 +32,7 @@ def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
     raised when max_i Σ_j |M_ij| terms do not fit the headroom.
     """
     plain = _plain_matrix(matrix, batch)
-    if not batch.lead_shape or len(plain.shape) not in (1, MATRIX) or batch.ndim > MATRIX:
+    if not batch.lead_shape or len(plain.shape) not in (1, 2) or batch.ndim > 2:
         raise ShapeMismatch(f"matmul of shapes {plain.shape} and {batch.shape}")
     columns = plain.shape[-1]
     if columns != batch.shape[0]:
@@ -109,12 +107,10 @@ def matmul_right(batch: CipherBatch, matrix: Any) -> CipherBatch:
     if batch.layout is not None:
         raise LayoutMismatch("batch @ matrix mixes slots: put the plain matrix on the left")
     plain = _plain_matrix(matrix, batch)
-    if len(plain.shape) not in (1, MATRIX) or batch.ndim not in (1, MATRIX):
+    if len(plain.shape) not in (1, 2) or batch.ndim not in (1, 2):
         raise ShapeMismatch(f"matmul of shapes {batch.shape} and {plain.shape}")
-    index = np.arange(len(plain.limbs)).reshape(plain.shape).T
-    transposed = FixedPoint(plain.limbs[index.ravel()], index.shape, plain.scale_bits)
-    product = matmul_left(transposed, batch.transpose())
-    return product.transpose() if product.ndim == MATRIX else product
+    product = matmul_left(plain.transpose(), batch.transpose())
+    return product.transpose() if product.ndim == 2 else product
 
 
 def _plain_matrix(matrix: Any, batch: CipherBatch) -> FixedPoint:

@@ -16,6 +16,7 @@ n/2, so it never wraps modulo n either.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def pack(numbers: FixedPoint, layout: SlotLayout) -> FixedPoint:
     _check_values(numbers, layout)
     *lead, count = numbers.shape
     groups = layout.ciphertexts(count)
-    rows = int(np.prod(lead, dtype=np.int64))
+    rows = prod(lead)
     width = numbers.limbs.shape[1]
     padded = np.zeros((rows, groups * layout.slots, width), dtype=lb.LIMB_DTYPE)
     padded[:, :count] = numbers.limbs.reshape(rows, count, width)
@@ -118,7 +119,7 @@ def unpack(plaintexts: FixedPoint, layout: SlotLayout, count: int) -> FixedPoint
     SlotOverflow names the first plaintext that no sum within the layout's headroom can have.
     """
     *lead, groups = plaintexts.shape
-    rows = int(np.prod(lead, dtype=np.int64))
+    rows = prod(lead)
     half = 1 << (layout.slot_bits - 1)
     total_bits = layout.slots * layout.slot_bits
     width = max(lb.width_for_bits(total_bits + 2), plaintexts.limbs.shape[1])

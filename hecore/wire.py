@@ -141,11 +141,8 @@ def load_batch(
     if not 1 <= terms <= (layout.max_terms if layout else 1):
         raise WireFormatError(f"a batch header is damaged: {terms} terms")
     _check_size(shape)
-    elements = 1
-    for axis, length in enumerate(shape):
-        packed = layout is not None and axis == ndim - 1
-        elements *= layout.ciphertexts(length) if layout is not None and packed else length
-    expected = start + elements * public.square.nbytes
+    grid = shape if layout is None else (*shape[:-1], layout.ciphertexts(shape[-1]))
+    expected = start + prod(grid) * public.square.nbytes
     if len(data) != expected:
         raise WireFormatError(
             f"a batch of shape {shape} takes {expected} bytes, but {len(data)} arrived: truncated or foreign"

@@ -129,7 +129,7 @@ class SharedTraining:
         shared = self._exchange((BACKWARD, epoch, number), residual, residual.shape)
         mine, theirs = self._product(
             (BACKWARD, epoch, number),
-            transpose(features),
+            features.transpose(),
             residual,
             shared,
             backward,
@@ -296,9 +296,3 @@ def split_rows(rows: int, own: int, others: int, config: LogisticRegressionConfi
             " or lower output_bits, or set allow_small_data = true"
         )
     return batches
-
-
-def transpose(matrix: FixedPoint) -> FixedPoint:
-    """The matrix with its axes exchanged."""
-    index = np.arange(len(matrix.limbs)).reshape(matrix.shape).T
-    return FixedPoint(matrix.limbs[index.ravel()], index.shape, matrix.scale_bits)

@@ -353,3 +353,11 @@ def test_numbers_do_not_follow_what_was_decoded(numbers: FixedPoint) -> None:
     decoded = decode(numbers)
     decoded[0] = 99
     assert numbers.to_integers().tolist() == before
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 0), (2, 3, 4)])
+def test_transpose(shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape) - 2
+    turned = FixedPoint.from_integers(values, 3).transpose()
+    assert (turned.shape, turned.scale_bits) == (values.T.shape, 3)
+    assert turned.to_integers().tolist() == values.T.tolist()
