@@ -11,7 +11,7 @@ import importlib
 import re
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,28 +187,34 @@ class HeuSubject:
         return self._kit.array(values, self._integers)
 
 
-#: Name → adapter and the distribution whose version is recorded.
-PEERS: dict[str, tuple[Callable[[int], Subject], str]] = {
-    "phe": (PheSubject, "phe"),
-    "heu": (HeuSubject, "sf-heu"),
-}
+class Peer(NamedTuple):
+    """How to get at a peer: its adapter, the distribution that pip knows, the module it imports."""
+
+    adapter: Callable[[int], Subject]
+    distribution: str
+    module: str
+
+
+PEERS = {"phe": Peer(PheSubject, "phe", "phe"), "heu": Peer(HeuSubject, "sf-heu", "heu.numpy")}
 
 
 def make_peer(name: str, key_bits: int) -> Subject:
     """The peer called `name` with a fresh key. PeerUnavailable says why it cannot be had."""
     check_peer(name)
-    return PEERS[name][0](key_bits)
+    return PEERS[name].adapter(key_bits)
 
 
 def check_peer(name: str) -> str:
-    """The version of the peer called `name`; PeerUnavailable unless it is known and installed."""
+    """The version of the peer called `name`; PeerUnavailable unless it is known, installed and importable."""
     if name not in PEERS:
         raise PeerUnavailable(f"no adapter for {name!r} (there are {', '.join(PEERS)})")
-    distribution = PEERS[name][1]
+    peer = PEERS[name]
     try:
-        return metadata.version(distribution)
+        version = metadata.version(peer.distribution)
     except metadata.PackageNotFoundError:
-        raise PeerUnavailable(f"not installed here: pip install {distribution}") from None
+        raise PeerUnavailable(f"not installed here: pip install {peer.distribution}") from None
+    _load(peer.module)
+    return version
 
 
 def _load(module: str) -> Any:

@@ -90,9 +90,12 @@ class _Run:
             work = self.checked(case, subject, size)
             if work is not None:
                 ready.append((subject, size, work))
-        timings = measure([(work.run, clock_for(one)) for one, _, work in ready], self.plan.seconds)
-        for (subject, size, work), timing in zip(ready, timings, strict=True):
-            row = make_row(case, subject, size, work.items, timing)
+        outcomes = measure([(work.run, clock_for(one)) for one, _, work in ready], self.plan.seconds)
+        for (subject, size, work), outcome in zip(ready, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self.fail(case, subject, outcome)
+                continue
+            row = make_row(case, subject, size, work.items, outcome)
             self.rows.append(row)
             self.watcher.measured(row)
 
@@ -102,14 +105,16 @@ class _Run:
             work = case.prepare(subject, batch)
             work.check(work.run())
         except Exception as error:  # one broken case must not cost the others their figures
-            message = machine.scrub(f"{type(error).__name__}: {error}".splitlines()[0])
-            failure = Failure(
-                case=case.name, subject=subject.name, key_bits=subject.key_bits, message=message
-            )
-            self.failures.append(failure)
-            self.watcher.failed(failure)
+            self.fail(case, subject, error)
             return None
         return work
+
+    def fail(self, case: Case, subject: Subject, error: Exception) -> None:
+        """Note what a case raised."""
+        message = machine.scrub(f"{type(error).__name__}: {error}".splitlines()[0])
+        failure = Failure(case=case.name, subject=subject.name, key_bits=subject.key_bits, message=message)
+        self.failures.append(failure)
+        self.watcher.failed(failure)
 
 
 def run(plan: Plan, watcher: Watcher | None = None) -> Record:
@@ -123,10 +128,10 @@ def run(plan: Plan, watcher: Watcher | None = None) -> Record:
         peers = []
         for name in plan.peers:
             try:
-                versions[PEERS[name][1] if name in PEERS else name] = check_peer(name)
+                versions[PEERS[name].distribution if name in PEERS else name] = check_peer(name)
                 peers.append(name)
             except PeerUnavailable as error:
-                unavailable[name] = str(error)
+                unavailable[name] = machine.scrub(str(error))
         state = _Run(plan, watcher)
         for bits in plan.key_bits:
             state.key_size(backends, peers, bits)
@@ -151,6 +156,8 @@ def find_backends(names: Sequence[str]) -> tuple[list[Backend], dict[str, str]]:
             found.append(hecore.get_backend(name))
         except BackendUnavailable as error:
             reasons[name] = machine.scrub(str(error).splitlines()[0])
+        except ValueError as error:  # a malformed HECORE_THREADS
+            raise NothingToRun(str(error)) from None
     if not found:
         lines = [unavailable_line(name, reason) for name, reason in reasons.items()]
         raise NothingToRun("\n".join(lines) or "no backend was asked for")

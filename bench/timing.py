@@ -93,9 +93,16 @@ class _Series:
     host: list[float] = field(default_factory=list)
     device: list[float] = field(default_factory=list)
     processor: float = 0.0
+    error: Exception | None = None
 
     def turn(self) -> None:
-        """Call until a turn's share of the budget is spent, at least once."""
+        """Call until a turn's share of the budget is spent, at least once, or a call fails."""
+        try:
+            self._calls()
+        except Exception as error:
+            self.error = error
+
+    def _calls(self) -> None:
         spent = 0.0
         while spent < self.budget / TURNS:
             started = time.process_time()
@@ -108,26 +115,31 @@ class _Series:
 
     @property
     def done(self) -> bool:
-        """Whether the budget is spent on enough calls."""
-        if max(self.host, default=0.0) > PATIENCE * self.budget:
+        """Whether the budget is spent on enough calls, or cannot be."""
+        if self.error is not None or max(self.host, default=0.0) > PATIENCE * self.budget:
             return True
         return sum(self.host) >= self.budget and len(self.host) >= LEAST_CALLS
 
     @property
-    def timing(self) -> Timing:
-        """What came out."""
+    def outcome(self) -> Timing | Exception:
+        """What came out: the timing, or what a call raised."""
+        if self.error is not None:
+            return self.error
         device = Spread.of(self.device) if self.device else None
         return Timing(Spread.of(self.host), device, self.processor / sum(self.host))
 
 
-def measure(runs: Sequence[tuple[Run, Clock]], seconds: float) -> list[Timing]:
-    """Time all runs for `seconds` > 0 each, in turns; every one has been called before."""
+def measure(runs: Sequence[tuple[Run, Clock]], seconds: float) -> list[Timing | Exception]:
+    """Time all runs for `seconds` > 0 each, in turns; every one has been called before.
+
+    A run that raises gives its exception, and costs the others nothing.
+    """
     series = [_Series(run, clock, seconds) for run, clock in runs]
     with _collector_at_rest():
         while waiting := [one for one in series if not one.done]:
             for one in waiting:
                 one.turn()
-    return [one.timing for one in series]
+    return [one.outcome for one in series]
 
 
 @contextmanager

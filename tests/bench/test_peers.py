@@ -9,7 +9,7 @@ import pytest
 
 from hecore.bench.cases import all_cases
 from hecore.bench.checks import check_cipher
-from hecore.bench.peers import PEERS, HeuSubject, PeerUnavailable, PheSubject, check_peer, make_peer
+from hecore.bench.peers import PEERS, HeuSubject, Peer, PeerUnavailable, PheSubject, check_peer, make_peer
 from hecore.bench.subjects import Subject
 
 
@@ -22,7 +22,7 @@ def test_versions() -> None:
 
 
 def test_a_missing_peer_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PEERS, "absent", (PheSubject, "a-distribution-that-nobody-has"))
+    monkeypatch.setitem(PEERS, "absent", Peer(PheSubject, "a-distribution-that-nobody-has", "phe"))
     with pytest.raises(PeerUnavailable, match="not installed here: pip install a-distribution-that-nobody"):
         check_peer("absent")
 
@@ -30,7 +30,7 @@ def test_a_missing_peer_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_broken_peer_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "phe", None)
     with pytest.raises(PeerUnavailable, match="cannot be imported: "):
-        PheSubject(256)
+        check_peer("phe")
 
 
 def test_what_they_lack_is_a_case() -> None:

@@ -110,6 +110,31 @@ def test_a_crash_costs_one_case_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record.failures[0].message == "MemoryError: no room for …/table.bin"
 
 
+def test_a_crash_after_the_check_is_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    whole = HecoreSubject.total
+
+    def tire(self: HecoreSubject, a: object) -> object:
+        calls.append(1)
+        if len(calls) > 2:
+            raise MemoryError("no room")
+        return whole(self, a)
+
+    monkeypatch.setattr(HecoreSubject, "total", tire)
+    record = run(Plan(select(["sum", "dot"]), batches=[3], **{**SMALL, "seconds": 0.05}))
+    assert [row.case for row in record.rows] == ["dot"]
+    assert [failure.message for failure in record.failures] == ["MemoryError: no room"]
+
+
+def test_malformed_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_backend(name: str) -> object:
+        raise ValueError("HECORE_THREADS='many' is not a positive integer")
+
+    monkeypatch.setattr(hecore, "get_backend", get_backend)
+    with pytest.raises(NothingToRun, match="HECORE_THREADS='many'"):
+        find_backends(["gmp"])
+
+
 def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
     real = hecore.get_backend
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hecore.bench import timing
-from hecore.bench.timing import DeviceClock, Spread, host_clock, measure
+from hecore.bench.timing import DeviceClock, Spread, Timing, host_clock, measure
 
 
 class FakeClock:
@@ -70,6 +70,17 @@ def test_processor_time_is_noted() -> None:
     assert asleep.cores < awake.cores < 1.5
 
 
+def test_a_run_that_raises_costs_the_others_nothing() -> None:
+    calls = iter([1.0, 1.0, 0.0])
+    broken, whole = measure(
+        [(lambda: 1 / next(calls), FakeClock(0.2)), (int, FakeClock(0.2))],
+        1.0,
+    )
+    assert isinstance(broken, ZeroDivisionError)
+    assert isinstance(whole, Timing)
+    assert whole.host.calls >= 5
+
+
 def test_nothing_to_measure() -> None:
     assert measure([], 1.0) == []
 
@@ -80,8 +91,7 @@ def test_the_collector_rests_and_returns(enabled: bool) -> None:
     was = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        with pytest.raises(ZeroDivisionError):
-            measure([(lambda: seen.append(gc.isenabled()) or 1 // 0, FakeClock(1.0))], 1.0)
+        measure([(lambda: seen.append(gc.isenabled()), FakeClock(9.0))], 1.0)
         assert seen == [False]
         assert gc.isenabled() is enabled
     finally:
