@@ -278,6 +278,19 @@ def test_sums_and_differences(pair: tuple[FixedPoint, FixedPoint]) -> None:
         assert np.array_equal(result.to_integers(), expected)
 
 
+@pytest.mark.parametrize("limbs", [1, 2, 3])
+@pytest.mark.parametrize("below", [0, 1, 2])
+def test_sums_at_the_edge_of_a_limb(limbs: int, below: int) -> None:
+    largest = 2 ** (64 * limbs - 1 - below) - 1
+    numbers = encode([largest, -largest, -largest - 1, 1, -1])
+    values = numbers.to_integers()
+    for other in (largest, -largest, -largest - 1):
+        assert (numbers + encode([other])).to_integers().tolist() == (values + other).tolist()
+        assert (numbers - encode([other])).to_integers().tolist() == (values - other).tolist()
+    assert (numbers[:1] + numbers[:1]).to_integers().tolist() == [2 * largest]
+    assert (-numbers).to_integers().tolist() == (-values).tolist()
+
+
 @given(INTEGER_ARRAYS, st.integers(-(2**130), 2**130) | st.sampled_from([0, 1, -1]))
 def test_products_with_an_integer(array: np.ndarray, factor: int) -> None:
     result = encode(array).times_integer(factor)
