@@ -1,8 +1,14 @@
 """Batches of big integers modulo a fixed odd modulus; knows no encryption.
 
-`backend` is the contract. `gmp` fulfils it everywhere, `simd` eight integers at a time where the
-processor has vectors for it; `select` chooses one. `multiexp` and `histogram` plan the two operations
-that spend most products, for every backend alike. `limbs` is the host form.
+limbs        the host form: arrays of 64-bit limbs, and exact arithmetic on them
+modulus      a modulus, and its root where it is a square
+backend      the contract: every batch operation, its shapes and domains
+checks       what every backend refuses, in the same words
+gmp          the backend that is always there, and the oracle of the others
+simd         several integers at a time in vector registers, compiled at first use
+select       which backend is taken
+multiexp, histogram   plans of the two operations that spend most products, for every backend alike
+combs, threads         the cache of fixed-base tables; how many threads a backend may use
 """
 
 from .backend import Backend, FixedBase, Residues

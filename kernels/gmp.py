@@ -18,6 +18,7 @@ import numpy as np
 from gmpy2 import mpz
 from numpy.typing import NDArray
 
+from . import checks
 from . import limbs as lb
 from .backend import Backend, FixedBase, Residues
 from .combs import CombCache
@@ -55,13 +56,6 @@ def _values(x: Residues) -> list[mpz]:
     return x.values
 
 
-def _common_modulus(first: Residues, *others: Residues) -> Modulus:
-    for other in others:
-        if other.modulus != first.modulus:
-            raise ValueError("batches modulo different moduli cannot be combined")
-    return first.modulus
-
-
 class GmpBackend(Backend):
     """Backend over gmpy2; see `Backend` for each operation's contract."""
 
@@ -75,15 +69,10 @@ class GmpBackend(Backend):
     # --- host ↔ backend ---------------------------------------------------------------------------
 
     def from_limbs(self, modulus: Modulus, limbs: Limbs) -> GmpResidues:
-        if limbs.shape[1] != modulus.width:
-            raise ValueError(f"limbs of width {limbs.shape[1]}, but the modulus has {modulus.width}")
+        checks.check_canonical(modulus, limbs)
         size = modulus.nbytes
         data = lb.to_bytes(limbs)
         values = [mpz.from_bytes(data[i : i + size], byteorder="little") for i in range(0, len(data), size)]
-        top = modulus.mpz
-        for index, value in enumerate(values):
-            if value >= top:
-                raise ValueError(f"element {index} is not below the modulus")
         return GmpResidues(modulus, values)
 
     def to_limbs(self, x: Residues) -> Limbs:
@@ -92,12 +81,9 @@ class GmpBackend(Backend):
         return lb.from_bytes(data, x.modulus.width)
 
     def from_signed(self, modulus: Modulus, limbs: Limbs) -> GmpResidues:
-        top = modulus.mpz
-        values = [mpz(value) for value in _signed_integers(limbs)]
-        for index, value in enumerate(values):
-            if abs(value) >= top:
-                raise ValueError(f"element {index} is not below the modulus in magnitude")
-        return GmpResidues(modulus, [value % top for value in values])
+        checks.check_magnitude(modulus, lb.absolute(limbs))
+        m = modulus.mpz
+        return GmpResidues(modulus, [value % m for value in _signed_integers(limbs)])
 
     def to_signed(self, x: Residues) -> Limbs:
         top, half = x.modulus.mpz, x.modulus.mpz // 2
@@ -109,7 +95,7 @@ class GmpBackend(Backend):
     # --- element-wise -----------------------------------------------------------------------------
 
     def mod_mul(self, a: Residues, b: Residues) -> GmpResidues:
-        modulus = _common_modulus(a, b)
+        modulus = checks.common_modulus(a, b)
         m = modulus.mpz
         left, right = _broadcast(_values(a), _values(b))
 
@@ -122,8 +108,7 @@ class GmpBackend(Backend):
         modulus, values = a.modulus, _values(a)
         m = modulus.mpz
         if isinstance(exponents, int):
-            if exponents < 0:
-                raise ValueError("an exponent is negative: invert the base first")
+            checks.check_exponent(exponents)
             exponent = mpz(exponents)
 
             def power(start: int, stop: int) -> list[mpz]:
@@ -156,27 +141,22 @@ class GmpBackend(Backend):
         return self.mod_mul(x, self.one_plus(x.modulus, m))
 
     def one_plus(self, square: Modulus, m: Residues) -> GmpResidues:
+        checks.check_root(square, m.modulus)
         root = m.modulus.mpz
-        if square.root != m.modulus:
-            raise ValueError("the message is not reduced modulo the root of the modulus")
         return GmpResidues(square, [value * root + 1 for value in _values(m)])
 
     def high_digit(self, x: Residues) -> GmpResidues:
-        if x.modulus.root is None:
-            raise ValueError("the modulus is not a square with a known root")
-        root = x.modulus.root.mpz
-        return GmpResidues(x.modulus.root, [value // root for value in _values(x)])
+        root = checks.known_root(x.modulus)
+        n = root.mpz
+        return GmpResidues(root, [value // n for value in _values(x)])
 
     def reduce(self, x: Residues, modulus: Modulus) -> GmpResidues:
         m = modulus.mpz
         return GmpResidues(modulus, [value % m for value in _values(x)])
 
     def crt_combine(self, a: Residues, b: Residues, target: Modulus) -> GmpResidues:
+        checks.check_factors(a.modulus, b.modulus, target)
         p, q = a.modulus.mpz, b.modulus.mpz
-        if p * q != target.mpz:
-            raise ValueError("the target is not the product of the two moduli")
-        if gmpy2.gcd(p, q) != 1:
-            raise ValueError("the two moduli share a factor")
         inverse = gmpy2.invert(p, q)
         pairs = zip(*_broadcast(_values(a), _values(b)), strict=True)
         return GmpResidues(target, [x + p * ((y - x) * inverse % q) for x, y in pairs])
@@ -187,8 +167,8 @@ class GmpBackend(Backend):
         self, x: Residues, indices: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> GmpResidues:
         m, values = x.modulus.mpz, _values(x)
+        checks.check_segments(len(values), indices, offsets)
         flat, cuts = indices.tolist(), offsets.tolist()
-        _check_segments(len(values), flat, cuts)
         pieces = _pieces(cuts, max(1, len(flat) // self._threads + 1))
 
         def multiply(start: int, stop: int) -> list[mpz]:
@@ -209,21 +189,19 @@ class GmpBackend(Backend):
     # --- movement ---------------------------------------------------------------------------------
 
     def gather(self, x: Residues, indices: NDArray[np.int64]) -> GmpResidues:
-        values, places = _values(x), indices.tolist()
-        _check_indices(len(values), places)
-        return GmpResidues(x.modulus, [values[i] for i in places])
+        values = _values(x)
+        checks.check_indices(len(values), indices)
+        return GmpResidues(x.modulus, [values[i] for i in indices.tolist()])
 
     def concatenate(self, parts: Sequence[Residues]) -> GmpResidues:
-        if not parts:
-            raise ValueError("there is nothing to concatenate")
-        modulus = _common_modulus(*parts)
+        checks.check_parts(len(parts))
+        modulus = checks.common_modulus(*parts)
         return GmpResidues(modulus, [value for part in parts for value in _values(part)])
 
     def select(self, mask: NDArray[np.bool_], a: Residues, b: Residues) -> GmpResidues:
-        modulus = _common_modulus(a, b)
+        modulus = checks.common_modulus(a, b)
         left, right = _broadcast(_values(a), _values(b))
-        if len(mask) != len(left):
-            raise ValueError(f"a mask of {len(mask)} for {len(left)} elements")
+        checks.check_mask(mask, len(left))
         chosen = zip(mask.tolist(), left, right, strict=True)
         return GmpResidues(modulus, [x if take else y for take, x, y in chosen])
 
@@ -309,13 +287,8 @@ def _signed_integers(limbs: Limbs) -> list[int]:
 
 def _broadcast(a: list[Item], b: list[Result]) -> tuple[list[Item], list[Result]]:
     """Two lists of one length, a list of one repeated. ValueError on other lengths."""
-    if len(a) == len(b):
-        return a, b
-    if len(a) == 1:
-        return a * len(b), b
-    if len(b) == 1:
-        return a, b * len(a)
-    raise ValueError(f"batches of {len(a)} and {len(b)} elements cannot be combined")
+    count = checks.common_length(len(a), len(b))
+    return a if len(a) == count else a * count, b if len(b) == count else b * count
 
 
 def _batch_inverse(values: list[mpz], m: mpz, start: int) -> list[mpz]:
@@ -333,19 +306,6 @@ def _batch_inverse(values: list[mpz], m: mpz, start: int) -> list[mpz]:
         out[i] = inverse * prefix[i] % m
         inverse = inverse * values[i] % m
     return out
-
-
-def _check_segments(count: int, indices: list[int], offsets: list[int]) -> None:
-    if not offsets or offsets[0] != 0 or offsets[-1] != len(indices):
-        raise ValueError("offsets must run from 0 to the number of indices")
-    if any(a > b for a, b in pairwise(offsets)):
-        raise ValueError("offsets must not decrease")
-    _check_indices(count, indices)
-
-
-def _check_indices(count: int, indices: list[int]) -> None:
-    if indices and not 0 <= min(indices) <= max(indices) < count:
-        raise ValueError(f"an index is not in 0 ≤ index < {count}")
 
 
 def _pieces(offsets: list[int], longest: int) -> list[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""The simd backend: eight integers side by side in AVX512-IFMA lanes, compiled by numba at first use."""
+"""SimdBackend: the Backend contract over batches of Montgomery rows; see the package for the parts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import gmpy2
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from .. import limbs as lb
 from ..backend import Backend, FixedBase, Residues
 from ..combs import CombCache
@@ -26,13 +27,11 @@ from .batch import (
     allocate,
     blocks_of,
     choice,
-    common_length,
     lay_out,
     own,
     spread_indices,
     stretch,
     take,
-    unsigned_bits,
 )
 from .constants import Constants, Rows, address, aligned, u64
 from .fixed_base import SimdFixedBase
@@ -62,11 +61,7 @@ class SimdBackend(Backend):
     # --- host ↔ backend ---------------------------------------------------------------------------
 
     def from_limbs(self, modulus: Modulus, limbs: Limbs) -> SimdResidues:
-        if limbs.shape[1] != modulus.width:
-            raise ValueError(f"limbs of width {limbs.shape[1]}, but the modulus has {modulus.width}")
-        below = lb.less(limbs, lb.from_ints([modulus.value], modulus.width))
-        if not below.all():
-            raise ValueError(f"element {int(np.argmin(below))} is not below the modulus")
+        checks.check_canonical(modulus, limbs)
         return self._import(modulus, limbs)
 
     def to_limbs(self, x: Residues) -> Limbs:
@@ -86,13 +81,7 @@ class SimdBackend(Backend):
     def from_signed(self, modulus: Modulus, limbs: Limbs) -> SimdResidues:
         negative = lb.is_negative(limbs)
         magnitude = lb.negate_where(limbs, negative)
-        if lb.signed_bits(limbs) >= modulus.bits:
-            width = max(magnitude.shape[1], modulus.width)
-            padded = np.zeros((len(magnitude), width), dtype=magnitude.dtype)
-            padded[:, : magnitude.shape[1]] = magnitude
-            below = lb.less(padded, lb.from_ints([modulus.value], width))
-            if not below.all():
-                raise ValueError(f"element {int(np.argmin(below))} is not below the modulus in magnitude")
+        checks.check_magnitude(modulus, magnitude)
         return self._import(modulus, magnitude, negative.astype(np.int64))
 
     def to_signed(self, x: Residues) -> Limbs:
@@ -108,15 +97,14 @@ class SimdBackend(Backend):
 
     def mod_mul(self, a: Residues, b: Residues) -> SimdResidues:
         left, right = _common(a, b)
-        count = common_length(len(left), len(right))
+        count = checks.common_length(len(left), len(right))
         first, second = spread_indices(len(left), count), spread_indices(len(right), count)
         return self._product(left.constants, left.rows, first, right.rows, second)
 
     def mod_pow(self, a: Residues, exponents: int | Limbs) -> SimdResidues:
         x = own(a)
         if isinstance(exponents, int):
-            if exponents < 0:
-                raise ValueError("an exponent is negative: invert the base first")
+            checks.check_exponent(exponents)
             if exponents & (exponents - 1) == 0 and exponents > 0:
                 return self._shift(x, exponents.bit_length() - 1)
             exponents = lb.from_ints([exponents], lb.width_for_bits(exponents.bit_length()))
@@ -157,8 +145,8 @@ class SimdBackend(Backend):
 
     def mul_one_plus(self, x: Residues, m: Residues) -> SimdResidues:
         left, right = own(x), own(m)
-        _check_root(left.modulus, right.modulus)
-        count = common_length(len(left), len(right))
+        checks.check_root(left.modulus, right.modulus)
+        count = checks.common_length(len(left), len(right))
         left, right = stretch(left, count), stretch(right, count)
         k = left.constants
         out = allocate(k, count)
@@ -174,16 +162,14 @@ class SimdBackend(Backend):
 
     def one_plus(self, square: Modulus, m: Residues) -> SimdResidues:
         k = self.constants_of(square)
-        _check_root(square, m.modulus)
+        checks.check_root(square, m.modulus)
         ones = aligned(LANES, k.stride)
         ones[:] = k.one
         return self.mul_one_plus(SimdResidues(k, ones, 1), m)
 
     def high_digit(self, x: Residues) -> SimdResidues:
         x = own(x)
-        root = x.modulus.root
-        if root is None:
-            raise ValueError("the modulus is not a square with a known root")
+        root = checks.known_root(x.modulus)
         k, target = x.constants, self.constants_of(root)
         plain = allocate(target, len(x))
 
@@ -209,12 +195,9 @@ class SimdBackend(Backend):
         return self._import(modulus, self.to_limbs(x))
 
     def crt_combine(self, a: Residues, b: Residues, target: Modulus) -> SimdResidues:
+        checks.check_factors(a.modulus, b.modulus, target)
         p, q = a.modulus.value, b.modulus.value
-        if p * q != target.value:
-            raise ValueError("the target is not the product of the two moduli")
-        if gmpy2.gcd(p, q) != 1:
-            raise ValueError("the two moduli share a factor")
-        count = common_length(len(a), len(b))
+        count = checks.common_length(len(a), len(b))
         # Idempotents: q·(q⁻¹ mod p) is 1 mod p and 0 mod q, and the other way round.
         parts = []
         for x, mine, others in ((own(a), p, q), (own(b), q, p)):
@@ -230,11 +213,7 @@ class SimdBackend(Backend):
     ) -> SimdResidues:
         level = own(x)
         indices, offsets = np.asarray(indices, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
-        if offsets.size == 0 or offsets[0] != 0 or offsets[-1] != indices.size:
-            raise ValueError("offsets must run from 0 to the number of indices")
-        if bool((np.diff(offsets) < 0).any()):
-            raise ValueError("offsets must not decrease")
-        _check_indices(len(level), indices)
+        checks.check_segments(len(level), indices, offsets)
         while int(np.diff(offsets).max(initial=0)) > 1:
             plan = arrange(indices, offsets, len(level), self._threads)
             level = take(self._multiply_pieces(level, plan), plan.place)
@@ -262,12 +241,11 @@ class SimdBackend(Backend):
 
     def gather(self, x: Residues, indices: NDArray[np.int64]) -> SimdResidues:
         batch, places = own(x), np.asarray(indices, dtype=np.int64)
-        _check_indices(len(batch), places)
+        checks.check_indices(len(batch), places)
         return take(batch, places)
 
     def concatenate(self, parts: Sequence[Residues]) -> SimdResidues:
-        if not parts:
-            raise ValueError("there is nothing to concatenate")
+        checks.check_parts(len(parts))
         batches = [_common(parts[0], part)[1] for part in parts]
         k, count = batches[0].constants, sum(len(batch) for batch in batches)
         out = allocate(k, count)
@@ -276,9 +254,8 @@ class SimdBackend(Backend):
 
     def select(self, mask: NDArray[np.bool_], a: Residues, b: Residues) -> SimdResidues:
         left, right = _common(a, b)
-        count = common_length(len(left), len(right))
-        if len(mask) != count:
-            raise ValueError(f"a mask of {len(mask)} for {count} elements")
+        count = checks.common_length(len(left), len(right))
+        checks.check_mask(mask, count)
         left, right = stretch(left, count), stretch(right, count)
         out = allocate(left.constants, count)
         out[:count] = np.where(np.asarray(mask)[:, None], left.rows[:count], right.rows[:count])
@@ -375,8 +352,8 @@ class SimdBackend(Backend):
 
     def _power(self, x: SimdResidues, exponents: Limbs) -> SimdResidues:
         """x^e by windows, whose width is the best for the longest exponent."""
-        k, count = x.constants, common_length(len(x), len(exponents))
-        bits = max(1, unsigned_bits(exponents))
+        k, count = x.constants, checks.common_length(len(x), len(exponents))
+        bits = max(1, lb.unsigned_bits(exponents))
         window = min(range(1, MAX_WINDOW + 1), key=lambda w: (1 << w) + bits / w)
         windows = -(-bits // window)
         digits = lb.split_fields(exponents, window, windows)[:, ::-1, 0].astype(np.int64)
@@ -396,16 +373,5 @@ class SimdBackend(Backend):
 
 def _common(a: Residues, b: Residues) -> tuple[SimdResidues, SimdResidues]:
     left, right = own(a), own(b)
-    if left.modulus != right.modulus:
-        raise ValueError("batches modulo different moduli cannot be combined")
+    checks.common_modulus(left, right)
     return left, right
-
-
-def _check_root(square: Modulus, root: Modulus) -> None:
-    if square.root != root:
-        raise ValueError("the message is not reduced modulo the root of the modulus")
-
-
-def _check_indices(count: int, indices: Indices) -> None:
-    if indices.size and not 0 <= indices.min() <= indices.max() < count:
-        raise ValueError(f"an index is not in 0 ≤ index < {count}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import limbs as lb
 from ..backend import Residues
-from ..limbs import Limbs
 from .constants import Constants, Rows, aligned
 from .lanes import LANES
 
@@ -54,15 +52,6 @@ def stretch(x: SimdResidues, count: int) -> SimdResidues:
     return x if len(x) == count else take(x, np.zeros(count, dtype=np.int64))
 
 
-def common_length(a: int, b: int) -> int:
-    """The length of the result of an element-wise operation; a length of one repeats. Else ValueError."""
-    if b in (a, 1):
-        return a
-    if a == 1:
-        return b
-    raise ValueError(f"batches of {a} and {b} elements cannot be combined")
-
-
 def spread_indices(length: int, count: int) -> Indices:
     """0, 1, 2, … of a batch of `count`, or only zeros of a batch of one."""
     return np.arange(count) if length == count else np.zeros(count, dtype=np.int64)
@@ -91,11 +80,3 @@ def lay_out(digits: Indices) -> Indices:
     out = aligned(blocks, windows, LANES).view(np.int64)
     out[:] = padded.reshape(blocks, LANES, windows).transpose(0, 2, 1)
     return out
-
-
-def unsigned_bits(limbs: Limbs) -> int:
-    """Bits of the longest of unsigned integers; 0 for none."""
-    if limbs.size == 0:
-        return 0
-    union = np.bitwise_or.reduce(limbs, axis=0)
-    return int.from_bytes(union.astype(lb.LIMB_DTYPE).tobytes(), "little").bit_length()

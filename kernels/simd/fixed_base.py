@@ -13,7 +13,7 @@ from ..backend import FixedBase
 from ..limbs import Limbs
 from ..modulus import Modulus
 from . import montgomery
-from .batch import SimdResidues, allocate, lay_out, own, stretch, unsigned_bits
+from .batch import SimdResidues, allocate, lay_out, own, stretch
 from .constants import Rows, address, aligned, u64
 from .lanes import LANES
 
@@ -39,7 +39,7 @@ class SimdFixedBase(FixedBase):
 
     def pow(self, exponents: Limbs) -> SimdResidues:
         """base^exponents[i]; unsigned uint64[count, e]. ValueError beyond `max_bits` bits."""
-        bits = unsigned_bits(exponents)
+        bits = lb.unsigned_bits(exponents)
         if bits > self._max_bits:
             raise ValueError(f"an exponent has more than {self._max_bits} bits")
         k, count = self._constants, len(exponents)

@@ -7,7 +7,7 @@ Montgomery (1985), word by word. An odd modulus n is used with R ≥ 2^8·n, and
     one digit     x·R mod n                                     modulo n
     two digits    (x0, x1) with x·R ≡ x0 + x1·n mod n²          modulo n², both digits below 2n
 
-The product of two-digit numbers (kernels.md, section 1), with m the multiplier that REDC(a0·b0) computes:
+The product of two-digit numbers, with m the multiplier that REDC(a0·b0) computes:
 
     c0 = REDC(a0·b0) = (a0·b0 + m·n)/R
     c1 = REDC(a0·b1 + a1·b0 + (C − m)),      C a multiple of n with every limb ≥ b − 1
