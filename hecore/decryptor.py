@@ -13,10 +13,11 @@ from . import packing, wire
 from .ciphertext import CipherBatch, check_key
 from .encoding import FixedPoint, decode, place_name
 from .errors import EncodingOverflow
-from .evaluator import on_backend, resolve
+from .evaluator import on_backend
 from .kernels import Backend, Modulus
 from .kernels import limbs as lb
 from .kernels.backend import Residues
+from .kernels.select import resolve
 from .keys import PrivateKey
 from .meter import count
 

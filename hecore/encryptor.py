@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 from . import noise, packing
 from .ciphertext import CipherBatch
 from .encoding import encode
-from .evaluator import check_range, import_plain, resolve
+from .evaluator import check_range, import_plain
 from .kernels import Backend
+from .kernels.select import resolve
 from .keys import PrivateKey, PublicKey
 from .meter import count
 from .packing import SlotLayout

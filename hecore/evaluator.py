@@ -29,9 +29,11 @@ from .errors import (
     ScaleMismatch,
     ShapeMismatch,
 )
-from .kernels import Backend, get_backend
+from .kernels import Backend
 from .kernels import limbs as lb
 from .kernels.backend import Residues
+from .kernels.offsets import even_offsets
+from .kernels.select import resolve
 from .keys import PublicKey
 from .meter import count
 from .packing import SlotLayout
@@ -135,9 +137,8 @@ def total(a: CipherBatch, axis: int | None = None) -> CipherBatch:
     terms = checked_terms(a.layout, a.terms * max(1, rows))
     places = index[:, None, :] * length + np.arange(length)[None, :, None]
     segments = index.shape[0] * length
-    offsets = np.arange(segments + 1, dtype=np.int64) * rows
     count("sum", len(a.residues))
-    product = a.backend.segment_product(a.residues, places.ravel(), offsets)
+    product = a.backend.segment_product(a.residues, places.ravel(), even_offsets(segments, rows))
     return replace(a, residues=product, shape=(*kept, *tail), terms=terms, fresh=False)
 
 
@@ -254,11 +255,6 @@ def on_backend(batch: CipherBatch, backend: Backend | str | None) -> CipherBatch
     limbs = batch.backend.to_limbs(batch.residues)
     moved = target.from_limbs(batch.public.square, limbs)
     return replace(batch, backend=target, residues=moved)
-
-
-def resolve(backend: Backend | str | None) -> Backend:
-    """A backend from its name, None (automatic) or itself."""
-    return get_backend(backend) if backend is None or isinstance(backend, str) else backend
 
 
 def checked_terms(layout: SlotLayout | None, terms: int) -> int:

@@ -159,7 +159,8 @@ class PrivateKey:
     """The primes. `public` is the other half; encryption with a PrivateKey takes the owner's exact path.
 
     Raises InvalidKey unless p, q are distinct primes of one length with p − 1 = 2·k·p′ (k small and odd, p′
-    prime), gcd(p − 1, q − 1) = 2 and a nonce whose generator h has full order.
+    prime), gcd(p − 1, q − 1) = 2, |p − q| not small, and a nonce whose generator h has full order; what
+    PublicKey raises for n = p·q as well.
     """
 
     p: int
@@ -253,8 +254,8 @@ def generate_key(modulus_bits: int = DEFAULT_BITS, *, insecure_test_key: bool = 
 def _structured_prime(bits: int) -> int:
     """A prime p = 2·k·p′ + 1 of exactly `bits` bits, its two highest bits set.
 
-    p′ is a random prime of bits − 15 bits, k runs through the odd numbers that give p its size in random
-    order: about as fast as finding an ordinary prime.
+    p′ is a random prime of bits − 15 bits, k is drawn from the odd numbers that give p its size: about as
+    fast as finding an ordinary prime.
     """
     lowest, highest = 3 << (bits - 2), (1 << bits) - 1
     while True:

@@ -9,8 +9,7 @@ Everything is little-endian.
 
 What comes in is checked before it is used: lengths before anything is allocated, then 0 < c < n² and
 gcd(c, n) = 1 for the whole batch by one product and one gcd (decrypting 0, n or n² by CRT can reveal the
-key).
-Nothing has two forms: what is read and written again gives the same bytes.
+key). Nothing has two forms: what is read and written again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from .errors import InsecureKey, InvalidCiphertext, KeyMismatch, LayoutMismatch,
 from .kernels import Backend
 from .kernels import limbs as lb
 from .kernels.backend import Residues
+from .kernels.offsets import even_offsets
+from .kernels.select import resolve
 from .keys import MAXIMUM_BITS, PublicKey
 from .meter import count
 from .packing import SlotLayout
@@ -117,8 +118,6 @@ def load_batch(
     backend: Backend | str | None,
 ) -> CipherBatch:
     """Read and validate a batch; see `CipherBatch.from_bytes`."""
-    from .evaluator import resolve
-
     data = memoryview(data).cast("B")
     if len(data) < _BATCH_HEADER.size:
         raise WireFormatError(f"a batch needs {_BATCH_HEADER.size} bytes at least, not {len(data)}")
@@ -205,7 +204,7 @@ def validate(backend: Backend, ciphertexts: Residues, public: PublicKey) -> None
     count("validate", size)
     reduced = backend.reduce(ciphertexts, public.modulus)
     everything = np.arange(size, dtype=np.int64)
-    product = backend.segment_product(reduced, everything, np.array([0, size], dtype=np.int64))
+    product = backend.segment_product(reduced, everything, even_offsets(1, size))
     if gmpy2.gcd(backend.to_ints(product)[0], public.n) == 1:
         return
     for index, value in enumerate(backend.to_ints(reduced)):

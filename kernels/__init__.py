@@ -7,8 +7,10 @@ checks       what every backend refuses, in the same words
 gmp          the backend that is always there, and the oracle of the others
 simd         several integers at a time in vector registers, compiled at first use
 select       which backend is taken
-multiexp, histogram   plans of the two operations that spend most products, for every backend alike
-combs, threads         the cache of fixed-base tables; how many threads a backend may use
+multiexp     plans matrix powers, `histogram` encrypted histograms, for every backend alike
+offsets      segments as `segment_product` takes them
+combs        the cache of fixed-base tables
+threads      how many threads a backend may use
 """
 
 from .backend import Backend, FixedBase, Residues

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .offsets import counted_offsets, even_offsets
+
 if TYPE_CHECKING:
     from .backend import Backend, Residues
 
@@ -128,9 +130,7 @@ def _joint_table(
     """∏ x[i] per joint bin; 1 in the default bin, which is filled at the end."""
     kept = np.arange(joint.size) if default_bin is None else np.flatnonzero(joint != default_bin)
     order = kept[np.argsort(joint[kept], kind="stable")]
-    offsets = np.zeros(size + 1, dtype=np.int64)
-    np.cumsum(np.bincount(joint[kept], minlength=size), out=offsets[1:])
-    return backend.segment_product(x, order.astype(np.int64), offsets)
+    return backend.segment_product(x, order.astype(np.int64), counted_offsets(joint[kept], size))
 
 
 def _marginals(backend: Backend, table: Residues, features: int, bins: int) -> list[Residues]:
@@ -140,8 +140,8 @@ def _marginals(backend: Backend, table: Residues, features: int, bins: int) -> l
     first = features // 2
     shape = (bins**first, bins ** (features - first))
     places = np.arange(len(table), dtype=np.int64).reshape(shape)
-    by_first = backend.segment_product(table, places.ravel(), _even_offsets(*shape))
-    by_second = backend.segment_product(table, places.T.ravel(), _even_offsets(*shape[::-1]))
+    by_first = backend.segment_product(table, places.ravel(), even_offsets(*shape))
+    by_second = backend.segment_product(table, places.T.ravel(), even_offsets(*shape[::-1]))
     return _marginals(backend, by_first, first, bins) + _marginals(backend, by_second, features - first, bins)
 
 
@@ -158,8 +158,8 @@ def _fill_default_bins(
         return out
     firsts = np.array([group.start for group in skipping], dtype=np.int64) * bins
     inside = (firsts[:, None] + np.arange(bins)).ravel()
-    others = backend.segment_product(out, inside, _even_offsets(len(skipping), bins))
-    total = backend.segment_product(x, np.arange(len(x)), _even_offsets(1, len(x)))
+    others = backend.segment_product(out, inside, even_offsets(len(skipping), bins))
+    total = backend.segment_product(x, np.arange(len(x)), even_offsets(1, len(x)))
     missing = backend.mod_mul(total, backend.mod_inv(others))
 
     places, owners = [], []
@@ -176,7 +176,3 @@ def _fill_default_bins(
     sources = np.arange(len(out), dtype=np.int64)
     sources[changed] = len(out) + np.arange(changed.size)
     return backend.gather(backend.concatenate([out, filled]), sources)
-
-
-def _even_offsets(segments: int, length: int) -> NDArray[np.int64]:
-    return np.arange(segments + 1, dtype=np.int64) * length

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from . import limbs as lb
 from .limbs import Limbs
+from .offsets import counted_offsets, even_offsets
 
 if TYPE_CHECKING:
     from .backend import Backend, Residues
@@ -68,7 +69,7 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan 
     union = lb.magnitude_union(flat)
     if union == 0:
         none = np.empty(0, dtype=np.int64)
-        return backend.segment_product(x, none, np.zeros(rows + 1, dtype=np.int64))
+        return backend.segment_product(x, none, even_offsets(rows, 0))
     entries = int(np.count_nonzero(flat.any(axis=1)))
     plan = plan or plan_windows(rows, columns, entries, union, sample_entries(flat))
     if plan.method == "powers":
@@ -183,14 +184,7 @@ def _with_powers(backend: Backend, flat: Limbs, rows: int, x: Residues) -> Resid
         signed = backend.concatenate([x, backend.mod_inv(x)])  # element C + j is x[j]⁻¹
     bases = backend.gather(signed, (column + len(x) * negative).astype(np.int64))
     powers = backend.mod_pow(bases, lb.negate_where(exponents, negative))
-    return backend.segment_product(powers, np.arange(entry.size), _row_offsets(row, rows))
-
-
-def _row_offsets(row: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """Segment offsets of items whose row numbers `row` do not decrease."""
-    offsets = np.zeros(rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(row, minlength=rows), out=offsets[1:])
-    return offsets
+    return backend.segment_product(powers, np.arange(entry.size), counted_offsets(row, rows))
 
 
 def _window_powers(backend: Backend, x: Residues, shifts: list[int]) -> Residues:
@@ -220,7 +214,7 @@ def _with_tables(backend: Backend, digits: NDArray[np.int64], shifts: list[int],
     digit = digits[row, column, t]
     table_row = np.where(digit > 0, digit - 1, highest - digit - 1)
     indices = (table_row * windows + t) * columns + column
-    return backend.segment_product(table, indices.astype(np.int64), _row_offsets(row, rows))
+    return backend.segment_product(table, indices.astype(np.int64), counted_offsets(row, rows))
 
 
 def _multiples(backend: Backend, base: Residues, highest: int) -> list[Residues]:
@@ -245,7 +239,7 @@ def _with_buckets(backend: Backend, digits: NDArray[np.int64], shifts: list[int]
     bucket = ((np.abs(digit) - 1) * rows + row) * windows + place
     order = np.argsort(bucket, kind="stable")
     indices = (column + columns * (digit < 0))[order]
-    offsets = _row_offsets(bucket, highest * rows * windows)
+    offsets = counted_offsets(bucket, highest * rows * windows)
     buckets = backend.segment_product(signed, indices.astype(np.int64), offsets)
 
     span = np.arange(rows * windows, dtype=np.int64)

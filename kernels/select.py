@@ -51,6 +51,11 @@ def get_backend(name: str | None = None) -> Backend:
     raise BackendUnavailable("no backend runs here; " + "; ".join(reasons))
 
 
+def resolve(backend: Backend | str | None) -> Backend:
+    """A backend from its name, None (as `get_backend`) or itself."""
+    return get_backend(backend) if backend is None or isinstance(backend, str) else backend
+
+
 @cache
 def _load(name: str) -> Backend:
     if name not in LOADERS:

@@ -94,7 +94,7 @@ class LogisticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid
         return columns * (self.output_bits + 2)
 
     def forward_bits(self, columns: int) -> int:
-        """Bits of |Σ_j x_j·w_j| as an integer, for a block of `columns` columns."""
+        """Bits of |Σ_j x_j·w_j| as an integer, for `columns` columns in all."""
         feature = self.feature_bits + self.feature_limit_bits
         weight = self.weight_bits + self.weight_limit_bits
         return feature + weight + columns.bit_length()

@@ -25,8 +25,8 @@ from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.config import LogisticRegressionConfig
 from hecore.algorithms.lr.training import Progress, SharedTraining
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake
-from hecore.evaluator import resolve
 from hecore.kernels import Backend
+from hecore.kernels.select import resolve
 from hecore.keys import PrivateKey, PublicKey
 
 FIT_TASK, PREDICT_TASK = "lr.shared.fit", "lr.predict"
