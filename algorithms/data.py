@@ -98,6 +98,14 @@ class Table:
         label = None if self.label is None else self.label[places]
         return Table(self.name, ids, self.columns, self.values[places], label)
 
+    def select(self, columns: Sequence[str]) -> Table:
+        """The given columns, in that order. TableError naming one that is not there."""
+        for name in columns:
+            if name not in self.columns:
+                raise TableError(f"{self.name} has no column {name!r}; it has {', '.join(self.columns)}")
+        places = [self.columns.index(name) for name in columns]
+        return Table(self.name, self.ids, tuple(columns), self.values[:, places], self.label)
+
     def alignment(self) -> bytes:
         """SHA-256 over the ids in their order: equal at two parties whose rows match."""
         digest = hashlib.sha256(b"hecore alignment v1")

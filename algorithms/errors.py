@@ -38,6 +38,9 @@ class PeerAborted(ChannelError):
         self.peer = peer
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[PeerAborted], tuple[str, str]]:
+        return type(self), (self.peer, self.reason)
+
 
 class ChannelTimeout(ChannelError, TimeoutError):
     """The peer never connected, or said nothing within the time given. The call may be repeated."""
@@ -51,8 +54,12 @@ class UnexpectedMessage(ChannelError):
 
     def __init__(self, peer: str, expected: str, got: str) -> None:
         super().__init__(f"expected {expected!r} from {peer}, but its next message is {got!r}")
+        self.peer = peer
         self.expected = expected
         self.got = got
+
+    def __reduce__(self) -> tuple[type[UnexpectedMessage], tuple[str, str, str]]:
+        return type(self), (self.peer, self.expected, self.got)
 
 
 class MalformedMessage(ChannelError, ValueError):
@@ -65,8 +72,12 @@ class SequenceError(ChannelError):
     def __init__(self, peer: str, expected: int, got: int) -> None:
         lost = f"{got - expected} lost" if got > expected else "one doubled, or the peer restarted"
         super().__init__(f"message {expected} from {peer} was due, message {got} came: {lost}")
+        self.peer = peer
         self.expected = expected
         self.got = got
+
+    def __reduce__(self) -> tuple[type[SequenceError], tuple[str, int, int]]:
+        return type(self), (self.peer, self.expected, self.got)
 
 
 class AuthenticationError(ChannelError):

@@ -55,6 +55,8 @@ def party_table(result: DemoResult) -> RichTable:
     parties = [result.parties[role] for role in (ACTIVE, PASSIVE)]
     for phase, text in PHASES.items():
         table.add_row(f"{text}, seconds", *(f"{party.seconds.get(phase, 0.0):.2f}" for party in parties))
+    rest = (max(0.0, result.training_seconds - sum(party.seconds.values())) for party in parties)
+    table.add_row("start, handshake and scoring, seconds", *(f"{seconds:.2f}" for seconds in rest))
     table.add_section()
     table.add_row("sent", *(megabytes(party.sent["bytes"]) for party in parties))
     table.add_row("messages sent", *(f"{party.sent['messages']:,}" for party in parties))

@@ -185,9 +185,12 @@ class CipherBatch:
         """The same numbers at a larger scale, by multiplication with a power of two."""
         return evaluator.rescale(self, scale_bits)
 
-    def rerandomize(self) -> CipherBatch:
-        """The same numbers under new noise: nothing of how they were computed remains."""
-        return evaluator.rerandomize(self)
+    def rerandomize(self, randomness: str = "uniform") -> CipherBatch:
+        """The same numbers under new noise: nothing of how they were computed remains.
+
+        "classic" noise holds for any key, however its owner made it, and costs more (see `noise`).
+        """
+        return evaluator.rerandomize(self, randomness)
 
     def pack(self, layout: SlotLayout) -> CipherBatch:
         """The last axis packed into slots; the caller answers for the bound of the values."""

@@ -26,6 +26,8 @@ class Decryptor:
     """Decrypts batches under one private key, on a backend (None: $HECORE_BACKEND, else automatic)."""
 
     def __init__(self, key: PrivateKey, backend: Backend | str | None = None) -> None:
+        if not isinstance(key, PrivateKey):
+            raise TypeError(f"a Decryptor takes a PrivateKey, not {type(key).__name__}")
         self._key = key
         self.public = key.public
         self.backend = resolve(backend)
@@ -44,6 +46,10 @@ class Decryptor:
 
     def decrypt_fixed(self, batch: CipherBatch) -> FixedPoint:
         """The numbers as exact integers with their scale; errors as in `decrypt`."""
+        if not isinstance(batch, CipherBatch):
+            raise TypeError(
+                f"decrypt takes a CipherBatch, not {type(batch).__name__}: CipherBatch.from_bytes reads bytes"
+            )
         check_key(batch, self.public)
         batch = on_backend(batch, self.backend)
         wire.validate(batch.backend, batch.residues, self.public)

@@ -30,6 +30,8 @@ class Encryptor:
         backend: Backend | str | None = None,
         randomness: str | None = None,
     ) -> None:
+        if not isinstance(key, PublicKey | PrivateKey):
+            raise TypeError(f"an Encryptor takes a PublicKey or a PrivateKey, not {type(key).__name__}")
         owner = isinstance(key, PrivateKey)
         self._key = key
         self.public = key.public if isinstance(key, PrivateKey) else key

@@ -2,6 +2,7 @@
 
     HecoreError
     ├── BackendUnavailable   (RuntimeError)   a backend asked for by name cannot run here
+    ├── InvalidSetting       (ValueError)     an environment variable with a value it cannot have
     ├── NotInvertible        (ValueError)     an element shares a factor with its modulus
     ├── InvalidKey           (ValueError)     a key that breaks a condition of Paillier
     │   └── InsecureKey                       a key that is too short to protect anything
@@ -22,7 +23,7 @@ value, the place and the remedy.
 
 from __future__ import annotations
 
-from .kernels.errors import BackendUnavailable, HecoreError, NotInvertible
+from .kernels.errors import BackendUnavailable, HecoreError, InvalidSetting, NotInvertible
 
 
 class InvalidKey(HecoreError, ValueError):
@@ -91,6 +92,7 @@ __all__ = [
     "InsecureKey",
     "InvalidCiphertext",
     "InvalidKey",
+    "InvalidSetting",
     "KeyFileError",
     "KeyMismatch",
     "LayoutMismatch",

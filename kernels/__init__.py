@@ -14,7 +14,7 @@ threads      how many threads a backend may use
 """
 
 from .backend import Backend, FixedBase, Residues
-from .errors import BackendUnavailable, HecoreError, NotInvertible
+from .errors import BackendUnavailable, HecoreError, InvalidSetting, NotInvertible
 from .histogram import histogram
 from .modulus import Modulus
 from .select import get_backend
@@ -24,6 +24,7 @@ __all__ = [
     "BackendUnavailable",
     "FixedBase",
     "HecoreError",
+    "InvalidSetting",
     "Modulus",
     "NotInvertible",
     "Residues",

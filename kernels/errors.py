@@ -2,6 +2,7 @@
 
 HecoreError
 ├── BackendUnavailable   (RuntimeError)  a backend asked for by name cannot run here
+├── InvalidSetting       (ValueError)    an environment variable with a value it cannot have
 ├── NotInvertible        (ValueError)    an element shares a factor with its modulus
 └── hecore.errors, hecore.algorithms.errors: the layers above
 """
@@ -17,6 +18,10 @@ class BackendUnavailable(HecoreError, RuntimeError):
     """A backend that was asked for by name cannot run on this machine; the message says why."""
 
 
+class InvalidSetting(HecoreError, ValueError):
+    """An environment variable with a value it cannot have; the message names both."""
+
+
 class NotInvertible(HecoreError, ValueError):
     """An element has no inverse modulo its modulus.
 
@@ -26,3 +31,6 @@ class NotInvertible(HecoreError, ValueError):
     def __init__(self, index: int) -> None:
         super().__init__(f"element {index} of the batch shares a factor with the modulus")
         self.index = index
+
+    def __reduce__(self) -> tuple[type[NotInvertible], tuple[int]]:
+        return type(self), (self.index,)  # an error may cross to another process

@@ -7,7 +7,6 @@ releases the GIL inside each GMP call when its context says so, and inside its l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from threading import Lock
@@ -25,7 +24,7 @@ from .combs import CombCache
 from .errors import NotInvertible
 from .limbs import Limbs
 from .modulus import Modulus
-from .threads import thread_count
+from .threads import Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,8 +61,7 @@ class GmpBackend(Backend):
     name = "gmp"
 
     def __init__(self) -> None:
-        self._threads = thread_count()
-        self._pool = ThreadPoolExecutor(self._threads, "hecore-gmp") if self._threads > 1 else None
+        self._workers = Workers("hecore-gmp")
         self._combs = CombCache(partial(GmpFixedBase, self))
 
     # --- host ↔ backend ---------------------------------------------------------------------------
@@ -169,7 +167,7 @@ class GmpBackend(Backend):
         m, values = x.modulus.mpz, _values(x)
         checks.check_segments(len(values), indices, offsets)
         flat, cuts = indices.tolist(), offsets.tolist()
-        pieces = _pieces(cuts, max(1, len(flat) // self._threads + 1))
+        pieces = _pieces(cuts, max(1, len(flat) // self._workers.count + 1))
 
         def multiply(start: int, stop: int) -> list[mpz]:
             products = []
@@ -211,8 +209,8 @@ class GmpBackend(Backend):
         self, work: Callable[[int, int], list[Result]], count: int, products: int = 1
     ) -> list[Result]:
         """work(0, count), split over the threads if `products` an element are worth it."""
-        threads = min(self._threads, count, count * products // PRODUCTS_WORTH_A_THREAD)
-        if self._pool is None or threads <= 1:
+        threads = min(self._workers.count, count, count * products // PRODUCTS_WORTH_A_THREAD)
+        if threads <= 1:
             return work(0, count)
         cuts = [count * i // threads for i in range(threads + 1)]
 
@@ -220,7 +218,7 @@ class GmpBackend(Backend):
             with gmpy2.context(gmpy2.get_context(), allow_release_gil=True):
                 return work(start, stop)
 
-        futures = [self._pool.submit(part, *pair) for pair in pairwise(cuts)]
+        futures = [self._workers.pool.submit(part, *pair) for pair in pairwise(cuts)]
         return [item for future in futures for item in future.result()]
 
 

@@ -37,10 +37,11 @@ def companies(tmp_path: Path) -> tuple[dict[str, Path], np.ndarray]:
         folders[role].mkdir()
         columns = values[:, :5] if role == "active" else values[:, 20:28]
         header = [f"{role}{i}" for i in range(columns.shape[1])]
+        known, new = slice(0, TRAIN), slice(TRAIN, None)
+        write_csv(folders[role] / "score.csv", header, order[new], columns[new])  # nobody has their label yet
         if role == "active":
             columns, header = np.column_stack([label, columns]), ["y", *header]
-        for name, rows in (("train", slice(0, TRAIN)), ("score", slice(TRAIN, None))):
-            write_csv(folders[role] / f"{name}.csv", header, order[rows], columns[rows])
+        write_csv(folders[role] / "train.csv", header, order[known], columns[known])
     return folders, label[TRAIN:]
 
 

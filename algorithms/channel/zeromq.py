@@ -191,7 +191,7 @@ class ZmqChannel(FramedChannel):
                 pass
             if self._end is not None:
                 raise self._end
-            self._wait(zmq.POLLIN | zmq.POLLOUT, None)
+            self._wait(zmq.POLLIN | (zmq.POLLOUT if self._presence.present else 0), None)
 
     def _fill(self, deadline: float | None) -> None:
         while not self._read():
@@ -199,7 +199,8 @@ class ZmqChannel(FramedChannel):
             if deadline is not None and time.monotonic() >= deadline:
                 away = "" if self._presence.present else f"; {self.peer} is not connected"
                 raise ChannelTimeout(f"nothing from {self.peer} within the time given{away}")
-            self._wait(zmq.POLLIN | (zmq.POLLOUT if self._greeting_due else 0), deadline)
+            greets = self._greeting_due and self._presence.present
+            self._wait(zmq.POLLIN | (zmq.POLLOUT if greets else 0), deadline)
 
     def _offer(self, frames: list[bytes], patient: bool) -> None:
         pieces = [piece for frame in frames for piece in _cut(frame)]
@@ -209,9 +210,12 @@ class ZmqChannel(FramedChannel):
                 self._wait(zmq.POLLOUT, deadline)
 
     def _release(self) -> None:
-        deadline = time.monotonic() + self._options.linger
+        linger = self._options.linger
         connections = self._presence.hold()
-        self._socket.close(linger=_milliseconds(self._options.linger))
+        if not self._presence.present or isinstance(self._end, PeerLost | PeerAborted):
+            linger = 0.0  # what still waits in this process has nobody to go to
+        deadline = time.monotonic() + linger
+        self._socket.close(linger=_milliseconds(linger))
         self._presence.close()
         if self._authenticator is not None:
             self._authenticator.stop()
@@ -342,8 +346,14 @@ class _OneKey:
 
 
 def _configure(sock: zmq.Socket[bytes], endpoint: str, options: ZmqOptions) -> None:
+    """Set everything but the keys.
+
+    ZMQ_IMMEDIATE stays off. With it the dialling socket, when its connection ends, throws away what
+    has arrived and was not read yet (libzmq: `socket_base_t::hiccuped` terminates the pipe): the
+    peer's last words, as a rule. That nothing is written before there is a connection is seen to
+    by the channel itself.
+    """
     sock.ipv6 = "[" in endpoint
-    sock.immediate = True  # only a finished connection takes messages
     sock.sndhwm = options.high_water_mark
     sock.rcvhwm = 0
     sock.maxmsgsize = PIECE + _CURVE_OVERHEAD

@@ -14,6 +14,8 @@ EncryptedShare and MaskedProduct in every leg; the table stands in THREAT_MODEL.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from hecore.algorithms.errors import ProtocolError
@@ -117,3 +119,11 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     scale: list[float]
     intercept: float | None
     loss: list[float]
+
+    def __post_init__(self) -> None:
+        lengths = {len(values) for values in (self.columns, self.weights, self.mean, self.scale)}
+        if len(lengths) != 1 or lengths == {0}:
+            raise ValueError("columns, weights, mean and scale differ in length, or are empty")
+        numbers = [*self.weights, *self.mean, *self.scale, self.intercept or 0.0]
+        if not all(math.isfinite(number) for number in numbers) or not all(self.scale):
+            raise ValueError("a weight, mean or scale is not finite, or a scale is zero")

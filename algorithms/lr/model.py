@@ -73,7 +73,6 @@ class VerticalLogisticRegression:
         TableError for labels other than 0/1 or features beyond the limit; on any error the peer is told.
         """
         role = PASSIVE if table.label is None else ACTIVE
-        _check_label(table)
         from sklearn.preprocessing import StandardScaler  # heavy import
 
         scaler = StandardScaler().fit(table.values)
@@ -81,6 +80,7 @@ class VerticalLogisticRegression:
         if role == ACTIVE:
             features = np.column_stack([features, np.ones(len(table))])  # the intercept's column
         with self._talking():
+            _check_label(table)
             peer = self._meet(FIT_TASK, role, table, self.config)
             training = SharedTraining(
                 self.channel,

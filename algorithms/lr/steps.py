@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore import CipherBatch, Decryptor, FixedPoint, SlotLayout, encode
-from hecore.algorithms.errors import ProtocolError, TableError
+from hecore.algorithms.errors import ConfigurationError, ProtocolError, TableError
 from hecore.algorithms.lr.config import LogisticRegressionConfig
 from hecore.evaluator import rerandomize
 from hecore.kernels import limbs as lb
@@ -60,6 +60,33 @@ def encode_features(values: NDArray[np.float64], config: LogisticRegressionConfi
             f" ±{limit:g}: clip outliers, or agree on a larger feature_limit_bits"
         )
     return encode(values, config.feature_bits)
+
+
+def split_rows(rows: int, own: int, others: int, config: LogisticRegressionConfig) -> list[NDArray[np.int64]]:
+    """Places of each batch in an epoch's order: round(rows / batch_size) batches of even size.
+
+    ConfigurationError where the result could give rows away: a batch with no more rows than both parties'
+    columns (its gradients determine its residuals), or fewer rows in all than the delivered weights of a
+    block have bits (lattice reduction then finds the labels).
+    """
+    count = max(1, round(rows / config.batch_size))
+    batches = np.array_split(np.arange(rows, dtype=np.int64), count)
+    if config.allow_small_data:
+        return batches
+    smallest = min(batch.size for batch in batches)
+    if smallest <= own + others:
+        raise ConfigurationError(
+            f"batch_size = {config.batch_size} gives batches of {smallest} rows for {own + others} columns:"
+            " take more rows than columns, or set allow_small_data = true"
+        )
+    needed = config.least_rows(max(own, others))
+    if rows < needed:
+        raise ConfigurationError(
+            f"{rows} rows are too few for a block of {max(own, others)} columns and output_bits ="
+            f" {config.output_bits}: its weights could give the labels away; {needed} rows are enough,"
+            " or lower output_bits, or set allow_small_data = true"
+        )
+    return batches
 
 
 def masked_layout(public: PublicKey, bound_bits: int, mask_bits: int) -> SlotLayout:

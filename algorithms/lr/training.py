@@ -1,4 +1,4 @@
-"""The driver of mode `shared`: sends and receives, and leaves the mathematics to `steps`.
+"""The driver of mode `shared`: sends and receives, and leaves the mathematics to `steps` and `loss`.
 
 Both parties run the same sequence on every batch; each leg is an EncryptedShare out, the peer's in, a
 MaskedProduct out, the peer's in, so that both compute at the same time:
@@ -19,21 +19,16 @@ from numpy.typing import NDArray
 
 from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, Meter
 from hecore.algorithms.channel import Channel
-from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.config import LogisticRegressionConfig
+from hecore.algorithms.lr.loss import LossSum
 from hecore.algorithms.party import Peer
-from hecore.evaluator import rerandomize
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
-from hecore.randomness import random_integer
 
 FORWARD, BACKWARD = "forward", "backward"
-#: The mean loss is opened to about 2 · 2^−20.
-LOSS_BITS = 20
-#: It starts at log 2 = 0.69; a training that comes here diverges.
-ABSURD_LOSS = 100.0
 #: A loss share is a number of some 50 bytes.
 MAX_LOSS_BYTES = 512
 
@@ -84,7 +79,7 @@ class SharedTraining:
         self._on_progress = on_progress
         rows, columns = features.shape
         self._columns = columns + peer.columns
-        self._batches = split_rows(rows, columns, peer.columns, config)
+        self._batches = steps.split_rows(rows, columns, peer.columns, config)
         self._own = steps.BlockShare.zeros(columns, config.weight_bits)
         self._others = steps.BlockShare.zeros(peer.columns, config.weight_bits)
         self.loss: list[float] = []
@@ -203,21 +198,15 @@ class SharedTraining:
         return opened.stop
 
     def _ask_loss(self, epoch: int, loss: LossSum) -> msg.LossOpened:
-        """The active side: mask the cross term, take the peer's part, open the sum."""
-        if loss.cross is None:
-            raise ProtocolError("an epoch without batches has no loss")
-        mask = steps.random_mask(1, loss.bits() + self._config.mask_bits, loss.cross.scale_bits)
-        query = rerandomize(loss.cross + mask.reshape(), self._config.reply_randomness)
+        """The active side."""
+        query, mask = loss.query(self._config)
         self._channel.send(msg.LossQuery(epoch=epoch, payload=(query.to_bytes(),)))
         with self._meter.phase("wait"):
             answer = self._channel.receive(msg.LossShare)
         if answer.epoch != epoch or len(answer.payload) != 1 or len(answer.payload[0]) > MAX_LOSS_BYTES:
             raise ProtocolError(f"{self._peer.name} answered for the loss of epoch {answer.epoch}")
         rest = int.from_bytes(answer.payload[0], "little", signed=True)
-        squares = loss.own + rest - 2 * int(mask.to_integers()[0])
-        value = mean_loss(squares, self._config.residual_bits, self._features.shape[0])
-        if not 0 <= value < ABSURD_LOSS:
-            raise ProtocolError(f"the loss of epoch {epoch + 1} is {value:.3g}: lower learning_rate")
+        value = loss.open(rest, mask, self._features.shape[0], self._config)
         fall = self.loss[-1] - value if self.loss else math.inf
         stop = self._config.tolerance > 0 and fall < self._config.tolerance
         opened = msg.LossOpened(epoch=epoch, loss=value, stop=stop)
@@ -225,74 +214,14 @@ class SharedTraining:
         return opened
 
     def _tell_loss(self, epoch: int, loss: LossSum) -> msg.LossOpened:
-        """The passive side: add the own squares to twice the masked cross term."""
+        """The passive side."""
         with self._meter.phase("wait"):
             query = self._channel.receive(msg.LossQuery)
         if query.epoch != epoch or len(query.payload) != 1:
             raise ProtocolError(f"{self._peer.name} asked for the loss of epoch {query.epoch}")
-        public = self._decryptor.public
-        cross = CipherBatch.from_bytes(query.payload[0], public, self._backend)
-        masked = int(self._decryptor.decrypt_fixed(cross).to_integers())
-        # Only the leading digits are the loss; the others of an exact sum would be an equation on the rows.
-        blur_bits = 2 * self._config.residual_bits - LOSS_BITS + self._features.shape[0].bit_length() - 1
-        rest = loss.own + 2 * masked + random_integer(blur_bits)
+        cross = CipherBatch.from_bytes(query.payload[0], self._decryptor.public, self._backend)
+        rest = loss.answer(cross, self._decryptor, self._features.shape[0], self._config)
         data = rest.to_bytes(rest.bit_length() // 8 + 1, "little", signed=True)
         self._channel.send(msg.LossShare(epoch=epoch, payload=(data,)))
         with self._meter.phase("wait"):
             return self._channel.receive(msg.LossOpened)
-
-
-class LossSum:
-    """One party's part of Σ e² over an epoch: Σ e_own², and at the active party [Σ e_own·e_peer]."""
-
-    def __init__(self) -> None:
-        self.own = 0
-        self.cross: CipherBatch | None = None
-        self._share_bits = 0
-        self._rows = 0
-
-    def add(self, residual: FixedPoint, peer: CipherBatch | None) -> None:
-        """Add one batch; `peer` is the other's share, encrypted, where this party collects them."""
-        self.own += steps.square_sum(residual)
-        if peer is None:
-            return
-        product = residual @ peer
-        self.cross = product if self.cross is None else self.cross + product
-        self._share_bits = max(self._share_bits, residual.limbs.shape[1] * 64)
-        self._rows += len(residual.limbs)
-
-    def bits(self) -> int:
-        """Bound of the cross term, in bits: both shares are of one size within a limb."""
-        return 2 * self._share_bits + 64 + self._rows.bit_length()
-
-
-def mean_loss(squares: int, residual_bits: int, rows: int) -> float:
-    """The mean logistic loss to second order: log 2 − y'z/2 + z²/8 = 2·e² + log 2 − ½, y' = ±1."""
-    return 2.0 * (squares / (1 << (2 * residual_bits))) / rows + math.log(2.0) - 0.5
-
-
-def split_rows(rows: int, own: int, others: int, config: LogisticRegressionConfig) -> list[NDArray[np.int64]]:
-    """Places of each batch in an epoch's order: round(rows / batch_size) batches of even size.
-
-    ConfigurationError where the result could give rows away: a batch with no more rows than both parties'
-    columns (its gradients determine its residuals), or fewer rows in all than the delivered weights of a
-    block have bits (lattice reduction then finds the labels).
-    """
-    count = max(1, round(rows / config.batch_size))
-    batches = np.array_split(np.arange(rows, dtype=np.int64), count)
-    if config.allow_small_data:
-        return batches
-    smallest = min(batch.size for batch in batches)
-    if smallest <= own + others:
-        raise ConfigurationError(
-            f"batch_size = {config.batch_size} gives batches of {smallest} rows for {own + others} columns:"
-            " take more rows than columns, or set allow_small_data = true"
-        )
-    needed = config.least_rows(max(own, others))
-    if rows < needed:
-        raise ConfigurationError(
-            f"{rows} rows are too few for a block of {max(own, others)} columns and output_bits ="
-            f" {config.output_bits}: its weights could give the labels away; {needed} rows are enough,"
-            " or lower output_bits, or set allow_small_data = true"
-        )
-    return batches

@@ -28,18 +28,21 @@ def show(progress: Progress) -> None:
 def train(arguments: argparse.Namespace) -> None:
     """Train with the other side, score the second file, save this side's share of the model."""
     me, peer = arguments.role, {"active": "passive", "passive": "active"}[arguments.role]
-    label = arguments.label if me == "active" else None
-    table = read_csv(arguments.train, label_column=label)
-    rows = read_csv(arguments.score, label_column=label)
+    table = read_csv(arguments.train, label_column=arguments.label)
+    rows = read_csv(arguments.score)
+    if tuple(name for name in rows.columns if name != arguments.label) != table.columns:
+        sys.exit(f"error: {arguments.score} has other columns than {arguments.train}")
+    rows = rows.select(table.columns)
     connect = listen if me == "active" else dial
     config = LogisticRegressionConfig(epochs=arguments.epochs, batch_size=arguments.batch_size)
     keys = CurveKeys.load(arguments.keys)
+    print(f"{connect.__name__} {arguments.endpoint}, waiting up to a minute for {peer}", flush=True)
     with connect(me, peer, arguments.endpoint, keys, {peer: arguments.peer_key}, job="credit") as channel:
         model = VerticalLogisticRegression(channel, config)
         model.fit(table, show)
+        model.save(arguments.model)
+        print(f"model share written to {arguments.model}; loss by epoch {[round(x, 4) for x in model.loss_]}")
         scores = model.predict_proba(rows)
-    model.save(arguments.model)
-    print(f"model share written to {arguments.model}; loss by epoch {[round(x, 4) for x in model.loss_]}")
     if scores is not None:
         with open(arguments.scores, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -63,10 +66,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         side.add_argument("--peer-key", required=True, help="the other side's public channel key")
         side.add_argument("--endpoint", default="tcp://127.0.0.1:5701", help="where the active side listens")
         side.add_argument("--model", default=f"{role}-model.json", help="file for this side's model share")
-        side.add_argument("--epochs", type=int, default=4)
-        side.add_argument("--batch-size", type=int, default=128)
+        side.add_argument("--epochs", type=int, default=4, help="equal on both sides")
+        side.add_argument("--batch-size", type=int, default=128, help="equal on both sides")
+        side.set_defaults(label=None)
         if role == "active":
-            side.add_argument("--label", default="y", help="label column, 0 or 1")
+            side.add_argument("--label", default="y", help="label column, 0 or 1; not needed in SCORE.csv")
             side.add_argument("--scores", default="scores.csv", help="file for the scores")
     return parser.parse_args(arguments)
 
@@ -81,8 +85,10 @@ def main() -> None:
             print(keys.public)
         else:
             train(arguments)
-    except (HecoreError, OSError) as error:
+    except (HecoreError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from threading import Lock
@@ -19,7 +18,7 @@ from ..combs import CombCache
 from ..errors import NotInvertible
 from ..limbs import Limbs
 from ..modulus import Modulus
-from ..threads import thread_count
+from ..threads import Workers
 from . import cache, montgomery
 from .batch import (
     Indices,
@@ -52,8 +51,7 @@ class SimdBackend(Backend):
     name = "simd"
 
     def __init__(self) -> None:
-        self._threads = thread_count()
-        self._pool = ThreadPoolExecutor(self._threads, "hecore-simd") if self._threads > 1 else None
+        self._workers = Workers("hecore-simd")
         self._constants: dict[Modulus, Constants] = {}
         self._combs = CombCache(partial(SimdFixedBase, self))
         self._lock = Lock()
@@ -215,7 +213,7 @@ class SimdBackend(Backend):
         indices, offsets = np.asarray(indices, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
         checks.check_segments(len(level), indices, offsets)
         while int(np.diff(offsets).max(initial=0)) > 1:
-            plan = arrange(indices, offsets, len(level), self._threads)
+            plan = arrange(indices, offsets, len(level), self._workers.count)
             level = take(self._multiply_pieces(level, plan), plan.place)
             indices, offsets = np.arange(len(level), dtype=np.int64), plan.offsets
         chosen = np.full(offsets.size - 1, len(level), dtype=np.int64)  # the spare row: 1
@@ -280,17 +278,17 @@ class SimdBackend(Backend):
         Scratch has room for a table of `entries` rows besides what every kernel needs.
         """
         blocks = blocks_of(count)
-        threads = min(self._threads, blocks)
+        threads = min(self._workers.count, blocks)
 
         def part(first: int, last: int) -> None:
             scratch = aligned(6 * k.limbs + (2 + entries) * k.stride, LANES)
             work(first, last, address(scratch))
 
-        if self._pool is None or threads <= 1:
+        if threads <= 1:
             part(0, blocks)
             return
         cuts = [blocks * i // threads for i in range(threads + 1)]
-        for future in [self._pool.submit(part, *pair) for pair in pairwise(cuts)]:
+        for future in [self._workers.pool.submit(part, *pair) for pair in pairwise(cuts)]:
             future.result()
 
     def _import(self, modulus: Modulus, limbs: Limbs, negative: Indices | None = None) -> SimdResidues:

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hecore.algorithms.demo import MINIMUM_ROWS, DemoSettings, Failure, _Parties, load_data, run_party
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
-from hecore.algorithms.lr.training import split_rows
+from hecore.algorithms.lr.steps import split_rows
 from hecore.algorithms.party import ACTIVE, PASSIVE
 
 from .command import COLOUR, CONTROL, children, left_over, lines_until, on_terminal, piped, started

@@ -12,6 +12,7 @@ import pytest
 
 from hecore.kernels import Modulus, NotInvertible, Residues, gmp
 from hecore.kernels import limbs as lb
+from hecore.kernels import threads as kernel_threads
 from hecore.kernels.combs import CACHED_COMBS
 from hecore.kernels.gmp import POWERS_WORTH_A_COMB, PRODUCTS_WORTH_A_THREAD, GmpBackend
 
@@ -33,8 +34,7 @@ def threaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], GmpBac
 
     yield make
     for backend in made:
-        if backend._pool is not None:
-            backend._pool.shutdown()
+        backend._workers.pool.shutdown()
 
 
 def units(count: int) -> list[int]:
@@ -83,7 +83,7 @@ def test_work_is_split_among_the_threads(
             parts.append(args[2] - args[1])
             return super().submit(*args, **kwargs)
 
-    monkeypatch.setattr(gmp, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(kernel_threads, "ThreadPoolExecutor", Pool)
     backend = threaded(2)
     x = backend.from_ints(SQUARE, units(COUNT))
     backend.mod_mul(x, x)
