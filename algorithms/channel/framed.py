@@ -151,8 +151,13 @@ class FramedChannel(ABC):
     ) -> None:
         if error is None:
             self.close()
-        else:  # the text of a foreign error may tell private data: the peer gets its type alone
-            self.abort(str(error) if isinstance(error, ChannelError) else type(error).__name__)
+            return
+        # The text of a foreign error may tell private data: the peer gets its type alone.
+        reason = str(error) if isinstance(error, ChannelError) else type(error).__name__
+        if isinstance(error, Exception):
+            self.abort(reason)
+        else:  # an interrupt does not wait for a peer that is not there
+            FramedChannel.abort(self, reason)
 
     # What transports call.
 

@@ -29,6 +29,7 @@ within these two the peer, and nobody else, is trusted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -47,8 +48,10 @@ from hecore.algorithms.errors import (
     AuthenticationError,
     ChannelError,
     ChannelTimeout,
+    ConfigurationError,
     HandshakeError,
     MalformedMessage,
+    PeerAborted,
     PeerLost,
 )
 from hecore.algorithms.messages import MAX_MESSAGE_BYTES, read_header
@@ -57,6 +60,7 @@ log = logging.getLogger(__name__)
 
 PIECE = 1 << 18
 _CURVE_OVERHEAD = 64  # per piece; 33 bytes in fact
+_FINAL = (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)  # when dialling
 _ZAP_DOMAIN = "hecore"  # the authenticator's "*" would not match a socket that names a domain
 
 
@@ -69,7 +73,7 @@ class ZmqOptions:
     heartbeat: float = 1.0  # a sign of life is asked for this often
     heartbeat_timeout: float = 3.0  # a connection without one for this long is cut
     handshake_timeout: float = 10.0  # for a connection to prove its key
-    linger: float = 30.0  # for which `close` waits until the peer has what was sent
+    linger: float = 30.0  # for which `close` waits until the peer has what was sent; so does `abort`
     high_water_mark: int = 16  # messages that may wait in this process
     max_message_bytes: int = MAX_MESSAGE_BYTES
 
@@ -95,7 +99,7 @@ def listen(
     interfaces must be asked for in so many words, tcp://0.0.0.0:5701.
     """
     if endpoint.startswith("tcp://*"):
-        raise ValueError(f"{endpoint} would bind all interfaces: name one, or write 0.0.0.0")
+        raise ConfigurationError(f"{endpoint} would bind all interfaces: name one, or write 0.0.0.0")
     return ZmqChannel(me, peer, endpoint, keys, allowed, job, options or ZmqOptions(), binds=True)
 
 
@@ -176,8 +180,34 @@ class ZmqChannel(FramedChannel):
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
             verb = "listen on" if self._binds else "dial"
-            raise ChannelError(f"{self.me} cannot {verb} {endpoint}: {error}") from error
+            unread = error.errno in (errno.EINVAL, errno.EPROTONOSUPPORT)
+            advice = "; write it as tcp://host:port" if unread else ""
+            raise ChannelError(f"{self.me} cannot {verb} {endpoint}: {error}{advice}") from error
         return endpoint
+
+    # Ending.
+
+    def abort(self, reason: str) -> None:
+        """See Channel.abort. A peer that is not there yet is waited for, so that it hears why.
+
+        Not for longer than `linger`, nor than this party would have waited for it anyway. A peer
+        that comes later finds nobody, and has its ChannelTimeout after its own `connect_timeout`.
+        """
+        if not self._closed and self._end is None:
+            self._await_peer()
+        super().abort(reason)
+
+    def _await_peer(self) -> None:
+        deadline = time.monotonic() + self._options.linger
+        told = False
+        while not self._greet() and time.monotonic() < min(deadline, self._patience_ends()):
+            if not self._binds and self._presence.failure in _FINAL:
+                return
+            if not told:
+                left = min(deadline, self._patience_ends()) - time.monotonic()
+                log.warning("%s is not here; waiting up to %.0f s to tell it why", self.peer, left)
+                told = True
+            self._wait(0, deadline)  # the monitor alone: what has arrived is not read any more
 
     # The primitives of FramedChannel.
 
@@ -275,8 +305,9 @@ class ZmqChannel(FramedChannel):
         if self._presence.failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return f"a connection with another key than {self.peer}'s was refused"
         if self._presence.failure is not None:
-            key = f"{self.me}'s" if self._binds else f"{self.peer}'s"
-            return f"a handshake failed; does the dialling side have {key} right public key?"
+            if self._binds:
+                return f"a handshake failed; does the dialling side have {self.me}'s right public key?"
+            return f"a handshake failed; is the key that {self.me} was given for {self.peer} the right one?"
         if self._binds:
             return f"nobody came; is {self.peer} started, and does it dial this endpoint?"
         return f"nobody answered; is {self.peer} started, the endpoint right, the firewall open?"
@@ -341,7 +372,8 @@ class _OneKey:
     def callback(self, domain: str, key: bytes) -> bool:
         allowed = domain == _ZAP_DOMAIN and key == self._key
         if not allowed:
-            log.warning("refused a connection with key %r, which is not %s's", key, self._party)
+            shown = key.decode("ascii", "backslashreplace")
+            log.warning("refused a connection with key %s, which is not %s's", shown, self._party)
         return allowed
 
 

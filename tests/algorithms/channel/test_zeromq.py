@@ -24,6 +24,7 @@ from hecore.algorithms.errors import (
     AuthenticationError,
     ChannelError,
     ChannelTimeout,
+    ConfigurationError,
     HandshakeError,
     MalformedMessage,
     PeerAborted,
@@ -66,7 +67,7 @@ def test_a_free_port_is_told(network: Network, wildcard: str) -> None:
 
 
 def test_all_interfaces_only_in_so_many_words(network: Network) -> None:
-    with pytest.raises(ValueError, match="all interfaces"):
+    with pytest.raises(ConfigurationError, match="all interfaces"):
         network.listen("tcp://*:0")
     assert network.listen("tcp://0.0.0.0:0").endpoint.startswith("tcp://0.0.0.0:")
 
@@ -75,8 +76,9 @@ def test_an_endpoint_that_cannot_be_used_is_named(network: Network) -> None:
     taken = network.listen().endpoint
     with pytest.raises(ChannelError, match=f"active cannot listen on {taken}: .*in use"):
         network.listen(taken)
-    with pytest.raises(ChannelError, match="passive cannot dial nonsense"):
-        network.dial("nonsense")
+    for endpoint in ("nonsense", "localhost:5701", "tcp://localhost", "no://localhost:1"):
+        with pytest.raises(ChannelError, match=f"passive cannot dial {endpoint}: .* tcp://host:port"):
+            network.dial(endpoint)
 
 
 def test_a_peer_must_be_on_the_list(network: Network) -> None:
@@ -92,15 +94,17 @@ def test_options_are_positive() -> None:
 # Who is let in.
 
 
-def test_an_unknown_key_is_refused(network: Network) -> None:
+def test_an_unknown_key_is_refused(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     listener = network.listen(connect_timeout=1)
-    dialler = network.dial(listener.endpoint, keys=CurveKeys.generate())
+    unknown = CurveKeys.generate()
+    dialler = network.dial(listener.endpoint, keys=unknown)
     start = time.monotonic()
     with pytest.raises(AuthenticationError, match="does not let passive in: passive's public key"):
         dialler.send(Note(number=1))
     assert time.monotonic() - start < 5
     with pytest.raises(ChannelTimeout, match="another key than passive's was refused"):
         listener.receive(Note)
+    assert f"refused a connection with key {unknown.public}, which is not passive's" in caplog.text
 
 
 def test_the_key_of_another_party_on_the_list_is_refused(network: Network) -> None:
@@ -129,7 +133,7 @@ def test_a_wrong_listener_is_refused(network: Network) -> None:
     listener = network.listen(connect_timeout=1)
     allowed = network.allowed | {"active": CurveKeys.generate().public}
     dialler = network.dial(listener.endpoint, allowed=allowed, connect_timeout=0.7)
-    with pytest.raises(ChannelTimeout, match="have active's right public key"):
+    with pytest.raises(ChannelTimeout, match="the key that passive was given for active the right one"):
         dialler.send(Note(number=1))
     with pytest.raises(ChannelTimeout, match="have active's right public key"):
         listener.receive(Note)
@@ -163,6 +167,105 @@ def test_another_job_is_refused_on_both_sides(network: Network) -> None:
         listener.receive(Note, 10)
     with pytest.raises(HandshakeError, match="active works on job 'test', passive on 'other'"):
         dialler.receive(Note, 10)
+
+
+# The last words: a peer hears them, whichever side it is on and whatever it does meanwhile.
+
+
+def connect(*channels: ZmqChannel) -> None:
+    """Until all are connected; nothing of the other's is read, and only a Hello is said."""
+    limit = time.monotonic() + 10
+    while not all([channel._greet() for channel in channels]):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def away(channel: ZmqChannel) -> bool:
+    channel._presence.update()
+    return not channel._presence.present
+
+
+@pytest.mark.parametrize("leaver", ["listener", "dialler"])
+def test_all_that_was_sent_before_the_end_is_received(network: Network, leaver: str) -> None:
+    """The connection has ended long before the busy peer begins to read what came over it."""
+    listener = network.listen()
+    dialler = network.dial(listener.endpoint)
+    leaves, stays = (listener, dialler) if leaver == "listener" else (dialler, listener)
+    connect(leaves, stays)
+    for number in range(5):
+        leaves.send(Note(number=number, payload=(bytes(1000),)))
+    leaves.close()
+    while not away(stays):
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert [stays.receive(Note, 5).number for _ in range(5)] == list(range(5))
+    with pytest.raises(PeerLost, match="closed the channel"):
+        stays.receive(Note, 5)
+
+
+@pytest.mark.parametrize("leaver", ["listener", "dialler"])
+def test_an_abort_before_the_first_message_is_heard(network: Network, leaver: str) -> None:
+    listener = network.listen()
+    dialler = network.dial(listener.endpoint)
+    leaves, stays = (listener, dialler) if leaver == "listener" else (dialler, listener)
+    connect(stays)
+    with pytest.raises(RuntimeError), leaves:
+        raise RuntimeError
+    while not away(stays):
+        time.sleep(0.01)
+    with pytest.raises(PeerAborted, match="RuntimeError"):
+        stays.receive(Note, 5)
+
+
+@pytest.mark.parametrize("leaver", ["listener", "dialler"])
+def test_a_waiting_peer_hears_an_abort(network: Network, leaver: str) -> None:
+    """The peer sits in `receive`, so it races with the end of the connection; hence the rounds."""
+    for _ in range(5):
+        listener = network.listen()
+        dialler = network.dial(listener.endpoint)
+        leaves, stays = (listener, dialler) if leaver == "listener" else (dialler, listener)
+        connect(stays)
+        timer = threading.Timer(0.1, leaves.abort, ["no table"])
+        timer.start()
+        with pytest.raises(PeerAborted, match="no table"):
+            stays.receive(Note, 5)
+        timer.join()
+
+
+@pytest.mark.parametrize("leaver", ["listener", "dialler"])
+def test_a_peer_that_comes_late_hears_an_abort(network: Network, leaver: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    opens = [network.listen, network.dial]
+    leaves = opens.pop(0 if leaver == "listener" else 1)(endpoint)
+    thread = threading.Thread(target=leaves.abort, args=["no table"])
+    thread.start()
+    time.sleep(0.5)
+    assert thread.is_alive()
+    with pytest.raises(PeerAborted, match="no table"):
+        opens[0](endpoint).receive(Note, 5)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_an_abort_that_nobody_hears_is_bounded(network: Network) -> None:
+    start = time.monotonic()
+    network.listen(linger=0.5).abort("no table")
+    assert 0.4 < time.monotonic() - start < 3
+    network.listen(connect_timeout=0.5).abort("no table")  # patience ends before linger does
+    with pytest.raises(KeyboardInterrupt), network.listen():  # and an interrupt does not wait
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 4
+
+
+def test_waiting_for_an_absent_peer_takes_no_processor_time(network: Network) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    dialler = network.dial(endpoint, connect_timeout=1)
+    start = time.process_time()
+    with pytest.raises(ChannelTimeout):
+        dialler.send(Note(number=1))
+    assert time.process_time() - start < 0.5
 
 
 # What an allowed peer may not send.
