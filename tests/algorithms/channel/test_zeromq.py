@@ -173,11 +173,14 @@ def test_another_job_is_refused_on_both_sides(network: Network) -> None:
 
 
 def connect(*channels: ZmqChannel) -> None:
-    """Until all are connected; nothing of the other's is read, and only a Hello is said."""
+    """Until all are connected, have said Hello, and have looked once whether there is a message."""
     limit = time.monotonic() + 10
     while not all([channel._greet() for channel in channels]):
         assert time.monotonic() < limit
         time.sleep(0.01)
+    for channel in channels:
+        with pytest.raises(ChannelTimeout):
+            channel.receive(Note, 0.1)
 
 
 def away(channel: ZmqChannel) -> bool:
