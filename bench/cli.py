@@ -173,7 +173,7 @@ def compare(
 ) -> None:
     """Ratio of two runs, row by row: faster, slower or within noise.
 
-    A difference counts if the interquartile ranges do not overlap and the medians differ by 3 % or more.
+    A difference counts if the interquartile ranges do not overlap and the medians differ by 10 % or more.
     """
     from .compare import print_comparison
 

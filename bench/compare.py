@@ -12,8 +12,9 @@ from hecore import HecoreError
 from .record import Record, Row
 from .tables import percent, readable, rich_table
 
-#: Ratios closer to 1 than this are noise, however steady the two runs were.
-LEAST_DIFFERENCE = 0.03
+#: Ratios closer to 1 than this are noise, however steady each run was in itself: two runs of the same code on
+#: one machine differed by up to 9 % in a row.
+LEAST_RATIO = 1.1
 STYLES = {"faster": "green", "slower": "red", "within noise": "dim"}
 
 
@@ -39,7 +40,7 @@ class Comparison:
         a = [seconds / self.a.items for seconds in (self.a.seconds.lower, self.a.seconds.upper)]
         b = [seconds / self.b.items for seconds in (self.b.seconds.lower, self.b.seconds.upper)]
         overlap = a[0] <= b[1] and b[0] <= a[1]
-        if overlap or abs(self.ratio - 1.0) < LEAST_DIFFERENCE:
+        if overlap or max(self.ratio, 1.0 / self.ratio) < LEAST_RATIO:
             return "within noise"
         return "faster" if self.ratio > 1.0 else "slower"
 

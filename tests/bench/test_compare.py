@@ -23,7 +23,9 @@ from .conftest import make_record, make_row
         (1.0, 0.9, 0.3, "within noise"),
         (1.0, 1.1, 0.3, "within noise"),
         (1.0, 0.9, 0.02, "faster"),
-        (1.0, 0.98, 0.0, "within noise"),
+        (0.9, 1.0, 0.02, "slower"),
+        (1.0, 0.93, 0.0, "within noise"),
+        (0.93, 1.0, 0.0, "within noise"),
     ],
 )
 def test_verdicts(before: float, after: float, spread: float, verdict: str) -> None:
