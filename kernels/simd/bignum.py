@@ -172,9 +172,8 @@ def double_and_add_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> Non
     e.loop(e.const(0), K, [], limb)
 
 
-@vector_intrinsic(4)
-def subtract_if_not_less(e: Emitter, x: Any, n: Any, scratch: Any, K: Any) -> None:
-    """x = x − n in the lanes where x ≥ n; `n` is a row of scalars, x is normalised."""
+def _reduced_once(e: Emitter, x: Any, n: Any, scratch: Any, K: Any) -> Any:
+    """x = x − n in the lanes where x ≥ n; returns the mask of the other lanes. `n` is a row of scalars."""
 
     def difference(k: Any, carried: list[Any]) -> list[Any]:
         total = e.add(e.subtract(e.load(x, k), e.broadcast(n, k)), carried[0])
@@ -189,27 +188,20 @@ def subtract_if_not_less(e: Emitter, x: Any, n: Any, scratch: Any, K: Any) -> No
         return []
 
     e.loop(e.const(0), K, [], choose)
+    return keep
+
+
+@vector_intrinsic(4)
+def subtract_if_not_less(e: Emitter, x: Any, n: Any, scratch: Any, K: Any) -> None:
+    """x = x − n in the lanes where x ≥ n; `n` is a row of scalars, x is normalised."""
+    _reduced_once(e, x, n, scratch, K)
 
 
 @vector_intrinsic(5)
 def carry_digit(e: Emitter, x: Any, n: Any, high: Any, scratch: Any, K: Any) -> None:
     """Where x ≥ n: x = x − n and high = high + 1 in its lowest limb (not normalised)."""
-
-    def difference(k: Any, carried: list[Any]) -> list[Any]:
-        total = e.add(e.subtract(e.load(x, k), e.broadcast(n, k)), carried[0])
-        e.store(e.limb(total), scratch, k)
-        return [e.borrow(total)]
-
-    [borrow] = e.loop(e.const(0), K, [e.zero], difference)
-    keep = e.b.icmp_signed("<", borrow, e.zero)
-    extra = e.b.select(keep, e.zero, e.splat_const(1))
-    e.store(e.add(e.load(high, 0), extra), high, 0)
-
-    def choose(k: Any, _: list[Any]) -> list[Any]:
-        e.store(e.b.select(keep, e.load(x, k), e.load(scratch, k)), x, k)
-        return []
-
-    e.loop(e.const(0), K, [], choose)
+    keep = _reduced_once(e, x, n, scratch, K)
+    e.store(e.add(e.load(high, 0), e.b.select(keep, e.zero, e.splat_const(1))), high, 0)
 
 
 # --- memory ---------------------------------------------------------------------------------
