@@ -27,6 +27,7 @@ from .batch import (
     blocks_of,
     choice,
     lay_out,
+    one,
     own,
     spread_indices,
     stretch,
@@ -161,9 +162,7 @@ class SimdBackend(Backend):
     def one_plus(self, square: Modulus, m: Residues) -> SimdResidues:
         k = self.constants_of(square)
         checks.check_root(square, m.modulus)
-        ones = aligned(LANES, k.stride)
-        ones[:] = k.one
-        return self.mul_one_plus(SimdResidues(k, ones, 1), m)
+        return self.mul_one_plus(one(k), m)
 
     def high_digit(self, x: Residues) -> SimdResidues:
         x = own(x)

@@ -40,6 +40,13 @@ def allocate(constants: Constants, count: int) -> Rows:
     return aligned((count // LANES + 1) * LANES, constants.stride)
 
 
+def one(constants: Constants) -> SimdResidues:
+    """A batch of one: the number 1."""
+    rows = allocate(constants, 1)
+    rows[:] = constants.one
+    return SimdResidues(constants, rows, 1)
+
+
 def take(x: SimdResidues, indices: Indices) -> SimdResidues:
     """x[indices]; index len(x) is the spare row, 1."""
     out = allocate(x.constants, indices.size)

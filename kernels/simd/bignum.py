@@ -287,12 +287,8 @@ def _transpose(e: Emitter, rows: list[Any]) -> list[Any]:
     return rows
 
 
-@vector_intrinsic(4)
-def load_rows(e: Emitter, out: Any, rows: Any, choice: Any, stride: Any) -> None:
-    """Integers from rows of `stride` words (a multiple of 8) into lanes: lane l = rows[choice[l]]."""
-    index = e.load(choice)
-    size = e.b.mul(stride, e.const(8))
-    lanes = [e.b.add(rows, e.b.mul(e.lane(index, lane), size)) for lane in range(LANES)]
+def _load_lanes(e: Emitter, out: Any, lanes: list[Any], stride: Any) -> None:
+    """The rows that begin at the addresses `lanes`, one a lane, in squares of LANES words."""
 
     def square(k: Any, _: list[Any]) -> list[Any]:
         for place, vector in enumerate(_transpose(e, [e.load(lane, k) for lane in lanes])):
@@ -300,6 +296,16 @@ def load_rows(e: Emitter, out: Any, rows: Any, choice: Any, stride: Any) -> None
         return []
 
     e.loop(e.const(0), e.b.udiv(stride, e.const(LANES)), [], square)
+
+
+@vector_intrinsic(4)
+def load_rows(e: Emitter, out: Any, rows: Any, choice: Any, stride: Any) -> None:
+    """Integers from rows of `stride` words (a multiple of 8) into lanes: lane l = rows[choice[l]]."""
+    index = e.load(choice)
+    size = e.b.mul(stride, e.const(8))
+    lanes = [e.b.add(rows, e.b.mul(e.lane(index, lane), size)) for lane in range(LANES)]
+
+    _load_lanes(e, out, lanes, stride)
 
 
 @vector_intrinsic(3)
@@ -308,12 +314,7 @@ def load_sequential(e: Emitter, out: Any, rows: Any, stride: Any) -> None:
     size = e.b.mul(stride, e.const(8))
     lanes = [e.b.add(rows, e.b.mul(e.const(lane), size)) for lane in range(LANES)]
 
-    def square(k: Any, _: list[Any]) -> list[Any]:
-        for place, vector in enumerate(_transpose(e, [e.load(lane, k) for lane in lanes])):
-            e.store(vector, out, e.b.add(e.b.mul(k, e.const(LANES)), e.const(place)))
-        return []
-
-    e.loop(e.const(0), e.b.udiv(stride, e.const(LANES)), [], square)
+    _load_lanes(e, out, lanes, stride)
 
 
 @vector_intrinsic(3)

@@ -13,9 +13,8 @@ from ..backend import FixedBase
 from ..limbs import Limbs
 from ..modulus import Modulus
 from . import montgomery
-from .batch import SimdResidues, allocate, lay_out, own, stretch
+from .batch import SimdResidues, allocate, lay_out, one, own, stretch
 from .constants import Rows, address, aligned, u64
-from .lanes import LANES
 
 if TYPE_CHECKING:
     from .backend import SimdBackend
@@ -68,9 +67,7 @@ class SimdFixedBase(FixedBase):
             backend, k = self._backend, self._constants
             wanted = -(-windows // GROWTH) * GROWTH
             power = own(backend.from_ints(self._modulus, self._window_bases(have, wanted)))
-            ones = aligned(LANES, k.stride)
-            ones[:] = k.one
-            entries = [stretch(SimdResidues(k, ones, 1), len(power)), power]
+            entries = [stretch(one(k), len(power)), power]
             for _ in range(1, WINDOW_BITS):
                 power = backend.mod_mul(power, power)
                 entries += [power, *(backend.mod_mul(power, entry) for entry in entries[1:])]

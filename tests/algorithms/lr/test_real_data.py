@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def test_joint_auc_is_within_one_percent_of_the_centralised_one(name, centralise
         np.arange(len(active)), test_size=0.2, random_state=0, stratify=active.label
     )
     config = LogisticRegressionConfig(**options)
+    started = time.perf_counter()
     pair = fit_pair(
         active.take(train),
         passive.take(train),
@@ -50,7 +52,10 @@ def test_joint_auc_is_within_one_percent_of_the_centralised_one(name, centralise
         (generate_key(), generate_key()),
         score=(active.take(test), passive.take(test)),
     )
+    seconds = time.perf_counter() - started
     auc = roc_auc_score(active.label[test], pair.scores[:, 1])
+    sent = pair.active.channel.traffic.sent.bytes
+    print(f"{name}: AUC {auc:.4f} ({centralised} centralised), {seconds:.1f} s, {sent / 1e6:.1f} MB sent")
     assert auc >= 0.99 * centralised
     clear = clear_fit(active.take(train), passive.take(train), config)
     delivered = 2.0**-config.output_bits + 5e-5
