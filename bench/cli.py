@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, compare, plot, table, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, list."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+import hecore
 from hecore import HecoreError
 
 from .cases import Case, select
+from .machine import limited
 from .peers import PEERS
 from .record import Failure, Record, Row, load, save
 from .runner import BACKENDS, Plan, Watcher
@@ -164,6 +166,43 @@ def _command(
     parts += [f"{option} {','.join(_words(text))}" for option, text in lists.items() if _words(text)]
     parts += [f"--seconds {seconds:g}", *([f"--threads {threads}"] if threads else [])]
     return " ".join([*parts, *(["--insecure-test-key"] if insecure_test_key else [])])
+
+
+@app.command()
+def bound(
+    key_bits: Annotated[str, typer.Option(help="Lengths of n in bits.")] = "2048",
+    ops: Annotated[str, typer.Option(help="Operations or groups, see [bold]list[/bold].")] = "headline",
+    seconds: Annotated[float, typer.Option(min=0.001, help="Budget for one operation.")] = 1.0,
+    insecure_test_key: Annotated[
+        bool,
+        typer.Option("--insecure-test-key", help="Allow keys below 2048 bits: for trying the command out."),
+    ] = False,
+) -> None:
+    """How close the simd backend comes to what one core can multiply.
+
+    Measures the core's ceiling of vector multiplications and the operations on one core, in one run.
+    """
+    try:
+        with limited(1):
+            hecore.get_backend("simd")
+            from .bounds import bounds, measured_ceiling, print_bounds
+
+            plan = Plan(
+                cases=select(_words(ops)),
+                backends=["simd"],
+                key_bits=_numbers(key_bits, "--key-bits"),
+                seconds=seconds,
+                threads=1,
+                insecure_test_key=insecure_test_key,
+            )
+            before = measured_ceiling()
+            record = _run_with_progress(plan)
+            ceiling = max(before, measured_ceiling())
+    except (HecoreError, OSError) as error:
+        raise _stop(error) from None
+    print_bounds(bounds(record, ceiling), ceiling, _console())
+    if record.failures:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -23,13 +23,17 @@ from .meter import count
 
 
 class Decryptor:
-    """Decrypts batches under one private key, on a backend (None: $HECORE_BACKEND, else automatic)."""
+    """Decrypts batches under one private key.
+
+    backend   a Backend, its name, or None for $HECORE_BACKEND, else the fastest for the size of each batch
+    """
 
     def __init__(self, key: PrivateKey, backend: Backend | str | None = None) -> None:
         if not isinstance(key, PrivateKey):
             raise TypeError(f"a Decryptor takes a PrivateKey, not {type(key).__name__}")
         self._key = key
         self.public = key.public
+        self._wanted = backend
         self.backend = resolve(backend)
 
     def __reduce__(self) -> NoReturn:
@@ -51,28 +55,21 @@ class Decryptor:
                 f"decrypt takes a CipherBatch, not {type(batch).__name__}: CipherBatch.from_bytes reads bytes"
             )
         check_key(batch, self.public)
-        batch = on_backend(batch, self.backend)
-        wire.validate(batch.backend, batch.residues, self.public)
+        worker = resolve(self._wanted, count=len(batch.residues))
+        batch = on_backend(batch, worker)
+        wire.validate(worker, batch.residues, self.public)
         count("decrypt", len(batch.residues))
-        messages = self.backend.crt_combine(
-            self._half(batch.residues, self._key.p_square, self._key.p_factor),
-            self._half(batch.residues, self._key.q_square, self._key.q_factor),
+        messages = worker.crt_combine(
+            _half(worker, batch.residues, self._key.p_square, self._key.p_factor),
+            _half(worker, batch.residues, self._key.q_square, self._key.q_factor),
             self.public.modulus,
         )
-        plain = FixedPoint(self.backend.to_signed(messages), batch.grid, batch.scale_bits)
+        plain = FixedPoint(worker.to_signed(messages), batch.grid, batch.scale_bits)
         if batch.layout is not None:
             return packing.unpack(plain, batch.layout, batch.shape[-1])
         self._check_wrap(plain)
         width = FixedPoint.width_for(lb.signed_bits(plain.limbs))
         return FixedPoint(lb.resize(plain.limbs, width), plain.shape, plain.scale_bits)
-
-    def _half(self, ciphertexts: Residues, square: Modulus, factor: int) -> Residues:
-        """L(c^(r−1) mod r²) · factor mod r for a prime r."""
-        assert square.root is not None  # noqa: S101 - the key's squares know their roots
-        reduced = self.backend.reduce(ciphertexts, square)
-        powers = self.backend.mod_pow(reduced, square.root.value - 1)
-        scale = self.backend.from_ints(square.root, [factor])
-        return self.backend.mod_mul(self.backend.high_digit(powers), scale)
 
     def _check_wrap(self, plain: FixedPoint) -> None:
         """A result in the outer third of the plaintext space has wrapped, or is about to."""
@@ -82,3 +79,12 @@ class Decryptor:
                 f"the result at {place_name(outside, plain.shape)} is beyond n/3 and may have"
                 " wrapped: use smaller scales, or decrypt and encrypt between multiplications"
             )
+
+
+def _half(backend: Backend, ciphertexts: Residues, square: Modulus, factor: int) -> Residues:
+    """L(c^(r−1) mod r²) · factor mod r for a prime r."""
+    assert square.root is not None  # noqa: S101 - the key's squares know their roots
+    reduced = backend.reduce(ciphertexts, square)
+    powers = backend.mod_pow(reduced, square.root.value - 1)
+    scale = backend.from_ints(square.root, [factor])
+    return backend.mod_mul(backend.high_digit(powers), scale)

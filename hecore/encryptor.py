@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from . import noise, packing
 from .ciphertext import CipherBatch
 from .encoding import encode
-from .evaluator import check_range, import_plain
+from .evaluator import check_range, import_plain, on_backend
 from .kernels import Backend
 from .kernels.select import resolve
 from .keys import PrivateKey, PublicKey
@@ -19,7 +19,8 @@ class Encryptor:
     """Encrypts arrays under one key.
 
     key         a PublicKey, or a PrivateKey for the owner's path (about 1.5 times as fast, no assumption)
-    backend     a Backend, its name, or None for $HECORE_BACKEND, else automatic
+    backend     a Backend, its name, or None for $HECORE_BACKEND, else automatic: batches live on the fastest
+                here, and a few values are encrypted where that is faster
     randomness  where the noise comes from (see `noise`): None takes "exact" for a private key and "djn" for a
                 public one; "uniform" and "classic" need no short-exponent assumption and cost 2 and 16 times
     """
@@ -35,6 +36,7 @@ class Encryptor:
         owner = isinstance(key, PrivateKey)
         self._key = key
         self.public = key.public if isinstance(key, PrivateKey) else key
+        self._wanted = backend
         self.backend = resolve(backend)
         self.randomness = randomness or ("exact" if owner else "djn")
         kinds = noise.PRIVATE_KINDS if owner else noise.PUBLIC_KINDS
@@ -66,15 +68,17 @@ class Encryptor:
         else:
             layout.check_key(self.public)
             plain = packing.pack(numbers, layout)
-        messages = import_plain(self.backend, plain, self.public)
+        worker = resolve(self._wanted, count=len(plain.limbs))
+        messages = import_plain(worker, plain, self.public)
         count("encrypt", len(messages))
-        powers = noise.draw(self.backend, self._key, self.randomness, len(messages))
-        return CipherBatch(
+        powers = noise.draw(worker, self._key, self.randomness, len(messages))
+        batch = CipherBatch(
             self.public,
-            self.backend,
-            self.backend.mul_one_plus(powers, messages),
+            worker,
+            worker.mul_one_plus(powers, messages),
             numbers.shape,
             numbers.scale_bits,
             layout,
             fresh=True,
         )
+        return on_backend(batch, self.backend)

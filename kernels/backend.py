@@ -58,6 +58,8 @@ class Backend(Protocol):
     """Batch arithmetic modulo fixed odd moduli. See the module docstring for forms and lengths."""
 
     name: str
+    #: The fewest elements of which powers are faster here than on the next of `select.LOADERS`.
+    least_count: int = 1
 
     # --- host ↔ backend ---------------------------------------------------------------------------
 

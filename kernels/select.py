@@ -31,10 +31,11 @@ def _load_simd() -> Backend:
 LOADERS: dict[str, Callable[[], Backend]] = {"simd": _load_simd, "gmp": _load_gmp}
 
 
-def get_backend(name: str | None = None) -> Backend:
+def get_backend(name: str | None = None, *, count: int | None = None) -> Backend:
     """The backend called `name`; without a name, $HECORE_BACKEND, else "auto": the fastest here.
 
-    A backend asked for by name never falls back to another: BackendUnavailable says why.
+    `count`: the fastest for powers of so many elements, since vectors and devices gain nothing on a few. A
+    backend asked for by name takes any number and never falls back to another: BackendUnavailable says why.
     """
     chosen = name or os.environ.get("HECORE_BACKEND") or "auto"
     if chosen != "auto":
@@ -46,19 +47,33 @@ def get_backend(name: str | None = None) -> Backend:
         except BackendUnavailable as error:
             reasons.append(f"{candidate}: {error}")
             continue
-        logger.info("backend %s chosen automatically", candidate)
+        if count is None:
+            logger.info("backend %s chosen automatically", candidate)
+        elif max(count, 1) < backend.least_count:
+            continue
         return backend
     raise BackendUnavailable("no backend runs here; " + "; ".join(reasons))
 
 
-def resolve(backend: Backend | str | None) -> Backend:
-    """A backend from its name, None (as `get_backend`) or itself."""
-    return get_backend(backend) if backend is None or isinstance(backend, str) else backend
+def resolve(backend: Backend | str | None, *, count: int | None = None) -> Backend:
+    """A backend from its name, None (as `get_backend`, for `count` elements) or itself."""
+    return get_backend(backend, count=count) if backend is None or isinstance(backend, str) else backend
 
 
-@cache
 def _load(name: str) -> Backend:
     if name not in LOADERS:
         known = ", ".join(["auto", *LOADERS])
         raise BackendUnavailable(f"this version of hecore has no backend {name!r} (it has {known})")
-    return LOADERS[name]()
+    loaded = _loaded(name)
+    if isinstance(loaded, str):
+        raise BackendUnavailable(loaded)
+    return loaded
+
+
+@cache
+def _loaded(name: str) -> Backend | str:
+    """The backend, or why it does not run here: a loader is asked once in a process."""
+    try:
+        return LOADERS[name]()
+    except BackendUnavailable as error:
+        return str(error)

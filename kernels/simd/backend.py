@@ -19,14 +19,13 @@ from ..errors import NotInvertible
 from ..limbs import Limbs
 from ..modulus import Modulus
 from ..threads import Workers
-from . import cache, montgomery
+from . import cache, montgomery, words
 from .batch import (
     Indices,
     SimdResidues,
     allocate,
     blocks_of,
     choice,
-    lay_out,
     one,
     own,
     spread_indices,
@@ -35,7 +34,7 @@ from .batch import (
 )
 from .constants import Constants, Rows, address, aligned, u64
 from .fixed_base import SimdFixedBase
-from .lanes import LANES
+from .lanes import FORM, LANES
 from .segments import Arrangement, arrange
 
 cache.restore()  # every kernel is decorated by now
@@ -50,6 +49,7 @@ class SimdBackend(Backend):
     """Backend over numba; see `Backend` for each operation's contract."""
 
     name = "simd"
+    least_count = FORM.least_count
 
     def __init__(self) -> None:
         self._workers = Workers("hecore-simd")
@@ -75,7 +75,7 @@ class SimdBackend(Backend):
             )  # fmt: skip
 
         self.run(work, len(x), k)
-        return k.join(out[: len(x)])
+        return self._join(k, out, len(x))
 
     def from_signed(self, modulus: Modulus, limbs: Limbs) -> SimdResidues:
         negative = lb.is_negative(limbs)
@@ -107,7 +107,6 @@ class SimdBackend(Backend):
             if exponents & (exponents - 1) == 0 and exponents > 0:
                 return self._shift(x, exponents.bit_length() - 1)
             exponents = lb.from_ints([exponents], lb.width_for_bits(exponents.bit_length()))
-            exponents = np.broadcast_to(exponents, (len(x), exponents.shape[1]))
         return self._power(x, exponents)
 
     def mod_inv(self, a: Residues) -> SimdResidues:
@@ -196,11 +195,12 @@ class SimdBackend(Backend):
         p, q = a.modulus.value, b.modulus.value
         count = checks.common_length(len(a), len(b))
         # Idempotents: q·(q⁻¹ mod p) is 1 mod p and 0 mod q, and the other way round.
-        parts = []
-        for x, mine, others in ((own(a), p, q), (own(b), q, p)):
-            factor = self.from_ints(target, [others * int(gmpy2.invert(others, mine))])
-            plain = self._import(target, self.to_limbs(stretch(x, count)))
-            parts.append(self.mod_mul(plain, factor))
+        parts = [
+            self._import(
+                target, self.to_limbs(stretch(x, count)), times=others * int(gmpy2.invert(others, mine))
+            )
+            for x, mine, others in ((own(a), p, q), (own(b), q, p))
+        ]
         return self._sum(*parts)
 
     # --- products over segments -------------------------------------------------------------------
@@ -290,18 +290,55 @@ class SimdBackend(Backend):
         for future in [self._workers.pool.submit(part, *pair) for pair in pairwise(cuts)]:
             future.result()
 
-    def _import(self, modulus: Modulus, limbs: Limbs, negative: Indices | None = None) -> SimdResidues:
-        """Unsigned integers of any width, negated where `negative` is 1: Σ chunk_i · 2^(i·chunk_bits)."""
+    def lay_digits(
+        self, k: Constants, exponents: Limbs, bits: int, windows: int, count: int
+    ) -> NDArray[np.int64]:
+        """Digits of exponents, one or one a row, as int64[blocks][windows][lanes], the lowest first."""
+        rows = np.ascontiguousarray(exponents, dtype=lb.LIMB_DTYPE)
+        out = aligned(blocks_of(count), windows, LANES).view(np.int64)
+
+        def work(first: int, last: int, _: np.uint64) -> None:
+            words.lay_digits(rows, out, bits, first, last)
+
+        self.run(work, count, k)
+        return out
+
+    def _import(
+        self, modulus: Modulus, limbs: Limbs, negative: Indices | None = None, times: int = 1
+    ) -> SimdResidues:
+        """times·v for unsigned integers v of any width, negated where `negative` is 1.
+
+        Σ_i chunk_i · (times · 2^(i·chunk_bits))
+        """
         k, count = self.constants_of(modulus), len(limbs)
+        rows = np.ascontiguousarray(limbs)
         signs = np.zeros(count, dtype=np.int64) if negative is None else negative
         parts = []
         for place in range(max(1, -(-limbs.shape[1] * lb.LIMB_BITS // k.chunk_bits))):
-            chunk = k.split(limbs, place)
-            parts.append(self._product(k, chunk, np.arange(count), k.chunk_factors(place), signs))
+            chunk = aligned(count, k.stride)
+
+            def work(first: int, last: int, _: np.uint64, chunk: Rows = chunk, place: int = place) -> None:
+                here = slice(first * LANES, last * LANES)
+                k.split(rows[here], chunk[here], place)
+
+            self.run(work, count, k)
+            factors = k.chunk_factors(place, times)
+            parts.append(self._product(k, chunk, np.arange(count), factors, signs))
         total = parts[0]
         for part in parts[1:]:
             total = self._sum(total, part)
         return total
+
+    def _join(self, k: Constants, rows: Rows, count: int) -> Limbs:
+        """The first `count` plain rows as unsigned 64-bit limbs."""
+        out = np.empty((count, k.modulus.width), dtype=lb.LIMB_DTYPE)
+
+        def work(first: int, last: int, _: np.uint64) -> None:
+            here = slice(first * LANES, last * LANES)
+            k.join(rows[:count][here], out[here])
+
+        self.run(work, count, k)
+        return out
 
     def _product(
         self, k: Constants, a: Rows, a_indices: Indices, b: Rows, b_indices: Indices
@@ -351,11 +388,10 @@ class SimdBackend(Backend):
         """x^e by windows, whose width is the best for the longest exponent."""
         k, count = x.constants, checks.common_length(len(x), len(exponents))
         bits = max(1, lb.unsigned_bits(exponents))
-        window = min(range(1, MAX_WINDOW + 1), key=lambda w: (1 << w) + bits / w)
+        window = best_window(bits)
         windows = -(-bits // window)
-        digits = lb.split_fields(exponents, window, windows)[:, ::-1, 0].astype(np.int64)
-        entries = max(2, int(digits.max(initial=0)) + 1)
-        laid = lay_out(np.broadcast_to(digits, (count, windows)))
+        laid = self.lay_digits(k, exponents, window, windows, count)
+        entries = max(2, int(laid.max(initial=0)) + 1)
         out, chosen = allocate(k, count), choice(spread_indices(len(x), count))
 
         def work(first: int, last: int, scratch: np.uint64) -> None:
@@ -366,6 +402,11 @@ class SimdBackend(Backend):
 
         self.run(work, count, k, entries)
         return SimdResidues(k, out, count)
+
+
+def best_window(bits: int) -> int:
+    """The window of a power with which `bits` bits of exponent need the fewest products."""
+    return min(range(1, MAX_WINDOW + 1), key=lambda w: (1 << w) + bits / w)
 
 
 def _common(a: Residues, b: Residues) -> tuple[SimdResidues, SimdResidues]:

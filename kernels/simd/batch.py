@@ -76,14 +76,3 @@ def choice(indices: Indices) -> Indices:
     out[:count] = indices
     out[count:] = indices[-1] if count else 0
     return out
-
-
-def lay_out(digits: Indices) -> Indices:
-    """Digits int64[count, windows] as [blocks][windows][8 lanes]; lanes beyond the last row are zero."""
-    count, windows = digits.shape
-    blocks = blocks_of(count)
-    padded = np.zeros((blocks * LANES, windows), dtype=np.int64)
-    padded[:count] = digits
-    out = aligned(blocks, windows, LANES).view(np.int64)
-    out[:] = padded.reshape(blocks, LANES, windows).transpose(0, 2, 1)
-    return out

@@ -14,6 +14,8 @@ from llvmlite import ir
 from .lanes import FORM, I32, LANES, VECTOR_BYTES, Emitter, vector_intrinsic
 
 ROWS = FORM.rows
+#: What the memory sends at a time.
+LINE_BYTES = 64
 
 # --- unreduced products -------------------------------------------------------------------
 
@@ -306,6 +308,21 @@ def load_rows(e: Emitter, out: Any, rows: Any, choice: Any, stride: Any) -> None
     lanes = [e.b.add(rows, e.b.mul(e.lane(index, lane), size)) for lane in range(LANES)]
 
     _load_lanes(e, out, lanes, stride)
+
+
+@vector_intrinsic(3)
+def fetch_rows(e: Emitter, rows: Any, choice: Any, stride: Any) -> None:
+    """Ask for the rows that `load_rows` will take, so that they come while something else is computed."""
+    index = e.load(choice)
+    size = e.b.mul(stride, e.const(8))
+    lanes = [e.b.add(rows, e.b.mul(e.lane(index, lane), size)) for lane in range(LANES)]
+
+    def line(k: Any, _: list[Any]) -> list[Any]:
+        for lane in lanes:
+            e.prefetch(e.address(lane, k, LINE_BYTES))
+        return []
+
+    e.loop(e.const(0), e.b.udiv(size, e.const(LINE_BYTES)), [], line)
 
 
 @vector_intrinsic(3)

@@ -7,11 +7,12 @@ there are two digits, K words x0 and then K words x1; the rest of a row is zero.
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..limbs import LIMB_DTYPE, Limbs
+from ..limbs import Limbs
 from ..modulus import Modulus
 from . import words
 from .bignum import ROWS
@@ -22,11 +23,13 @@ u64 = np.uint64
 
 #: R ≥ 2^SPARE_BITS · n: residues stay below 2n without comparison (see `montgomery`).
 SPARE_BITS = 8
+#: Chunk factors kept with a modulus.
+KEPT_FACTORS = 64
 
 
 def aligned(*shape: int) -> Rows:
     """An uninitialised uint64 array that begins on a 64-byte boundary."""
-    size = int(np.prod(shape, dtype=np.int64))
+    size = prod(shape)
     buffer = np.empty(size + 8, dtype=np.uint64)
     start = (-buffer.ctypes.data % 64) // 8
     return buffer[start : start + size].reshape(shape)
@@ -64,7 +67,7 @@ class Constants:
             *_limbs(2 * self._n, self.limbs),
             *self._difference_start(),
         ]
-        self._factors: dict[int, Rows] = {}
+        self._factors: dict[tuple[int, int], Rows] = {}
 
     def _difference_start(self) -> list[int]:
         """C: a multiple of n below 4R whose limbs are all at least radix − 1 and below 4·radix."""
@@ -105,24 +108,25 @@ class Constants:
         out[:] = self.encode(1)
         return out
 
-    def chunk_factors(self, place: int) -> Rows:
-        """Rows ± R·2^(chunk_bits·place)·R: bring a plain chunk of an integer in, with either sign."""
-        if place not in self._factors:
-            factor = self._radix << (self.chunk_bits * place)
-            self._factors[place] = self.constant(factor, -factor)
-        return self._factors[place]
+    def chunk_factors(self, place: int, times: int = 1) -> Rows:
+        """Rows ± times·2^(chunk_bits·place)·R²: bring a plain chunk of an integer in, with either sign.
 
-    def split(self, limbs: Limbs, place: int) -> Rows:
-        """Bits chunk_bits·place … of unsigned 64-bit limbs, as rows of one digit."""
-        out = aligned(len(limbs), self.stride)
-        words.split(np.ascontiguousarray(limbs), out, self.chunk_bits * place, self.chunk_bits)
-        return out
+        The factors of a few `times` are kept, oldest first out.
+        """
+        if (place, times) not in self._factors:
+            while len(self._factors) >= KEPT_FACTORS:
+                del self._factors[next(iter(self._factors))]
+            factor = times * self._radix << (self.chunk_bits * place)
+            self._factors[place, times] = self.constant(factor, -factor)
+        return self._factors[place, times]
 
-    def join(self, rows: Rows) -> Limbs:
-        """Normalised plain rows as unsigned 64-bit limbs."""
-        out = np.empty((len(rows), self.modulus.width), dtype=LIMB_DTYPE)
+    def split(self, limbs: Limbs, out: Rows, place: int) -> None:
+        """Rows of one digit: bits chunk_bits·place … of contiguous unsigned 64-bit limbs."""
+        words.split(limbs, out, self.chunk_bits * place, self.chunk_bits)
+
+    def join(self, rows: Rows, out: Limbs) -> None:
+        """Unsigned 64-bit limbs of normalised plain rows."""
         words.join(rows, out, self.digits * self.limbs)
-        return out
 
 
 def _limbs(value: int, count: int) -> list[int]:

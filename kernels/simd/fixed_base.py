@@ -13,7 +13,7 @@ from ..backend import FixedBase
 from ..limbs import Limbs
 from ..modulus import Modulus
 from . import montgomery
-from .batch import SimdResidues, allocate, lay_out, one, own, stretch
+from .batch import SimdResidues, allocate, one, own, stretch
 from .constants import Rows, address, aligned, u64
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ class SimdFixedBase(FixedBase):
         k, count = self._constants, len(exponents)
         windows = max(1, -(-bits // WINDOW_BITS))
         table = self._reaching(windows)
-        data = np.ascontiguousarray(exponents, dtype=lb.LIMB_DTYPE).view(np.uint8)
-        digits = lay_out(data[:, :windows].astype(np.int64))
+        digits = self._backend.lay_digits(k, exponents, WINDOW_BITS, windows, count)
         out = allocate(k, count)
         words = table.shape[1] * table.shape[2]
 
@@ -65,7 +64,8 @@ class SimdFixedBase(FixedBase):
             if windows <= have:
                 return self._table
             backend, k = self._backend, self._constants
-            wanted = -(-windows // GROWTH) * GROWTH
+            reach = max(windows, -(-self._max_bits // WINDOW_BITS))
+            wanted = min(-(-windows // GROWTH) * GROWTH, reach)
             power = own(backend.from_ints(self._modulus, self._window_bases(have, wanted)))
             entries = [stretch(one(k), len(power)), power]
             for _ in range(1, WINDOW_BITS):

@@ -21,6 +21,7 @@ class Form:
 
     rows     limbs of a factor that are held in registers: ten of 32 registers, five of 16
     split    a product is added in two halves (multiply_low, multiply_high), not as a whole
+    least_count   elements from which powers are faster than on gmp: docs/performance.md
     """
 
     name: str
@@ -29,6 +30,7 @@ class Form:
     rows: int
     split: bool
     features: tuple[str, ...]
+    least_count: int
 
     @property
     def description(self) -> str:
@@ -37,9 +39,9 @@ class Form:
 
 
 FORMS = (
-    Form("ifma", 8, 52, 10, True, ("avx512f", "avx512ifma")),
-    Form("avx512", 8, 27, 10, False, ("avx512f",)),
-    Form("avx2", 4, 27, 5, False, ("avx2",)),
+    Form("ifma", 8, 52, 10, True, ("avx512f", "avx512ifma"), 1),
+    Form("avx512", 8, 27, 10, False, ("avx512f",), 2),
+    Form("avx2", 4, 27, 5, False, ("avx2",), 2),
 )
 
 

@@ -33,6 +33,7 @@ VECTOR_BYTES = 8 * LANES
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 VECTOR = ir.VectorType(I64, LANES)
+PREFETCH = "llvm.prefetch.p0i8"
 
 
 class Emitter:
@@ -88,6 +89,15 @@ class Emitter:
     def broadcast(self, base: Any, index: Any = 0) -> Any:
         """Word number `index` behind a base address, in every lane."""
         return self.splat(self.load_scalar(base, index))
+
+    def prefetch(self, address: Any) -> None:
+        """Bring the memory around an address near, without waiting for it."""
+        byte, module = ir.IntType(8).as_pointer(), self.b.module
+        function = module.globals.get(PREFETCH)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), PREFETCH)
+        read, near, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        self.b.call(function, [self.b.inttoptr(address, byte), read, near, data])
 
     # --- arithmetic ------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ from .bignum import (
     copy,
     double_and_add_difference,
     double_and_add_squares,
+    fetch_rows,
     load_rows,
     load_sequential,
     normalise,
@@ -152,9 +153,9 @@ def multiply_rows(out, a, a_choice, b, b_choice, first, last, stride, c, inverse
 def power_rows(
     out, a, a_choice, digits, windows, bits, entries, one, first, last, stride, c, inverse, K, two, s
 ):
-    """out[i] = a[a_choice[i]]^e[i] by fixed windows of `bits` bits, digits most significant first.
+    """out[i] = a[a_choice[i]]^e[i] by fixed windows of `bits` bits, from the highest down.
 
-    `digits` int64[blocks][windows][8]; `entries` powers 0 … entries − 1 are tabulated in scratch.
+    `digits` int64[blocks][windows][lanes], lowest first; powers 0 … entries − 1 are tabulated in scratch.
     """
     x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
     table = y + stride * _V
@@ -170,8 +171,8 @@ def power_rows(
                 square(place, table + u(entry // 2) * size, c, inverse, K, two, s)
             else:
                 multiply(place, place - size, table + size, c, inverse, K, two, s)
-        pick(x, table, chosen, stride)
-        for window in range(1, windows):
+        pick(x, table, chosen + u(windows - 1) * _V, stride)
+        for window in range(windows - 2, -1, -1):
             for _ in range(bits):
                 square(x, x, c, inverse, K, two, s)
             pick(y, table, chosen + u(window) * _V, stride)
@@ -198,9 +199,13 @@ def comb_rows(out, table, digits, windows, row_words, first, last, stride, c, in
     for block in range(first, last):
         i = u(block)
         chosen = digits + i * u(windows) * _V
-        load_rows(x, table, chosen, stride)
+        rows, size = table, u(row_words) * _WORD
+        load_rows(x, rows, chosen, stride)
         for window in range(1, windows):
-            load_rows(y, table + u(window) * u(row_words) * _WORD, chosen + u(window) * _V, stride)
+            rows, chosen = rows + size, chosen + _V
+            load_rows(y, rows, chosen, stride)
+            if window + 1 < windows:
+                fetch_rows(rows + size, chosen + _V, stride)
             multiply(x, x, y, c, inverse, K, two, s)
         store_rows(out + i * stride * _V, x, stride)
 
@@ -218,6 +223,8 @@ def segment_rows(out, a, chosen, steps, offsets, first, last, stride, c, inverse
         load_rows(x, a, place, stride)
         for step in range(1, steps[block]):
             load_rows(y, a, place + u(step) * _V, stride)
+            if step + 1 < steps[block]:
+                fetch_rows(a, place + u(step + 1) * _V, stride)
             multiply(x, x, y, c, inverse, K, two, s)
         store_rows(out + u(block) * stride * _V, x, stride)
 

@@ -1,4 +1,4 @@
-"""64-bit words ↔ limbs of the form in use, row by row, compiled."""
+"""64-bit words ↔ limbs of the form in use, and exponents → digits in lanes; row by row, compiled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from .cache import CACHED
-from .lanes import LIMB_BITS, LIMB_MASK
+from .lanes import LANES, LIMB_BITS, LIMB_MASK
 
 jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
 
@@ -14,6 +14,7 @@ _LIMB = np.int64(LIMB_BITS)
 _MASK = np.uint64(LIMB_MASK)
 #: A limb that begins above this bit of a word goes on in the next.
 _ROOM = np.uint64(64 - LIMB_BITS)
+_LANES = np.int64(LANES)
 
 
 @jit
@@ -54,3 +55,27 @@ def join(rows, out, limbs):
                 out[i, word] |= limb << shift
             if shift > _ROOM and word + 1 < width:
                 out[i, word + 1] |= limb >> (np.uint64(64) - shift)
+
+
+@jit
+def lay_digits(words, out, bits, first, last):
+    """out[block, window, lane] = bits window·bits … of the exponent of row block·LANES + lane.
+
+    `out` int64[blocks][windows][LANES], blocks first … last − 1 of it; `bits` < 64 a window. One row of words
+    is every row's exponent; lanes beyond the last row have the digit 0.
+    """
+    count, width = words.shape
+    windows = out.shape[1]
+    mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    for block in range(first, last):
+        for lane in range(_LANES):
+            row = block * _LANES + lane if count > 1 else 0
+            for window in range(windows):
+                place = window * bits
+                word, shift = place >> 6, np.uint64(place & 63)
+                digit = np.uint64(0)
+                if row < count and word < width:
+                    digit = words[row, word] >> shift
+                    if shift + np.uint64(bits) > np.uint64(64) and word + 1 < width:
+                        digit |= words[row, word + 1] << (np.uint64(64) - shift)
+                out[block, window, lane] = np.int64(digit & mask)

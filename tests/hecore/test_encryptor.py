@@ -167,3 +167,33 @@ def test_one_backend_encrypts_for_another(
     assert decryptor.decrypt(batch).tolist() == [1, -2]
     other = Encryptor(test_key.public, GmpBackend()).encrypt([3, -4])
     assert hecore.Decryptor(test_key, backend).decrypt(other).tolist() == [3, -4]
+
+
+def test_automatic_choice_leaves_few_values_to_gmp(
+    test_key: hecore.PrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the latency makes the powers; the batch lives on the fastest backend all the same."""
+    monkeypatch.delenv("HECORE_BACKEND", raising=False)
+    home, gmp = hecore.get_backend(), hecore.get_backend("gmp")
+    if home is gmp:
+        pytest.skip("no faster backend runs here")
+    used: list[str] = []
+    for backend in (home, gmp):
+        monkeypatch.setattr(backend, "least_count", 4 if backend is home else 1, raising=False)
+        for verb in ("fixed_base", "crt_combine"):
+            original = getattr(backend, verb)
+
+            def spy(*given: Any, name: str = backend.name, original: Any = original) -> Any:
+                used.append(name)
+                return original(*given)
+
+            monkeypatch.setattr(backend, verb, spy, raising=False)
+    encryptor, decryptor = Encryptor(test_key), hecore.Decryptor(test_key)
+    for values, worker in (([1.5, 2.5, 3.5], gmp), ([1.5, 2.5, 3.5, 4.5], home)):
+        used.clear()
+        batch = encryptor.encrypt(values)
+        assert batch.backend is home
+        assert decryptor.decrypt(batch).tolist() == values
+        assert set(used) == {worker.name}
+    named = Encryptor(test_key, home.name).encrypt(1.5)
+    assert (named.backend, used[-1]) == (home, home.name)

@@ -15,9 +15,9 @@ def loaders(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Callable[[], 
     table: dict[str, Callable[[], Backend]] = {}
     monkeypatch.setattr(select, "LOADERS", table)
     monkeypatch.delenv("HECORE_BACKEND", raising=False)
-    select._load.cache_clear()
+    select._loaded.cache_clear()
     yield table
-    select._load.cache_clear()
+    select._loaded.cache_clear()
 
 
 def broken() -> Backend:
@@ -61,6 +61,38 @@ def test_auto_takes_the_first_that_runs_and_says_so(
     with caplog.at_level(logging.INFO, "hecore.kernels"):
         assert get_backend(name) is first
     assert [record.getMessage() for record in caplog.records] == ["backend middle chosen automatically"]
+
+
+class Starved(GmpBackend):
+    """Slower than the next backend on fewer than eight elements."""
+
+    least_count = 8
+
+
+@pytest.mark.parametrize(("count", "wins"), [(None, True), (8, True), (100, True), (7, False), (0, False)])
+def test_auto_leaves_small_batches_to_the_next(
+    count: int | None, wins: bool, loaders: dict[str, Callable[[], Backend]]
+) -> None:
+    wide, narrow = Starved(), GmpBackend()
+    loaders.update(wide=lambda: wide, narrow=lambda: narrow)
+    assert get_backend(count=count) is (wide if wins else narrow)
+    assert select.resolve(None, count=count) is (wide if wins else narrow)
+    assert get_backend("wide", count=count) is wide
+    assert select.resolve(wide, count=count) is wide
+
+
+def test_the_reason_is_kept_and_raised_anew(loaders: dict[str, Callable[[], Backend]]) -> None:
+    asked = []
+
+    def failing() -> Backend:
+        asked.append(1)
+        raise BackendUnavailable("no such processor")
+
+    loaders.update(one=failing)
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable, match=r"^no such processor$"):
+            get_backend("one")
+    assert len(asked) == 1
 
 
 def test_auto_reports_every_reason(loaders: dict[str, Callable[[], Backend]]) -> None:
