@@ -1,24 +1,19 @@
-"""When the simd backend is there, when it says why not, and that it looks before it leaps."""
+"""When the simd backend is there, when it says why not, and what its self-test finds; see also test_forms."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from hecore.kernels import BackendUnavailable, get_backend
+from hecore.kernels import BackendUnavailable, Modulus, Residues, get_backend
 from hecore.kernels.gmp import GmpBackend
 
 pytest.importorskip("numba")
 
-from hecore.kernels.simd.forms import FORMS, choose, chosen, target_features
 from hecore.kernels.simd.load import self_test
-
-BODY = Path(__file__).with_name("test_montgomery.py")
-ROOT = Path(__file__).parents[3]
 
 CHOSEN = "import hecore; print(hecore.get_backend().name)"
 ASKED = """
@@ -49,59 +44,6 @@ def simd_or_skip():
         pytest.skip(str(error))
 
 
-def test_without_the_instructions_it_says_so_and_auto_takes_gmp() -> None:
-    """LLVM would end the process if it were asked for them."""
-    features = "+sse2,+avx"
-    assert run(CHOSEN, NUMBA_CPU_FEATURES=features, HECORE_BACKEND="auto", HECORE_SIMD_FORM="") == "gmp"
-    assert "AVX2" in run(ASKED, NUMBA_CPU_FEATURES=features, HECORE_SIMD_FORM="")
-
-
-@pytest.mark.parametrize(
-    ("features", "wanted", "form"),
-    [
-        ({"avx512f", "avx512ifma", "avx2"}, "", "ifma"),
-        ({"avx512f", "avx2"}, "", "avx512"),
-        ({"avx2", "avx512ifma"}, "", "avx2"),
-        ({"avx512f", "avx512ifma", "avx2"}, "avx2", "avx2"),
-        ({"avx512f", "avx512ifma", "avx2"}, "avx512", "avx512"),
-    ],
-)
-def test_the_best_form_or_the_one_asked_for(features: set[str], wanted: str, form: str) -> None:
-    assert choose(frozenset(features), wanted).name == form
-
-
-@pytest.mark.parametrize(
-    ("features", "wanted", "text"),
-    [
-        (set(), "", "AVX2"),
-        ({"avx2"}, "ifma", "'ifma' needs avx512f, avx512ifma"),
-        ({"avx2"}, "sse", "none of ifma, avx512, avx2"),
-    ],
-)
-def test_a_form_that_cannot_be_had(features: set[str], wanted: str, text: str) -> None:
-    with pytest.raises(BackendUnavailable, match=text):
-        choose(frozenset(features), wanted)
-
-
-@pytest.mark.parametrize("form", [form.name for form in FORMS])
-def test_every_form_computes_the_same(form: str) -> None:
-    """The body of test_montgomery in a process of its own, whose kernels are of that form."""
-    try:
-        choose(target_features(), form)
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
-    if form == chosen().name:
-        pytest.skip("this process runs it")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(BODY)]
-    environment = os.environ | {"HECORE_SIMD_FORM": form}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=110, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
-    assert "skipped" not in done.stdout
-
-
 def test_without_numba_it_says_so() -> None:
     hidden = "import sys; sys.modules['numba'] = None\n"
     assert run(hidden + CHOSEN, HECORE_BACKEND="auto") == "gmp"
@@ -113,18 +55,31 @@ def test_auto_prefers_it() -> None:
     assert run(CHOSEN, HECORE_BACKEND="") == "simd"
 
 
-@pytest.mark.parametrize("operation", ["mod_mul", "mod_pow", "mul_one_plus"])
+#: Every operation that has a kernel of its own.
+KERNELS = ["from_signed", "mod_mul", "mod_pow", "segment_product", "mul_one_plus", "high_digit", "reduce"]
+
+
+def off_by_one_in_the_last(backend: GmpBackend, out: Residues) -> Residues:
+    values = backend.to_ints(out)
+    return backend.from_ints(out.modulus, [*values[:-1], (values[-1] + 1) % out.modulus.value])
+
+
+@pytest.mark.parametrize("operation", KERNELS)
 def test_the_self_test_finds_a_wrong_result(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     backend = GmpBackend()
     self_test(backend)
     right = getattr(backend, operation)
-
-    def wrong(*arguments):
-        out = right(*arguments)
-        return type(out)(out.modulus, [*out.values[:-1], (out.values[-1] + 1) % out.modulus.mpz])
-
-    monkeypatch.setattr(backend, operation, wrong)
+    monkeypatch.setattr(backend, operation, lambda *given: off_by_one_in_the_last(backend, right(*given)))
     with pytest.raises(BackendUnavailable, match="self-test"):
+        self_test(backend)
+
+
+def test_the_self_test_finds_a_wrong_comb(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = GmpBackend()
+    comb = type(backend.fixed_base(Modulus(15), 3, 8))
+    right = comb.pow
+    monkeypatch.setattr(comb, "pow", lambda self, e: off_by_one_in_the_last(backend, right(self, e)))
+    with pytest.raises(BackendUnavailable, match="wrong combs"):
         self_test(backend)
 
 
