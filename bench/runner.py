@@ -66,13 +66,14 @@ class Watcher:
 class _Run:
     plan: Plan
     watcher: Watcher
+    unavailable: dict[str, str]
     rows: list[Row] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     def key_size(self, backends: Sequence[Backend], peers: Sequence[str], bits: int) -> None:
         key = hecore.generate_key(bits, insecure_test_key=self.plan.insecure_test_key)
         mine: list[Subject] = [HecoreSubject(key, backend) for backend in backends]
-        subjects = [*mine, *(make_peer(name, bits) for name in peers)]
+        subjects = [*mine, *self.ready_peers(peers, bits)]
         for case in self.plan.cases:
             for batch in self.plan.batches or [0]:
                 suited = [one for one in subjects if case.suits(one)]
@@ -81,6 +82,16 @@ class _Run:
                 self.watcher.started(case, bits, [one.name for one in suited])
                 self.compare(case, suited, batch)
                 self.watcher.finished()
+
+    def ready_peers(self, names: Sequence[str], bits: int) -> list[Subject]:
+        """The peers that have keys of this length; the reasons of the others are noted."""
+        ready = []
+        for name in names:
+            try:
+                ready.append(make_peer(name, bits))
+            except PeerUnavailable as error:
+                self.unavailable[f"{name} ({bits} bits)"] = machine.scrub(str(error))
+        return ready
 
     def compare(self, case: Case, subjects: Sequence[Subject], batch: int) -> None:
         """Check one case on all subjects, then time those that are right."""
@@ -132,7 +143,7 @@ def run(plan: Plan, watcher: Watcher | None = None) -> Record:
                 peers.append(name)
             except PeerUnavailable as error:
                 unavailable[name] = machine.scrub(str(error))
-        state = _Run(plan, watcher)
+        state = _Run(plan, watcher, unavailable)
         for bits in plan.key_bits:
             state.key_size(backends, peers, bits)
     return Record(
