@@ -24,7 +24,7 @@ THREADS = 128
 
 #: Parameter types as they stand in the sources.
 WORDS, OUT = "const u32 *", "u32 *"
-ROWS, BYTES, FLOATS = "const int *", "const unsigned char *", "const double *"
+ROWS, FLOATS = "const int *", "const double *"
 FLAG, INT, WORD = "int *", "int", "u32"
 
 
@@ -111,22 +111,22 @@ KERNELS = (
             *_OUT, ("table", WORDS), ("exponents", WORDS), ("words", INT), ("window", INT), ("windows", INT),
             *_MODULUS, *_COUNT,
         ),
-        "out = ∏_t table[t][digit t of exponent], digits of `window` bits, the lowest first",
+        "out = ∏_t table[t][digit t of exponent], digits of `window` bits, the lowest first; bits beyond `words`"
+        " words are 0",
     ),
     # --- segment.cu -------------------------------------------------------------------------------------
     Kernel(
         "segment_product_D", "segment", (1, 2),
-        (*_OUT, ("x", WORDS), ("indices", ROWS), ("starts", ROWS), *_MODULUS, *_COUNT),
-        "out[s] = ∏ x[indices[k]] over starts[s] ≤ k < starts[s + 1], 1 if there is none; Montgomery form",
+        (*_OUT, ("x", WORDS), ("indices", ROWS), ("firsts", ROWS), ("lasts", ROWS), *_MODULUS, *_COUNT),
+        "out[s] = ∏ x[indices[k]] over firsts[s] ≤ k < lasts[s], 1 if there is none; Montgomery form",
     ),
     # --- convert.cu -------------------------------------------------------------------------------------
     Kernel(
         "import_D", "convert", (1, 2),
-        (
-            *_OUT, ("numbers", WORDS), ("words", INT), ("negative", BYTES), ("factors", WORDS), *_MODULUS, *_COUNT,
-        ),
-        "out = ±Σ_c chunk_c ⊗ factors[c], chunk_c the c-th L words of a number of `words` words, ⊗ the product"
-        " of multiply_D; minus where negative[i] (null: never). With factors[c] = R^(c+2) mod m: the number·R mod m",
+        (*_OUT, ("numbers", WORDS), ("words", INT), ("factors", WORDS), *_MODULUS, *_COUNT),
+        "out = Σ_c chunk_c ⊗ factors[c], chunk_c the c-th L words of an unsigned number of `words` words (any"
+        " count; the last chunk may be short), ⊗ the product of multiply_D. With factors[c] = R^(c+2) mod m: the"
+        " number·R mod m",
     ),
     Kernel(
         "export_D", "convert", (1, 2),
