@@ -94,24 +94,16 @@ KERNELS = (
         " bits; `table` has room for 2^window rows a group of the grid; 0^0 = 1",
         strided=True,
     ),
-    # --- comb.cu: tables hold rows in lane order, [window][entry][digit][K/4][T][4] ---------------------
-    Kernel(
-        "comb_start_D", "comb", (1, 2), (("table", OUT), ("window", INT), *_MODULUS, *_COUNT),
-        "table[t][0] = 1 for each of `count` windows t",
-    ),
-    Kernel(
-        "comb_level_D", "comb", (1, 2),
-        (("table", OUT), ("powers", WORDS), ("level", INT), ("window", INT), *_MODULUS, *_COUNT),
-        "table[t][2^level + d] = table[t][d]·powers[t·window + level] for d < 2^level; count = windows·2^level;"
-        " `powers` are plain rows as squares_D makes them",
-    ),
+    # --- comb.cu ----------------------------------------------------------------------------------------
+    # A table holds plain rows, [entry][window]: rows 2^j·windows … 2^(j+1)·windows are multiply_D of the rows
+    # below 2^j·windows and, by b_rows, of base^(2^(window·t + j)), as squares_D makes them.
     Kernel(
         "comb_D", "comb", (1, 2),
         (
             *_OUT, ("table", WORDS), ("exponents", WORDS), ("words", INT), ("window", INT), ("windows", INT),
             *_MODULUS, *_COUNT,
         ),
-        "out = ∏_t table[t][digit t of exponent], digits of `window` bits, the lowest first; bits beyond `words`"
+        "out = ∏_t table[digit t of exponent][t], digits of `window` bits, the lowest first; bits beyond `words`"
         " words are 0",
     ),
     # --- segment.cu -------------------------------------------------------------------------------------
