@@ -95,16 +95,17 @@ KERNELS = (
         strided=True,
     ),
     # --- comb.cu ----------------------------------------------------------------------------------------
-    # A table holds plain rows, [entry][window]: rows 2^j·windows … 2^(j+1)·windows are multiply_D of the rows
-    # below 2^j·windows and, by b_rows, of base^(2^(window·t + j)), as squares_D makes them.
+    # A table holds plain rows, [entry][window]: rows 2^j·stride … 2^(j+1)·stride are multiply_D of the rows
+    # below 2^j·stride and, by b_rows, of base^(2^(window·t + j)), as squares_D makes them. It is built for the
+    # longest exponents; shorter ones use its first windows.
     Kernel(
         "comb_D", "comb", (1, 2),
         (
-            *_OUT, ("table", WORDS), ("exponents", WORDS), ("words", INT), ("window", INT), ("windows", INT),
-            *_MODULUS, *_COUNT,
+            *_OUT, ("table", WORDS), ("stride", INT), ("exponents", WORDS), ("words", INT), ("window", INT),
+            ("windows", INT), *_MODULUS, *_COUNT,
         ),
-        "out = ∏_t table[digit t of exponent][t], digits of `window` bits, the lowest first; bits beyond `words`"
-        " words are 0",
+        "out = ∏_t table[digit t of exponent][t] over t < `windows`, digits of `window` bits, the lowest first;"
+        " bits beyond `words` words are 0. The table has `stride` ≥ `windows` windows: row digit·stride + t",
     ),
     # --- segment.cu -------------------------------------------------------------------------------------
     Kernel(
