@@ -50,8 +50,8 @@ class Device(Protocol):
         """A copy of a C-contiguous host array; the host's may change afterwards."""
         ...
 
-    def to_host(self, array: Array) -> NDArray[Any]:
-        """A copy of a C-contiguous device array, once the work queued before is done."""
+    def to_host(self, array: Array, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """A copy of a C-contiguous device array, in `out` if given, once the work queued before is done."""
         ...
 
     def from_peer(self, array: Array, peer: Device) -> Array:

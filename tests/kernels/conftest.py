@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from hecore.kernels import Backend, BackendUnavailable, Modulus, Residues, get_backend
 from hecore.kernels import limbs as lb
+from hecore.kernels.cuda.backend import CudaBackend
 from hecore.kernels.gmp import GmpBackend
 from hecore.kernels.limbs import Limbs
 from hecore.kernels.select import LOADERS
+
+from .cuda.reference import ReferenceDevice
 
 Sample = Callable[..., list[int]]
 
@@ -42,11 +45,20 @@ MODULI = {name: Modulus(value) for name, value in _SHAPES.items()} | {
 }
 
 
+#: The CUDA backend on a device that computes with Python integers: its host side runs everywhere.
+ON_INTEGERS = "cuda-on-integers"
+
+
 @pytest.fixture(
     scope="session",
-    params=[pytest.param(n, marks=pytest.mark.gpu if n == "cuda" else ()) for n in LOADERS],
+    params=[
+        *(pytest.param(n, marks=pytest.mark.gpu if n == "cuda" else ()) for n in LOADERS),
+        ON_INTEGERS,
+    ],
 )
 def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param == ON_INTEGERS:
+        return CudaBackend([ReferenceDevice()])
     try:
         return get_backend(request.param)
     except BackendUnavailable as error:

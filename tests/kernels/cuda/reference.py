@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -77,10 +77,14 @@ class HostDevice:
         out[...] = array
         return out
 
-    def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
+    def to_host(self, array: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         self._check()
         assert array.flags.c_contiguous
-        return array.copy()
+        if out is None:
+            return array.copy()
+        assert out.flags.c_contiguous
+        out[...] = array
+        return out
 
     def from_peer(self, array: NDArray[Any], peer: Device) -> NDArray[Any]:
         peer.synchronize()
@@ -157,34 +161,20 @@ def _picker(rows: Words | None, step: int) -> Callable[[int], int]:
     return lambda i: int(rows[i])
 
 
-@dataclass(frozen=True)
 class Ring:
     """Rows modulo r^digits; `residue` undoes Montgomery's form."""
 
-    r: int
-    digits: int
-    shape: Shape
+    def __init__(self, r: int, digits: int, shape: Shape) -> None:
+        self.r, self.digits, self.shape = r, digits, shape
+        self.R = 1 << (32 * shape.words)
+        self.m = r**digits
+        self.inverse = pow(self.R, -1, self.m)  # of R
 
     @classmethod
     def read(cls, constants: Words, inverse: int, digits: int, shape: Shape) -> Ring:
         """The ring of a buffer of constants, all of which must be right."""
-        words = shape.words
-        assert constants.size == (2 + digits) * words
-        ring = cls(_integer(constants[:words]), digits, shape)
-        assert ring.r % 2 == 1
-        assert ring.r < ring.R
-        assert ring.r * inverse % 2**32 == 2**32 - 1
-        assert _integer(constants[words : 2 * words]) == -ring.R % ring.r + 1
-        assert ring.load(constants[2 * words :], 0) == ring.R % ring.m
-        return ring
-
-    @property
-    def R(self) -> int:  # noqa: N802 - Montgomery's
-        return 1 << (32 * self.shape.words)
-
-    @property
-    def m(self) -> int:
-        return int(self.r**self.digits)
+        assert constants.size == (2 + digits) * shape.words
+        return _ring(constants.tobytes(), inverse, digits, shape)
 
     @property
     def low(self) -> Ring:
@@ -211,7 +201,7 @@ class Ring:
 
     def multiply(self, a: int, b: int) -> int:
         """a·b/R mod m."""
-        return a * b * pow(self.R, -1, self.m) % self.m
+        return a * b * self.inverse % self.m
 
     def residue(self, row: int) -> int:
         return self.multiply(row, 1)
@@ -219,11 +209,18 @@ class Ring:
     def row(self, residue: int) -> int:
         return residue * self.R % self.m
 
-    def in_lane_order(self, table: Words) -> Words:
-        """The table's rows [entry][digit][word] as a view on its lane order [entry][digit][K/4][T][4]."""
-        lanes, limbs = self.shape.lanes, self.shape.limbs
-        split = table.reshape(-1, self.digits, limbs // 4, lanes, 4)
-        return split.transpose(0, 1, 3, 2, 4)
+
+@cache
+def _ring(constants: bytes, inverse: int, digits: int, shape: Shape) -> Ring:
+    words = shape.words
+    buffer = np.frombuffer(constants, dtype=np.uint32)
+    ring = Ring(_integer(buffer[:words]), digits, shape)
+    assert ring.r % 2 == 1
+    assert ring.r < ring.R
+    assert ring.r * inverse % 2**32 == 2**32 - 1
+    assert _integer(buffer[words : 2 * words]) == -ring.R % ring.r + 1
+    assert ring.load(buffer[2 * words :], 0) == ring.R % ring.m
+    return ring
 
 
 def _integer(words: Words) -> int:
@@ -267,8 +264,9 @@ def subtract(ring, out, a, a_at, b, b_at, count):
 
 
 def add_message(ring, out, a, a_at, b, b_at, count):
+    low = ring.low
     for i in range(count):
-        message = ring.low.residue(ring.low.load(b, b_at(i)))
+        message = low.residue(low.load(b, b_at(i)))
         ring.store(out, i, ring.load(a, a_at(i)) * (1 + message * ring.r) % ring.m)
 
 
@@ -285,37 +283,14 @@ def power(ring, out, a, a_at, exponents, exponent_step, words, bits, window, tab
         ring.store(out, i, ring.row(pow(x, exponent, ring.m)))
 
 
-def _set_entry(ring, table, entry, value):
-    row = np.empty(ring.digits * ring.shape.words, dtype=np.uint32)
-    ring.store(row, 0, value)
-    view = ring.in_lane_order(table)[entry]
-    view[...] = row.reshape(view.shape)
-
-
-def _entry(ring, table, entry):
-    return ring.load(np.ascontiguousarray(ring.in_lane_order(table)[entry]).reshape(-1), 0)
-
-
-def comb_start(ring, table, window, count):
-    for t in range(count):
-        _set_entry(ring, table, t << window, ring.row(1))
-
-
-def comb_level(ring, table, powers, level, window, count):
-    for i in range(count):
-        t, d = divmod(i, 1 << level)
-        entry = _entry(ring, table, (t << window) + d)
-        product = ring.multiply(entry, ring.load(powers, t * window + level))
-        _set_entry(ring, table, (t << window) + (1 << level) + d, product)
-
-
-def comb(ring, out, table, exponents, words, window, windows, count):
+def comb(ring, out, table, stride, exponents, words, window, windows, count):
+    assert windows <= stride
     for i in range(count):
         exponent = _integer(exponents.reshape(-1)[i * words : (i + 1) * words])
         product = ring.row(1)
         for t in range(windows):
             digit = exponent >> (window * t) & ((1 << window) - 1)
-            product = ring.multiply(product, _entry(ring, table, (t << window) + digit))
+            product = ring.multiply(product, ring.load(table, digit * stride + t))
         ring.store(out, i, product)
 
 
@@ -347,9 +322,10 @@ def export(ring, out, x, words, count):
 
 
 def high_digit(ring, out, x, factor, count):
-    assert ring.low.load(factor, 0) == ring.R**2 % ring.r
+    low = ring.low
+    assert low.load(factor, 0) == ring.R**2 % ring.r
     for i in range(count):
-        ring.low.store(out, i, ring.low.row(ring.residue(ring.load(x, i)) // ring.r))
+        low.store(out, i, low.row(ring.residue(ring.load(x, i)) // ring.r))
 
 
 def first_not_below(_, first, numbers, words, bound, count):
@@ -428,8 +404,6 @@ MEANINGS: dict[str, Callable[..., None]] = {
     "subtract_D": subtract,
     "add_message": add_message,
     "power_D": power,
-    "comb_start_D": comb_start,
-    "comb_level_D": comb_level,
     "comb_D": comb,
     "segment_product_D": segment_product,
     "import_D": import_,
