@@ -330,6 +330,7 @@ inline void end_copies(u32 pending) {
 inline void lane_main() {
   machine.kernel();
   close_chain();
+  if (!machine.lanes[machine.lane].copies.empty()) fail("ends with a copy under way");
   machine.lanes[machine.lane].ended = true;
   machine.running--;
   for (;;) switch_to(&machine.lanes[machine.lane], machine.running ? next_lane() : WARP);
