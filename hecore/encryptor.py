@@ -6,11 +6,14 @@ from typing import Any, NoReturn
 
 from . import noise, packing
 from .ciphertext import CipherBatch
-from .encoding import encode
+from .encoding import Shape, encode
 from .evaluator import check_range, import_plain
 from .kernels import Backend
+from .kernels.backend import Residues
+from .kernels.fallback import despite_loss
 from .kernels.select import resolve
 from .keys import PrivateKey, PublicKey
+from .machine_numbers import import_direct
 from .meter import count
 from .packing import SlotLayout
 
@@ -59,6 +62,23 @@ class Encryptor:
         Raises EncodingError for NaN and infinity, EncodingOverflow for values too large for the key or slot,
         each naming the place.
         """
+        residues, shape, scale = despite_loss(lambda: self._encrypt(values, scale_bits, layout))
+        count("encrypt", len(residues))
+        return CipherBatch(self.public, self.backend, residues, shape, scale, layout, fresh=True)
+
+    def _encrypt(
+        self, values: Any, scale_bits: int | None, layout: SlotLayout | None
+    ) -> tuple[Residues, Shape, int]:
+        messages, shape, scale = import_direct(
+            self.backend, values, scale_bits, layout, self.public
+        ) or self._import_encoded(values, scale_bits, layout)
+        powers = noise.draw(self.backend, self._key, self.randomness, len(messages))
+        return self.backend.mul_one_plus(powers, messages), shape, scale
+
+    def _import_encoded(
+        self, values: Any, scale_bits: int | None, layout: SlotLayout | None
+    ) -> tuple[Residues, Shape, int]:
+        """The messages by way of limbs on the host, which also finds what cannot be encoded."""
         numbers = encode(values, scale_bits)
         plain = numbers
         if layout is None:
@@ -66,15 +86,4 @@ class Encryptor:
         else:
             layout.check_key(self.public)
             plain = packing.pack(numbers, layout)
-        messages = import_plain(self.backend, plain, self.public)
-        count("encrypt", len(messages))
-        powers = noise.draw(self.backend, self._key, self.randomness, len(messages))
-        return CipherBatch(
-            self.public,
-            self.backend,
-            self.backend.mul_one_plus(powers, messages),
-            numbers.shape,
-            numbers.scale_bits,
-            layout,
-            fresh=True,
-        )
+        return import_plain(self.backend, plain, self.public), numbers.shape, numbers.scale_bits

@@ -22,14 +22,15 @@ from .constants import Constants
 from .device import Array, Device
 from .engine import Engine
 from .fixed_base import CudaFixedBase
-from .host_form import HostForm, on_device
+from .host_form import on_device
+from .numbers import Numbers
 from .segments import segment_product
 
 #: work(engine, out, first, last): elements first … last of a result into `out`, on that engine's device.
 Work = Callable[[Engine, Array, int, int], None]
 
 
-class CudaBackend(HostForm, Backend):
+class CudaBackend(Numbers, Backend):
     """Backend over CUDA devices; see `Backend` for each operation's contract.
 
     Batches live on the first device. Powers, which cost much and move little, are split over all of them.

@@ -51,7 +51,7 @@ class Constants:
         return self._device.from_host(np.stack([self._row(value * self.radix) for value in values]))
 
     def factors(self, words: int, times: int = 1) -> Array:
-        """R^(c+2)·times mod m for each chunk c of numbers of `words` words: with it import_D makes number·times."""
+        """R^(c+2)·times mod m for each chunk c of a number of `words` words, as import_D takes them."""
         key = (-(-words // self.words), times)
         with self._lock:
             if key not in self._factors:

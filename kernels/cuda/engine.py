@@ -174,7 +174,8 @@ class Engine:
         while first < count:
             last = min(first + size, count)
             try:
-                work(first, last)
+                with self.device.active():
+                    work(first, last)
             except OutOfMemory:
                 self.device.release()
                 if last - first == 1:

@@ -21,15 +21,16 @@ from .engine import Engine
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Self = TypeVar("Self", bound="HostForm")
 
 
 def on_device(
-    method: Callable[Concatenate[Any, Parameters], Result],
-) -> Callable[Concatenate[Any, Parameters], Result]:
+    method: Callable[Concatenate[Self, Parameters], Result],
+) -> Callable[Concatenate[Self, Parameters], Result]:
     """A method during which the first device is the active one."""
 
     @wraps(method)
-    def wrapper(self: HostForm, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    def wrapper(self: Self, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         with self.home.device.active():
             return method(self, *args, **kwargs)
 
@@ -70,14 +71,14 @@ class HostForm:
 
     @on_device
     def to_signed(self, x: Residues) -> Limbs:
-        words = 2 * x.modulus.width
-        bounds = [to_words(value, words) for value in (x.modulus.value, x.modulus.value // 2 + 1)]
+        return self._export(x, lambda numbers: self._centre(x.modulus, numbers))
 
-        def lift(numbers: Array) -> None:
-            modulus, half = (self.home.device.from_host(bound) for bound in bounds)
-            self.home.call_plain("centre", len(numbers), numbers, words, modulus, half)
-
-        return self._export(x, lift)
+    def _centre(self, modulus: Modulus, numbers: Array) -> None:
+        """Canonical words uint32[count, words] become those of the centred lift, in place."""
+        words = numbers.shape[1]
+        bounds = (modulus.value, modulus.value // 2 + 1)
+        uploaded = (self.home.device.from_host(to_words(bound, words)) for bound in bounds)
+        self.home.call_plain("centre", len(numbers), numbers, words, *uploaded)
 
     def _import(
         self, modulus: Modulus, limbs: Limbs, bring_in: Callable[[Array, Array, int], None]

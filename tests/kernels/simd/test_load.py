@@ -14,12 +14,13 @@ from hecore.kernels.gmp import GmpBackend
 
 pytest.importorskip("numba")
 
+from hecore.kernels.selftest import self_test
 from hecore.kernels.simd.forms import FORMS, choose, chosen, target_features
-from hecore.kernels.simd.load import self_test
 
 BODY = Path(__file__).with_name("test_montgomery.py")
 ROOT = Path(__file__).parents[3]
 
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 CHOSEN = "import hecore; print(hecore.get_backend().name)"
 ASKED = """
 import hecore
@@ -52,7 +53,8 @@ def simd_or_skip():
 def test_without_the_instructions_it_says_so_and_auto_takes_gmp() -> None:
     """LLVM would end the process if it were asked for them."""
     features = "+sse2,+avx"
-    assert run(CHOSEN, NUMBA_CPU_FEATURES=features, HECORE_BACKEND="auto", HECORE_SIMD_FORM="") == "gmp"
+    environment = {"NUMBA_CPU_FEATURES": features, "HECORE_SIMD_FORM": "", **NO_GPU}
+    assert run(CHOSEN, HECORE_BACKEND="auto", **environment) == "gmp"
     assert "AVX2" in run(ASKED, NUMBA_CPU_FEATURES=features, HECORE_SIMD_FORM="")
 
 
@@ -104,13 +106,13 @@ def test_every_form_computes_the_same(form: str) -> None:
 
 def test_without_numba_it_says_so() -> None:
     hidden = "import sys; sys.modules['numba'] = None\n"
-    assert run(hidden + CHOSEN, HECORE_BACKEND="auto") == "gmp"
+    assert run(hidden + CHOSEN, HECORE_BACKEND="auto", **NO_GPU) == "gmp"
     assert "numba" in run(hidden + ASKED)
 
 
 def test_auto_prefers_it() -> None:
     simd_or_skip()
-    assert run(CHOSEN, HECORE_BACKEND="") == "simd"
+    assert run(CHOSEN, HECORE_BACKEND="", **NO_GPU) == "simd"
 
 
 @pytest.mark.parametrize("operation", ["mod_mul", "mod_pow", "mul_one_plus"])
