@@ -1,4 +1,4 @@
-"""The meaning of every CUDA kernel in Python integers: a device for tests, and the oracle of the kernels.
+"""The meaning of every CUDA kernel in plain integers: a device for tests, and the oracle of the kernels.
 
 `ReferenceDevice` carries out each entry point of `kernels/cuda/abi.py` on numpy buffers. It checks what a GPU
 would not: types, contiguity, overlap, canonical rows, and that a grid reaches every element. Its memory can
@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from gmpy2 import mpz
 from numpy.typing import NDArray
 
 from hecore.kernels.cuda import abi
@@ -139,7 +140,7 @@ def _check_argument(name: str, kind: str, value: Any) -> None:
 
 
 class ReferenceDevice(HostDevice):
-    """A device that computes with Python integers."""
+    """A device that computes with plain integers, GMP's."""
 
     def execute(self, entry: str, shape: Shape, grid: int, named: dict[str, Any]) -> None:
         kernel = ENTRIES[entry]
@@ -165,9 +166,9 @@ class Ring:
     """Rows modulo r^digits; `residue` undoes Montgomery's form."""
 
     def __init__(self, r: int, digits: int, shape: Shape) -> None:
-        self.r, self.digits, self.shape = r, digits, shape
-        self.R = 1 << (32 * shape.words)
-        self.m = r**digits
+        self.r, self.digits, self.shape = mpz(r), digits, shape
+        self.R = mpz(1) << (32 * shape.words)
+        self.m = self.r**digits
         self.inverse = pow(self.R, -1, self.m)  # of R
 
     @classmethod
@@ -183,21 +184,21 @@ class Ring:
 
     def load(self, rows: Words, index: int, *, lazy: bool = False) -> int:
         """Row `index` as it stands, x·R mod m; `lazy`: one low digit that need not be canonical."""
-        words = self.shape.words
         assert index >= 0
-        row = rows.reshape(-1, self.digits, words)[index]
-        digits = [_integer(digit) for digit in row]
-        assert all(digit < self.r for digit in digits) or (lazy and not any(digits[1:]))
-        return sum(digit * self.r**place for place, digit in enumerate(digits))
+        size = 4 * self.shape.words
+        row = rows.reshape(-1, self.digits * self.shape.words)[index].tobytes()
+        low = int.from_bytes(row[:size], "little")
+        high = int.from_bytes(row[size:], "little")
+        assert (low < self.r and high < self.r) or (lazy and high == 0)
+        return low + high * self.r if high else low
 
     def store(self, rows: Words, index: int, value: int) -> None:
         """Row `index` = value, canonical."""
-        words = self.shape.words
-        row = rows.reshape(-1, self.digits, words)[index]
-        for place in range(self.digits):
-            value, digit = divmod(value, self.r)
-            row[place] = _words(digit, words)
-        assert value == 0
+        size = 4 * self.shape.words
+        digits = (value,) if self.digits == 1 else divmod(value, self.r)[::-1]
+        assert all(0 <= digit < self.r for digit in digits)
+        data = b"".join(int(digit).to_bytes(size, "little") for digit in digits)
+        rows.reshape(-1, self.digits * self.shape.words)[index] = np.frombuffer(data, dtype=np.uint32)
 
     def multiply(self, a: int, b: int) -> int:
         """a·b/R mod m."""
@@ -228,7 +229,7 @@ def _integer(words: Words) -> int:
 
 
 def _words(value: int, count: int) -> Words:
-    return np.frombuffer(value.to_bytes(4 * count, "little"), dtype=np.uint32)
+    return np.frombuffer(int(value).to_bytes(4 * count, "little"), dtype=np.uint32)
 
 
 # --- product.cu ---
