@@ -123,8 +123,6 @@ KERNEL high_digit(u32 *out, const u32 *x_rows, const u32 *factor, const u32 *con
 
 // --- comparisons of plain numbers, a thread each ----------------------------------------------------------
 
-DEVICE i64 thread_in_grid() { return static_cast<i64>(block_index()) * THREADS + thread_index(); }
-
 DEVICE bool not_below(const u32 *number, const u32 *bound, int words) {
   for (int i = words - 1; i >= 0; i--) {
     const u32 a = read(number + i), b = read(bound + i);

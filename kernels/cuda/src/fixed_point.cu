@@ -3,8 +3,6 @@
 // Integers are two's complement of some words, lowest first.
 #include "lanes.cuh"
 
-DEVICE i64 thread_in_grid() { return static_cast<i64>(block_index()) * THREADS + thread_index(); }
-
 // --- floats -----------------------------------------------------------------------------------------------
 
 // magnitude / 2^shift rounded half to even, for a magnitude below 2^53.

@@ -22,6 +22,7 @@ DEVICE int place_in_digit() { return static_cast<int>(thread_index() % T); }
 DEVICE bool lowest_lane() { return place_in_digit() == 0; }
 DEVICE bool highest_lane() { return place_in_digit() == T - 1; }
 DEVICE int group_in_block() { return static_cast<int>(thread_index() / T); }
+DEVICE i64 thread_in_grid() { return static_cast<i64>(block_index()) * THREADS + thread_index(); }
 DEVICE i64 group_in_grid() { return static_cast<i64>(block_index()) * GROUPS + group_in_block(); }
 
 // The element that a group works on.  A group beyond the last works on the last once more and stores nothing:

@@ -20,7 +20,16 @@ from hecore.kernels.cuda import abi
 HERE = Path(__file__).resolve().parent
 SOURCES = Path(cuda.__file__).resolve().parent / "src"
 COMPILER = "g++"
-OPTIONS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas")
+OPTIONS = (
+    "-std=c++17",
+    "-O2",
+    "-Wno-register",
+    "-fPIC",
+    "-shared",
+    "-Wall",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+)
 
 
 def why_not() -> str | None:
@@ -29,40 +38,44 @@ def why_not() -> str | None:
 
 
 def library(family: str, lanes: int, limbs: int, sources: Path = SOURCES) -> Path:
-    """The library of a family for T = `lanes`, K = `limbs`, from the sources in a folder."""
-    program = f'#include "{family}.cu"\n{entries(family)}'
+    """The library with a family of kernels for T = `lanes`, K = `limbs`: here, with all of them."""
+    return kernels_library(abi.FAMILIES, lanes, limbs, sources)
+
+
+def kernels_library(families: tuple[str, ...], lanes: int, limbs: int, sources: Path = SOURCES) -> Path:
+    """The library of some families, from the sources in a folder."""
+    includes = [f'#include "{family}.cu"' for family in families]
+    exports = [
+        f'extern "C" {{\n{exported(kernel)}}}\n' for kernel in abi.KERNELS if kernel.family in families
+    ]
     defines = (f"-DHECORE_T={lanes}", f"-DHECORE_K={limbs}")
-    files = [*sources.glob("*.cuh"), sources / f"{family}.cu"]
-    return compiled(program, f"{family}-{lanes}x{limbs}", (*defines, f"-I{sources}"), files)
+    files = [*sources.glob("*.cuh"), *(sources / f"{family}.cu" for family in families)]
+    name = f"{families[0] if len(families) == 1 else 'kernels'}-{lanes}x{limbs}"
+    return compiled("\n".join([*includes, *exports]), name, (*defines, f"-I{sources}"), files)
 
 
-def entries(family: str) -> str:
-    """Exported functions `run_<entry>(blocks, arguments, buffers, buffer_count)`."""
-    lines = ['extern "C" {']
-    for kernel in abi.KERNELS:
-        if kernel.family != family:
-            continue
-        values = ", ".join(
-            f"*static_cast<{kind.strip()}*>(arguments[{i}])"
-            if not kind.endswith("*")
-            else f"*static_cast<{kind} *>(arguments[{i}])"
-            for i, (_, kind) in enumerate(kernel.parameters)
-        )
-        for entry in kernel.entries():
-            lines.append(
-                f"const char *run_{entry}(u32 blocks, void **arguments, const emulator::Buffer *buffers,"
-                f" u32 buffer_count) {{\n  return emulator::launch(blocks, buffers, buffer_count,"
-                f" [=] {{ {entry}({values}); }});\n}}"
-            )
-    return "\n".join([*lines, "}\n"])
+def exported(kernel: abi.Kernel, prefix: str = "") -> str:
+    """`run_<entry>(blocks, arguments, buffers, buffer_count)` for the entry points of a kernel.
+
+    The functions called are `prefix` + entry, with the parameters of `abi`.
+    """
+    values = ", ".join(
+        f"*static_cast<{kind} *>(arguments[{index}])" for index, (_, kind) in enumerate(kernel.parameters)
+    )
+    return "".join(
+        f"const char *run_{entry}(u32 blocks, void **arguments, const emulator::Buffer *buffers, u32 count)"
+        f" {{\n  return emulator::launch(blocks, buffers, count, [=] {{ {prefix}{entry}({values}); }});\n}}\n"
+        for entry in kernel.entries()
+    )
 
 
 def compiled(program: str, name: str, options: tuple[str, ...], files: list[Path]) -> Path:
     """The shared library of a C++ program, compiled unless it is in the cache.
 
-    `files` are what the program includes, besides the emulator itself. RuntimeError with the compiler's words.
+    `files` are what the program includes, besides the emulator. RuntimeError with the compiler's words.
     """
-    digest = hashlib.sha256(repr((program, OPTIONS, [o for o in options if not o.startswith("-I")])).encode())
+    settings = [option for option in (*OPTIONS, *options) if not option.startswith("-I")]
+    digest = hashlib.sha256(repr((program, settings)).encode())
     for file in sorted([*files, *HERE.glob("*.hpp")]):
         digest.update(file.name.encode() + file.read_bytes())
     path = cache_folder() / f"{name}-{digest.hexdigest()[:20]}.so"

@@ -1,4 +1,4 @@
-"""Devices whose kernels run on the host emulator: from the sources, or from the PTX that NVRTC makes of them."""
+"""A device whose kernels run on the host emulator: from the sources, or from the PTX that NVRTC makes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emulator import build
 from reference import HostDevice
 
+from emulator import build
 from hecore.kernels.cuda import abi
 from hecore.kernels.cuda.device import ENTRIES
 from hecore.kernels.cuda.shapes import Shape

@@ -86,10 +86,17 @@ struct Machine {
 #if !defined(__x86_64__)
   ucontext_t outside_context;
 #endif
-  u32 carry;
-  bool carry_open;
 };
 static Machine machine;
+
+// The carry flag: 0 or 1 while it waits to be read, else CLOSED.  In a register of its own where there is one to
+// spare, as nearly every instruction of a kernel passes it on.
+constexpr u32 CLOSED = 2;
+#if defined(__x86_64__)
+register u32 carry_flag asm("r15");
+#else
+static u32 carry_flag;
+#endif
 
 inline u32 thread() { return machine.warp * WARP + machine.lane; }
 inline u32 thread_in_grid() { return machine.block * BLOCK + thread() + 1; }
@@ -186,17 +193,15 @@ inline u32 next_lane() {
 // --- carry chains ----------------------------------------------------------------------------------------
 
 inline void close_chain() {
-  if (machine.carry_open && machine.carry) fail("a carry of 1 is lost: its chain ended before it was read");
-  machine.carry_open = false;
+  if (carry_flag == 1) fail("a carry of 1 is lost: its chain ended before it was read");
+  carry_flag = CLOSED;
 }
-inline void set_carry(u32 carry) {
-  machine.carry = carry;
-  machine.carry_open = true;
-}
+inline void set_carry(u32 carry) { carry_flag = carry; }
 inline u32 take_carry() {
-  if (!machine.carry_open) fail("a carry is read that no instruction of this chain has set");
-  machine.carry_open = false;
-  return machine.carry;
+  const u32 carry = carry_flag;
+  if (carry == CLOSED) fail("a carry is read that no instruction of this chain has set");
+  carry_flag = CLOSED;
+  return carry;
 }
 
 // --- collectives -----------------------------------------------------------------------------------------
@@ -328,6 +333,7 @@ inline void end_copies(u32 pending) {
 // --- launches --------------------------------------------------------------------------------------------
 
 inline void lane_main() {
+  carry_flag = CLOSED;
   machine.kernel();
   close_chain();
   if (!machine.lanes[machine.lane].copies.empty()) fail("ends with a copy under way");
@@ -339,7 +345,6 @@ inline void lane_main() {
 inline bool run_warp() {
   machine.running = WARP;
   machine.phase = 1;
-  machine.carry_open = false;
   machine.meetings[0].arrived = machine.meetings[1].arrived = 0;
   for (Lane &lane : machine.lanes) {
     lane.started = lane.ended = false;
