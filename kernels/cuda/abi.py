@@ -22,6 +22,9 @@ from dataclasses import dataclass
 #: Threads of a block.
 THREADS = 128
 
+#: Independent chains of products in a thread of the probe: enough to hide the latency of one.
+PROBE_CHAINS = 8
+
 #: Parameter types as they stand in the sources.
 WORDS, OUT = "const u32 *", "u32 *"
 ROWS, FLOATS = "const int *", "const double *"
@@ -166,6 +169,13 @@ KERNELS = (
             ("slot_bits", INT), *_COUNT,
         ),
         "the signed values that pack_slots packed; count = number of values",
+        lanes=False,
+    ),
+    # --- probe.cu: what the multiplier reaches with nothing else to do -----------------------------------
+    Kernel(
+        "word_products", "probe", (1,), (*_OUT, ("rounds", INT), *_COUNT),
+        "thread i has PROBE_CHAINS numbers a_j = i + j of 64 bits; `rounds` times each is a_j = (a_j mod 2^32)"
+        "·(2·i + 1) + a_j mod 2^64, one IMAD.WIDE; out[i] = the xor of the words of all a_j",
         lanes=False,
     ),
 )  # fmt: skip

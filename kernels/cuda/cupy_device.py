@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..errors import DeviceLost, OutOfMemory
 from . import abi
-from .device import ENTRIES, Array, Device
+from .device import ENTRIES, Array, Device, Times
 from .shapes import SHAPES, Shape
 from .staging import Staging
 
@@ -57,6 +57,7 @@ class CupyDevice:
         self._functions: dict[tuple[str, Shape], Any] = {}
         self._modules: dict[tuple[str, Shape], Any] = {}
         self._lock = Lock()
+        self._spans: list[tuple[str, Any, Any]] | None = None
         with self._translated(), self._device:
             properties = runtime.getDeviceProperties(index)
             self._work = cupy.cuda.Stream(non_blocking=True)
@@ -101,7 +102,8 @@ class CupyDevice:
         with self.active():
             out = cupy.empty(array.shape, array.dtype)
             if array.size:
-                self._staging.upload(array, out.data.ptr, self._work)
+                with self._span("copies", self._work):
+                    self._staging.upload(array, out.data.ptr, self._work)
             return out
 
     def to_host(self, array: Array, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -111,7 +113,8 @@ class CupyDevice:
             ready.record(self._work)
             self._copies.wait_event(ready)
             if array.size:
-                self._staging.download(array.data.ptr, out, self._copies)
+                with self._span("copies", self._copies):
+                    self._staging.download(array.data.ptr, out, self._copies)
         return out
 
     def from_peer(self, array: Array, peer: Device) -> Array:
@@ -146,7 +149,33 @@ class CupyDevice:
         kinds = [kind for _, kind in ENTRIES[entry].parameters]
         with self.active():
             passed = tuple(map(_argument, kinds, arguments))
-            self.function(entry, shape)((grid,), (abi.THREADS,), passed)
+            function = self.function(entry, shape)
+            with self._span("kernels", self._work):
+                function((grid,), (abi.THREADS,), passed)
+
+    @contextmanager
+    def timed(self) -> Iterator[Times]:
+        times, self._spans = Times(), []
+        try:
+            yield times
+        finally:
+            spans, self._spans = self._spans, None
+        self.synchronize()
+        for kind, first, last in spans:
+            seconds = cupy.cuda.get_elapsed_time(first, last) / 1000.0
+            setattr(times, kind, getattr(times, kind) + seconds)
+
+    @contextmanager
+    def _span(self, kind: str, stream: Any) -> Iterator[None]:
+        """Events around what is queued inside, if somebody measures."""
+        if self._spans is None:
+            yield
+            return
+        first, last = cupy.cuda.Event(), cupy.cuda.Event()
+        first.record(stream)
+        yield
+        last.record(stream)
+        self._spans.append((kind, first, last))
 
     def function(self, entry: str, shape: Shape) -> Any:
         """The compiled entry point, a cupy.RawKernel."""

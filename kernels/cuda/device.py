@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,14 @@ Array = Any
 
 #: Entry point → what `abi` says about it.
 ENTRIES: dict[str, Kernel] = {entry: kernel for kernel in KERNELS for entry in kernel.entries()}
+
+
+@dataclass
+class Times:
+    """Seconds a device spent on kernels of this package and on copies from and to the host."""
+
+    kernels: float = 0.0
+    copies: float = 0.0
 
 
 class Device(Protocol):
@@ -64,6 +73,10 @@ class Device(Protocol):
         Arguments stand in the order of `abi`: contiguous device arrays of the type's width, None for a null
         pointer, Python integers. The caller keeps nothing alive for it.
         """
+        ...
+
+    def timed(self) -> AbstractContextManager[Times]:
+        """Measure what is queued inside; the times are there when it is left, which waits for all work."""
         ...
 
     def free_memory(self) -> int:

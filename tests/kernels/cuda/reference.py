@@ -7,6 +7,7 @@ be limited and it can be lost, so that the handling of both is tested without a 
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from gmpy2 import mpz
 from numpy.typing import NDArray
 
 from hecore.kernels.cuda import abi
-from hecore.kernels.cuda.device import ENTRIES, Device
+from hecore.kernels.cuda.device import ENTRIES, Device, Times
 from hecore.kernels.cuda.shapes import Shape, blocks_for
 from hecore.kernels.errors import DeviceLost, OutOfMemory
 
@@ -51,6 +52,7 @@ class HostDevice:
         self.highest = 0
         self.lost = False
         self.launched: list[tuple[str, Shape, int]] = []
+        self.times = Times()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -74,8 +76,10 @@ class HostDevice:
 
     def from_host(self, array: NDArray[Any]) -> NDArray[Any]:
         assert array.flags.c_contiguous
+        started = time.perf_counter()
         out = self.empty(array.shape, array.dtype.type)
         out[...] = array
+        self.times.copies += time.perf_counter() - started
         return out
 
     def to_host(self, array: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -104,7 +108,14 @@ class HostDevice:
         assert grid > 0
         assert kernel.strided or grid >= blocks_for(kernel, shape, named["count"])
         self.launched.append((entry, shape, grid))
+        started = time.perf_counter()
         self.execute(entry, shape, grid, named)
+        self.times.kernels += time.perf_counter() - started
+
+    @contextmanager
+    def timed(self) -> Iterator[Times]:
+        self.times = Times()
+        yield self.times
 
     def execute(self, entry: str, shape: Shape, grid: int, named: dict[str, Any]) -> None:
         """Carry out a checked launch."""
@@ -396,6 +407,19 @@ def unpack_slots(_, out, words, packed, packed_words, length, slots, slot_bits, 
         out.reshape(-1)[i * words : (i + 1) * words] = _words(value % (1 << 32 * words), words)
 
 
+# --- probe.cu ---
+
+
+def word_products(_, out, rounds, count):
+    for i in range(count):
+        mixed = 0
+        for a in range(i, i + abi.PROBE_CHAINS):
+            for _round in range(rounds):
+                a = (a % 2**32 * (2 * i + 1) + a) % 2**64  # noqa: PLW2901
+            mixed ^= a % 2**32 ^ a >> 32
+        out[i] = mixed
+
+
 #: Kernel of `abi` → its meaning: (ring, its parameters by name), operands' rows chosen by `…_at`.
 MEANINGS: dict[str, Callable[..., None]] = {
     "multiply_D": multiply,
@@ -415,5 +439,6 @@ MEANINGS: dict[str, Callable[..., None]] = {
     "encode_floats": encode_floats,
     "pack_slots": pack_slots,
     "unpack_slots": unpack_slots,
+    "word_products": word_products,
 }
 assert set(MEANINGS) == {kernel.name for kernel in abi.KERNELS}
