@@ -1,4 +1,4 @@
-"""How many word products a device does with nothing else to do: the ceiling that everything is measured by."""
+"""How many word products a device does with nothing else to do: the ceiling for all that it computes."""
 
 from __future__ import annotations
 
