@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .cases import Case
-from .record import Record, Row
+from .record import Record, Row, Seconds
 from .runner import REFERENCE, unavailable_line
 
 #: Of rows on a device: shares of the time, and of the bound.
@@ -63,13 +63,11 @@ def on_device(record: Record) -> bool:
 def device_cells(row: Row) -> list[str]:
     """Shares of the time in kernels and in copies, and of the bound that the rate reaches."""
 
-    def share(part: float | None, whole: float) -> str:
-        return "" if part is None else percent(part / whole)
+    def share(part: Seconds | None) -> str:
+        return "" if part is None else percent(part.median / row.seconds.median)
 
-    kernels = row.device_seconds and row.device_seconds.median
-    copies = row.copy_seconds and row.copy_seconds.median
-    reached = share(row.rate, row.bound) if row.bound else ""
-    return [share(kernels, row.seconds.median), share(copies, row.seconds.median), reached]
+    reached = percent(row.rate / row.bound) if row.bound else ""
+    return [share(row.device_seconds), share(row.copy_seconds), reached]
 
 
 def header(record: Record) -> list[str]:
