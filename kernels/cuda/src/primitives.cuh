@@ -41,6 +41,7 @@ CARRY_OF_TWO(subc, "subc")
 CARRY_OF_THREE(mad_lo_cc, "mad.lo.cc")     // low word of a·b, + c
 CARRY_OF_THREE(madc_lo_cc, "madc.lo.cc")
 CARRY_OF_THREE(madc_hi_cc, "madc.hi.cc")   // high word of a·b, + c + carry
+CARRY_OF_THREE(madc_hi, "madc.hi")
 #undef CARRY_OF_TWO
 #undef CARRY_OF_THREE
 DEVICE void carry_is_zero() {}

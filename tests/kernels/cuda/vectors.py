@@ -175,12 +175,13 @@ class Numbers:
         low[0, 0, 0] += 1
         start = words([-R % r + 1], self.shape.words)
         one = self.rows([R % self.m])
-        return [np.concatenate([x.reshape(-1) for x in (low, start, one)]), -pow(r, -1, 1 << 32) % (1 << 32)]
+        buffer = np.concatenate([x.reshape(-1) for x in (low, start, one)])
+        return [buffer, int(-pow(r, -1, 1 << 32) % (1 << 32))]
 
 
 def words(values: list[int], count: int) -> NDArray[np.uint32]:
     """Numbers modulo 2^(32·count), `count` words each."""
-    data = b"".join((value % (1 << 32 * count)).to_bytes(4 * count, "little") for value in values)
+    data = b"".join(int(value % (1 << 32 * count)).to_bytes(4 * count, "little") for value in values)
     return np.frombuffer(data, np.uint32).reshape(len(values), count).copy()
 
 
@@ -374,10 +375,16 @@ def unpack_slots(rng: random.Random, effort: int) -> Iterator[Arguments]:
         yield [out, size, packed, room, length, count, bits, 3 * length]
 
 
+def word_products(rng: random.Random, effort: int) -> Iterator[Arguments]:
+    for rounds in (0, 1, 8, 20):
+        yield [np.full(200, 0xA5A5A5A5, np.uint32), rounds, 200]
+
+
 PLAIN: dict[str, Callable[[random.Random, int], Iterator[Arguments]]] = {
     "first_not_below": first_not_below,
     "centre": centre,
     "encode_floats": encode_floats,
     "pack_slots": pack_slots,
     "unpack_slots": unpack_slots,
+    "word_products": word_products,
 }

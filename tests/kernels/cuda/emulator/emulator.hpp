@@ -32,6 +32,7 @@ PRIMITIVE u32 subc(u32 a, u32 b) { return a - b - emulator::take_carry(); }
 PRIMITIVE u32 mad_lo_cc(u32 a, u32 b, u32 c) { return open_chain(static_cast<u64>(low(a, b)) + c); }
 PRIMITIVE u32 madc_lo_cc(u32 a, u32 b, u32 c) { return go_on(static_cast<u64>(low(a, b)) + c + emulator::take_carry()); }
 PRIMITIVE u32 madc_hi_cc(u32 a, u32 b, u32 c) { return go_on(static_cast<u64>(high(a, b)) + c + emulator::take_carry()); }
+PRIMITIVE u32 madc_hi(u32 a, u32 b, u32 c) { return high(a, b) + c + emulator::take_carry(); }
 PRIMITIVE void carry_is_zero() {
   if (emulator::take_carry()) emulator::fail("a carry is 1 that was said to be 0");
 }

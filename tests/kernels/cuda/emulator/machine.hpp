@@ -17,6 +17,8 @@
 
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef uint16_t u16;
+typedef int16_t i16;
 typedef int32_t i32;
 typedef int64_t i64;
 struct alignas(16) uint4 {
@@ -26,7 +28,8 @@ struct alignas(16) uint4 {
 namespace emulator {
 
 constexpr u32 WARP = 32, BLOCK = 128;
-constexpr size_t STACK = (64 << 10) + 1088;  // not a power of two: the lanes' stacks must not share cache sets
+// Translated PTX has thousands of variables.  Not a power of two: the lanes' stacks must not share cache sets.
+constexpr size_t STACK = (256 << 10) + 1088;
 constexpr u32 POISON = 0xcdcdcdcd;
 constexpr u32 NOBODY = 0, SEVERAL = 0xfffffffe, ON_ITS_WAY = 0xffffffff;  // else 1 + number of a thread
 
@@ -89,14 +92,9 @@ struct Machine {
 };
 static Machine machine;
 
-// The carry flag: 0 or 1 while it waits to be read, else CLOSED.  In a register of its own where there is one to
-// spare, as nearly every instruction of a kernel passes it on.
+// The carry flag: 0 or 1 while it waits to be read, else CLOSED.
 constexpr u32 CLOSED = 2;
-#if defined(__x86_64__)
-register u32 carry_flag asm("r15");
-#else
-static u32 carry_flag;
-#endif
+static u32 carry_flag = CLOSED;
 
 inline u32 thread() { return machine.warp * WARP + machine.lane; }
 inline u32 thread_in_grid() { return machine.block * BLOCK + thread() + 1; }
@@ -285,11 +283,13 @@ inline void writing(u64 address, u64 bytes) {
 }
 
 // An atomic minimum: ordered with other atomics, and not checked against plain accesses.
-inline void minimum(u64 address, i32 value) {
+inline i32 minimum(u64 address, i32 value) {
   check_aligned(address, 4);
   if (!find(address, 4, "writes").writable) fail("writes to a buffer that it may only read");
   i32 &there = *reinterpret_cast<i32 *>(address);
+  const i32 before = there;
   if (value < there) there = value;
+  return before;
 }
 
 // The shared arrays of a kernel: the first lane of a block that comes by makes them known.
@@ -334,8 +334,11 @@ inline void end_copies(u32 pending) {
 
 inline void lane_main() {
   carry_flag = CLOSED;
+  u64 &bottom = *reinterpret_cast<u64 *>((reinterpret_cast<uintptr_t>(stack_of(machine.lane)) + 15) & ~uintptr_t(15));
+  bottom = POISON;
   machine.kernel();
   close_chain();
+  if (bottom != POISON) fail("the lane's stack is too small");
   if (!machine.lanes[machine.lane].copies.empty()) fail("ends with a copy under way");
   machine.lanes[machine.lane].ended = true;
   machine.running--;
