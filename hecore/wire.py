@@ -107,7 +107,8 @@ def dump_batch(batch: CipherBatch) -> bytes:
         batch.public.fingerprint,
     )
     dims = struct.pack(f"<{batch.ndim}Q", *batch.shape)
-    data = b"".join([header, dims, batch.backend.to_bytes(batch.residues)])
+    limbs = batch.backend.to_limbs(batch.residues)
+    data = b"".join([header, dims, lb.byte_view(limbs)])  # copied once: they may be gigabytes
     count("bytes_written", len(data))
     return data
 

@@ -37,10 +37,14 @@ _SHAPELESS = {kernel.family for kernel in abi.KERNELS} - {
 _SCALARS = {abi.INT: np.int32, abi.WORD: np.uint32}
 _NULL = np.uint64(0)
 
-#: cudaError_t after which a context answers nothing but the same error; no memory can be read any more.
 _OUT_OF_MEMORY = 2
+#: cudaError_t after which a context answers with errors only, and no memory of it can be read any more.
 _LOST = frozenset(
-    (46, 100, 101, 201, 214, 219, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 802, 810, 999)
+    (
+        *(3, 46, 100, 101, 201, 709, 802, 810),  # no context: a forked child, a device taken away, MPS ended
+        *(214, 219, 220, 226),  # memory or NVLink beyond correction
+        *(700, 702, 710, 714, 715, 716, 717, 718, 719, 999),  # a kernel that went wrong
+    )
 )
 
 
@@ -51,14 +55,13 @@ class CupyDevice:
 
     def __init__(self, index: int = 0) -> None:
         self.index = index
-        self._device = cupy.cuda.Device(index)
         self._pool = cupy.cuda.MemoryPool()  # cudaMalloc, never managed memory
         self._staging = Staging(cupy)
         self._functions: dict[tuple[str, Shape], Any] = {}
         self._modules: dict[tuple[str, Shape], Any] = {}
         self._lock = Lock()
         self._spans: list[tuple[str, Any, Any]] | None = None
-        with self._translated(), self._device:
+        with self._translated(), cupy.cuda.Device(index):
             properties = runtime.getDeviceProperties(index)
             self._work = cupy.cuda.Stream(non_blocking=True)
             self._copies = cupy.cuda.Stream(non_blocking=True)
@@ -70,9 +73,10 @@ class CupyDevice:
 
     @contextmanager
     def active(self) -> Iterator[None]:
+        # A Device object remembers what to go back to, for all threads alike: each use takes its own.
         with (
             self._translated(),
-            self._device,
+            cupy.cuda.Device(self.index),
             self._work,
             cupy.cuda.using_allocator(self._pool.malloc),
         ):
