@@ -42,8 +42,10 @@ def library(family: str, lanes: int, limbs: int, sources: Path = SOURCES) -> Pat
     return kernels_library(abi.FAMILIES, lanes, limbs, sources)
 
 
-def kernels_library(families: tuple[str, ...], lanes: int, limbs: int, sources: Path = SOURCES) -> Path:
-    """The library of some families, from the sources in a folder."""
+def kernels_library(
+    families: tuple[str, ...], lanes: int, limbs: int, sources: Path = SOURCES, options: tuple[str, ...] = ()
+) -> Path:
+    """The library of some families, from the sources in a folder, with further options for the compiler."""
     includes = [f'#include "{family}.cu"' for family in families]
     exports = [
         f'extern "C" {{\n{exported(kernel)}}}\n' for kernel in abi.KERNELS if kernel.family in families
@@ -51,7 +53,7 @@ def kernels_library(families: tuple[str, ...], lanes: int, limbs: int, sources: 
     defines = (f"-DHECORE_T={lanes}", f"-DHECORE_K={limbs}")
     files = [*sources.glob("*.cuh"), *(sources / f"{family}.cu" for family in families)]
     name = f"{families[0] if len(families) == 1 else 'kernels'}-{lanes}x{limbs}"
-    return compiled("\n".join([*includes, *exports]), name, (*defines, f"-I{sources}"), files)
+    return compiled("\n".join([*includes, *exports]), name, (*defines, f"-I{sources}", *options), files)
 
 
 def exported(kernel: abi.Kernel, prefix: str = "") -> str:
