@@ -49,13 +49,18 @@ _LOST = frozenset(
 
 
 class CupyDevice:
-    """One CUDA device; see `Device`."""
+    """One CUDA device; see `Device`.
+
+    pooled   keep freed memory for the next arrays; without, every array is an allocation of its own, slow, but
+             compute-sanitizer sees where each one ends
+    """
 
     xp = cupy
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, *, pooled: bool = True) -> None:
         self.index = index
         self._pool = cupy.cuda.MemoryPool()  # cudaMalloc, never managed memory
+        self._allocator = self._pool.malloc if pooled else _allocation
         self._staging = Staging(cupy)
         self._functions: dict[tuple[str, Shape], Any] = {}
         self._modules: dict[tuple[str, Shape], Any] = {}
@@ -78,7 +83,7 @@ class CupyDevice:
             self._translated(),
             cupy.cuda.Device(self.index),
             self._work,
-            cupy.cuda.using_allocator(self._pool.malloc),
+            cupy.cuda.using_allocator(self._allocator),
         ):
             yield
 
@@ -192,6 +197,10 @@ class CupyDevice:
                     self._modules[family, shape] = compile_module(family, shape)
                 self._functions[entry, shape] = self._modules[family, shape].get_function(entry)
             return self._functions[entry, shape]
+
+
+def _allocation(size: int) -> Any:
+    return cupy.cuda.MemoryPointer(cupy.cuda.Memory(size), 0)
 
 
 def compile_module(family: str, shape: Shape) -> Any:
