@@ -26,6 +26,10 @@
 #pragma once
 #include "lanes.cuh"
 
+// Blocks of four steps in the loop of a product.  At the end of a round the accumulators move back to the registers
+// of its beginning, some 30 instructions: half as many with two blocks.  More blocks press on the instruction cache.
+constexpr int UNROLLED = 2;
+
 struct Accumulator {
   u32 even[K + 1], odd[K + 1], late;
 };

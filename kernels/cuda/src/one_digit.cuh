@@ -13,7 +13,7 @@
 DEVICE void multiply_digit(u32 *out, const u32 *a, const u32 *multiplier, const u32 *n, u32 inverse) {
   Accumulator t;
   clear(t);
-#pragma unroll 1
+#pragma unroll UNROLLED
   for (int h = 0; h < L; h += 4) {
     const uint4 limbs = read16(multiplier + h);
     const u32 y[4] = {limbs.x, limbs.y, limbs.z, limbs.w};

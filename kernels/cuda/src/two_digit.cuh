@@ -52,7 +52,7 @@ DEVICE void multiply(Row<2> &out, const Row<2> &a, const u32 *multiplier, const 
   clear(first);
   clear(second);
   load_digit(second.even, complement_start(m));
-#pragma unroll 1
+#pragma unroll UNROLLED
   for (int h = 0; h < L; h += 4) {
     const uint4 low = read16(multiplier + h), high = read16(multiplier + L + h);
     const u32 y0[4] = {low.x, low.y, low.z, low.w};
@@ -98,7 +98,7 @@ DEVICE void square(Row<2> &out, const Row<2> &a, u32 *multiplier, const Modulus<
   clear(first);
   clear(second);
   load_digit(second.even, complement_start(m));
-#pragma unroll 1
+#pragma unroll UNROLLED
   for (int h = 0; h < L; h += 4) {
     const uint4 low = read16(multiplier + h), high = read16(multiplier + L + h);
     const u32 y0[4] = {low.x, low.y, low.z, low.w};
