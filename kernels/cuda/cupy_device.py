@@ -51,8 +51,8 @@ _LOST = frozenset(
 class CupyDevice:
     """One CUDA device; see `Device`.
 
-    pooled   keep freed memory for the next arrays; without, every array is an allocation of its own, slow, but
-             compute-sanitizer sees where each one ends
+    pooled   keep freed memory for the next arrays; without, every array is an allocation of its own: slow,
+             but compute-sanitizer sees where each one ends
     """
 
     xp = cupy
