@@ -1,18 +1,19 @@
-"""What every CUDA kernel is called and takes: the one list that the sources, the launchers and the tests share.
+"""What every CUDA kernel is called and takes: the one list that sources, launchers and tests share.
 
 A **row** is one residue: D digits of L = T·K little-endian 32-bit limbs, D = 1 for a modulus without a known
-root, D = 2 for x = x0 + x1·r modulo r², both digits below r (kernels.md calls it the two-digit form). Rows hold
-x·R mod m with R = 2^(32·L) and are canonical. T neighbouring lanes hold one digit, K limbs each.
+root, D = 2 for x = x0 + x1·r modulo r², both digits below r: the two-digit form. Rows hold x·R mod m with
+R = 2^(32·L) and are canonical. T neighbouring lanes hold one digit, K limbs each.
 
 `constants` is one buffer for a modulus, r its root (or itself):
 
     r[L]   ((−R) mod r) + 1 [L]   1·R mod m [D·L]
 
 and `inverse` is −r⁻¹ mod 2^32. A kernel whose name ends in `_D` exists as `…_1` and `…_2`. Operands written
-`a`, `a_rows`, `a_step` are read at row `a_rows[i]`, or `i·a_step` where `a_rows` is null: step 0 broadcasts the
-first row. `out` never overlaps an operand. `count` is the number of elements of `out` unless said otherwise.
-Blocks have THREADS threads, THREADS/T elements; a group beyond `count` repeats the last element and stores
-nothing. Kernels marked `strided` work through any `count` with any grid; the rest need a group for each element.
+`a`, `a_rows`, `a_step` are read at row `a_rows[i]`, or `i·a_step` where `a_rows` is null: step 0 broadcasts
+the first row. `out` never overlaps an operand. `count` is the number of elements of `out` unless said
+otherwise. Blocks have THREADS threads, THREADS/T elements; a group beyond `count` repeats the last element and
+stores nothing. Kernels marked `strided` work through any `count` with any grid; the rest need a group for each
+element.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ FLAG, INT, WORD = "int *", "int", "u32"
 
 @dataclass(frozen=True)
 class Kernel:
-    """One entry point: `family`.cu has it, `digits` are the D it exists for, `parameters` (name, type) in order.
+    """One entry point: `family`.cu has it for the D in `digits`; `parameters` are (name, type) in order.
 
-    `strided`: any grid works through all elements. `lanes`: T lanes share an element; else each thread has one.
+    `strided`: any grid works through all elements. `lanes`: T lanes share an element; else a thread has one.
     """
 
     name: str
@@ -93,22 +94,22 @@ KERNELS = (
             *_OUT, *_operand("a"), ("exponents", WORDS), ("exponent_step", INT), ("words", INT),
             ("bits", INT), ("window", INT), ("table", OUT), *_MODULUS, *_COUNT,
         ),
-        "out = a^e, e the `words` words at exponents + i·exponent_step·words, below 2^bits; windows of `window`"
-        " bits; `table` has room for 2^window rows a group of the grid; 0^0 = 1",
+        "out = a^e, e the `words` words at exponents + i·exponent_step·words, below 2^bits; windows of"
+        " `window` bits; `table` has room for 2^window rows a group of the grid; 0^0 = 1",
         strided=True,
     ),
     # --- comb.cu ----------------------------------------------------------------------------------------
     # A table holds plain rows, [entry][window]: rows 2^j·stride … 2^(j+1)·stride are multiply_D of the rows
-    # below 2^j·stride and, by b_rows, of base^(2^(window·t + j)), as squares_D makes them. It is built for the
-    # longest exponents; shorter ones use its first windows.
+    # below 2^j·stride and, by b_rows, of base^(2^(window·t + j)), as squares_D makes them. It is built for
+    # the longest exponents; shorter ones use its first windows.
     Kernel(
         "comb_D", "comb", (1, 2),
         (
             *_OUT, ("table", WORDS), ("stride", INT), ("exponents", WORDS), ("words", INT), ("window", INT),
             ("windows", INT), *_MODULUS, *_COUNT,
         ),
-        "out = ∏_t table[digit t of exponent][t] over t < `windows`, digits of `window` bits, the lowest first;"
-        " bits beyond `words` words are 0. The table has `stride` ≥ `windows` windows: row digit·stride + t",
+        "out = ∏_t table[digit t of exponent][t] over t < `windows`, digits of `window` bits, the lowest"
+        " first; bits beyond `words` words are 0. The table has `stride` ≥ `windows` windows: row digit·stride + t",
     ),
     # --- segment.cu -------------------------------------------------------------------------------------
     Kernel(
@@ -121,8 +122,8 @@ KERNELS = (
         "import_D", "convert", (1, 2),
         (*_OUT, ("numbers", WORDS), ("words", INT), ("factors", WORDS), *_MODULUS, *_COUNT),
         "out = Σ_c chunk_c ⊗ factors[c], chunk_c the c-th L words of an unsigned number of `words` words (any"
-        " count; the last chunk may be short), ⊗ the product of multiply_D. With factors[c] = R^(c+2) mod m: the"
-        " number·R mod m",
+        " count; the last chunk may be short), ⊗ the product of multiply_D. With factors[c] = R^(c+2) mod m:"
+        " the number·R mod m",
     ),
     Kernel(
         "export_D", "convert", (1, 2),
@@ -149,7 +150,8 @@ KERNELS = (
     Kernel(
         "encode_floats", "fixed_point", (1,),
         (*_OUT, ("values", FLOATS), ("scale_bits", INT), ("words", INT), ("bad", FLAG), *_COUNT),
-        "out = round-half-even(values·2^scale_bits); *bad = min(*bad, the first i that is not finite or does not fit)",
+        "out = round-half-even(values·2^scale_bits); *bad = min(*bad, the first i that is not finite or does"
+        " not fit)",
         lanes=False,
     ),
     Kernel(
@@ -174,8 +176,8 @@ KERNELS = (
     # --- probe.cu: what the multiplier reaches with nothing else to do -----------------------------------
     Kernel(
         "word_products", "probe", (1,), (*_OUT, ("rounds", INT), *_COUNT),
-        "thread i has PROBE_CHAINS numbers a_j = i + j of 64 bits; `rounds` times each is a_j = (a_j mod 2^32)"
-        "·(2·i + 1) + a_j mod 2^64, one IMAD.WIDE; out[i] = the xor of the words of all a_j",
+        "thread i has PROBE_CHAINS numbers a_j = i + j of 64 bits; `rounds` times each is a_j ="
+        " (a_j mod 2^32)·(2·i + 1) + a_j mod 2^64, one IMAD.WIDE; out[i] = the xor of the words of all a_j",
         lanes=False,
     ),
 )  # fmt: skip
