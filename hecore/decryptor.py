@@ -60,10 +60,9 @@ class Decryptor:
             self._half(batch.residues, self._key.q_square, self._key.q_factor),
             self.public.modulus,
         )
-        if batch.layout is not None:
-            direct = export_direct(self.backend, messages, batch.layout, batch.shape, batch.scale_bits)
-            if direct is not None:
-                return direct
+        direct = export_direct(self.backend, messages, batch.layout, batch.shape, batch.scale_bits)
+        if direct is not None:
+            return direct
         plain = FixedPoint(self.backend.to_signed(messages), batch.grid, batch.scale_bits)
         if batch.layout is not None:
             return packing.unpack(plain, batch.layout, batch.shape[-1])

@@ -8,10 +8,11 @@ import numpy as np
 
 from .encoding import DEFAULT_SCALE_BITS, MAXIMUM_SCALE_BITS, FixedPoint, Shape
 from .kernels import Backend
-from .kernels.backend import MachineNumbers, Residues
-from .kernels.limbs import Limbs
+from .kernels.backend import MachineNumbers, Residues, Slots
 from .keys import PublicKey
 from .packing import SlotLayout
+
+INT64_BITS = 64
 
 
 def import_direct(
@@ -37,10 +38,18 @@ def import_direct(
 
 
 def export_direct(
-    backend: Backend, messages: Residues, layout: SlotLayout, shape: Shape, scale_bits: int
+    backend: Backend, messages: Residues, layout: SlotLayout | None, shape: Shape, scale_bits: int
 ) -> FixedPoint | None:
-    """The packed numbers, as `unpack` makes them of `to_signed`; None where the host has to do it."""
-    limbs: Limbs | None = backend.to_slots(messages, layout.slots_of(shape[-1])) if shape[-1] else None
+    """The numbers of a batch of `shape`, as `to_signed` and `unpack` make them of residues modulo n.
+
+    None where the host has to do it: for numbers outside their slots or beyond int64, which it may refuse,
+    and on backends that leave it to the host.
+    """
+    if 0 in shape:
+        return None
+    # Not packed, a number is a row with one slot of 64 bits: below n/3 for any key.
+    slots = Slots(1, 1, INT64_BITS) if layout is None else layout.slots_of(shape[-1])
+    limbs = backend.to_slots(messages, slots)
     return None if limbs is None else FixedPoint(limbs, shape, scale_bits)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 import cupy
@@ -48,6 +48,24 @@ _LOST = frozenset(
 )
 
 
+class _Entered(local):
+    """The devices that a thread has made active, the innermost last."""
+
+    def __init__(self) -> None:
+        self.devices: list[CupyDevice] = []
+
+    @contextmanager
+    def by(self, device: CupyDevice) -> Iterator[None]:
+        self.devices.append(device)
+        try:
+            yield
+        finally:
+            self.devices.pop()
+
+
+_entered = _Entered()
+
+
 class CupyDevice:
     """One CUDA device; see `Device`.
 
@@ -78,14 +96,18 @@ class CupyDevice:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        # A Device object remembers what to go back to, for all threads alike: each use takes its own.
-        with (
-            self._translated(),
-            cupy.cuda.Device(self.index),
-            self._work,
-            cupy.cuda.using_allocator(self._allocator),
-        ):
-            yield
+        with self._translated():
+            if _entered.devices[-1:] == [self]:  # most uses are within another: entering costs microseconds
+                yield
+                return
+            # A Device object remembers what to go back to, for all threads alike: each use takes its own.
+            with (
+                cupy.cuda.Device(self.index),
+                self._work,
+                cupy.cuda.using_allocator(self._allocator),
+                _entered.by(self),
+            ):
+                yield
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 import hecore
 from hecore import EncodingError, EncodingOverflow, FixedPoint, SlotLayout, SlotOverflow
 from hecore.evaluator import check_range, import_plain
+from hecore.kernels import limbs as lb
 from hecore.kernels.cuda.backend import CudaBackend
 from hecore.machine_numbers import export_direct, import_direct
 from hecore.packing import pack
@@ -153,6 +154,24 @@ def test_slots_come_back(test_key, values, slot_bits: int, slots: int) -> None:
     assert found.limbs.tolist() == expected.limbs.tolist()
     assert (found.shape, found.scale_bits) == (shape, 0)
     assert found.to_integers().tolist() == values.tolist()
+
+
+@given(st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**70), 2**70)), min_size=1))
+def test_single_numbers_come_back(test_key, values: list[int]) -> None:
+    """As 8 bytes each, or by way of the host where one needs more."""
+    messages = DEVICE.from_signed(test_key.public.modulus, lb.from_signed_ints(values, 2))
+    found = export_direct(DEVICE, messages, None, (len(values),), 7)
+    assert (found is not None) == all(-(2**63) <= value < 2**63 for value in values)
+    if found is not None:
+        assert found.to_integers().tolist() == values
+        assert found.limbs.shape == (len(values), 1)
+
+
+def test_a_wrapped_result_is_still_found(test_key) -> None:
+    batch = hecore.Encryptor(test_key, DEVICE).encrypt(np.array([2]))
+    third = test_key.public.n // 3
+    with pytest.raises(EncodingOverflow, match="wrapped"):
+        hecore.Decryptor(test_key, DEVICE).decrypt(batch * np.array([third - 1], dtype=object))
 
 
 @pytest.mark.parametrize("value", [1 << 100, -(1 << 100), 1 << 400])

@@ -52,6 +52,7 @@ class HostDevice:
         self.highest = 0
         self.lost = False
         self.launched: list[tuple[str, Shape, int]] = []
+        self.releases = 0
         self.times = Times()
 
     @contextmanager
@@ -127,6 +128,7 @@ class HostDevice:
 
     def release(self) -> None:
         self._check()
+        self.releases += 1
 
     def synchronize(self) -> None:
         self._check()
@@ -161,6 +163,9 @@ class ReferenceDevice(HostDevice):
             if f"{place}_rows" in named:
                 rows, step = arguments.pop(f"{place}_rows"), arguments.pop(f"{place}_step")
                 arguments[f"{place}_at"] = _picker(rows, step)
+        if "table" in named and "bits" in named:  # a power's scratch
+            entries = grid * shape.groups << named["window"]
+            assert named["table"].size >= entries * digits * shape.words
         ring = None
         if "constants" in named:
             ring = Ring.read(arguments.pop("constants"), arguments.pop("inverse"), digits, shape)
