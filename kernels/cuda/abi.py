@@ -11,9 +11,9 @@ R = 2^(32·L) and are canonical. T neighbouring lanes hold one digit, K limbs ea
 and `inverse` is −r⁻¹ mod 2^32. A kernel whose name ends in `_D` exists as `…_1` and `…_2`. Operands written
 `a`, `a_rows`, `a_step` are read at row `a_rows[i]`, or `i·a_step` where `a_rows` is null: step 0 broadcasts
 the first row. `out` never overlaps an operand. `count` is the number of elements of `out` unless said
-otherwise. Blocks have THREADS threads, THREADS/T elements; a group beyond `count` repeats the last element and
-stores nothing. Kernels marked `strided` work through any `count` with any grid; the rest need a group for each
-element.
+otherwise. Blocks have THREADS threads, THREADS/T elements; a group beyond `count` repeats the last element
+and stores nothing. Kernels marked `strided` work through any `count` with any grid; the rest need a group for
+each element.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ KERNELS = (
             ("windows", INT), *_MODULUS, *_COUNT,
         ),
         "out = ∏_t table[digit t of exponent][t] over t < `windows`, digits of `window` bits, the lowest"
-        " first; bits beyond `words` words are 0. The table has `stride` ≥ `windows` windows: row digit·stride + t",
+        " first; bits beyond `words` words are 0. The table has `stride` ≥ `windows` windows:"
+        " row digit·stride + t",
     ),
     # --- segment.cu -------------------------------------------------------------------------------------
     Kernel(
