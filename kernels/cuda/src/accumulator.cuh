@@ -19,10 +19,12 @@
 //
 //      P = (B − 1)²·(1 + B² + … + B^(K−2)) = (B − 1)/(B + 1)·(B^K − 1) < B^K − 2·B^(K−1) + 2·B^(K−2)
 //
-//   odd      after divide() odd[j] holds words even[2 … K] and the word that came in on top of even[K] ≤ 6:
-//            odd ≤ B^(K−1) + 6·B^(K−2).  The first row of a step, with the carry of `late`: P + odd + 1 < B^K, so
-//            it does not carry out.  Each further row carries out at most 1: odd[K] ≤ 2 for three rows.
-//   even     even[K] ≤ 2 from odd[K], and at most 1 a row: ≤ 5 for three rows, ≤ 6 with a start of one row more.
+//   odd[K]    0 when a step begins.  The first row does not carry out (see below), each further row at most 1: ≤ 2
+//             at the end of a step of three rows.
+//   even[K]   ≤ 2 when a step begins, being odd[K] before, and at most 1 more for each row: ≤ 5.
+//   odd       after divide(): words even[2 … K − 1], and even[K] plus the word that came in, on top:
+//             odd < B^(K−2) + (B − 1 + 5)·B^(K−2) = B^(K−1) + 5·B^(K−2).
+//   first row P + odd + 1 < B^K − B^(K−1) + 7·B^(K−2) + 1 < B^K, with 1 for the carry of `late`: no carry out.
 #pragma once
 #include "lanes.cuh"
 

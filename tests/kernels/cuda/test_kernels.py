@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from emulator import build
 from emulator.device import EmulatedDevice
@@ -50,6 +53,25 @@ def test_plain_numbers(entry: str) -> None:
     device = EmulatedDevice()
     for case in cases(entry, Shape(8, 8)):
         assert fault(case, device) is None
+
+
+@needs_compiler
+def test_offsets_have_64_bits(tmp_path: Path) -> None:
+    """Rows behind 2^31 words, in a file that is empty but for them."""
+    shape = Shape(16, 16)
+    case = next(c for c in cases("multiply_2", shape) if c.label == "modulo R − 1")
+    _, a, _, _, b, _, _, constants, inverse, _ = case.arguments
+    row = a[0].size
+    far = (1 << 31) // row + 3
+    batch = np.memmap(tmp_path / "batch", np.uint32, "w+", shape=(far + 2, *a.shape[1:]))
+    batch[far : far + 2] = a[2:4]
+    places = np.array([far, far + 1], np.int32)
+    out = [np.zeros_like(a[:2]) for _ in range(2)]
+    device = EmulatedDevice()
+    device.launch("multiply_2", shape, 1, [out[0], batch, places, 1, b, None, 1, constants, inverse, 2])
+    device.launch("multiply_2", shape, 1, [out[1], a[2:4], None, 1, b, None, 1, constants, inverse, 2])
+    assert out[0].tobytes() == out[1].tobytes()
+    assert out[0].any()
 
 
 def test_every_kernel_has_cases() -> None:
