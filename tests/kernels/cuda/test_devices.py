@@ -98,6 +98,17 @@ def test_a_piece_that_does_not_fit_is_halved() -> None:
     assert backend.to_ints(x) == values
 
 
+def test_a_refused_element_is_named_in_whatever_piece_it_is() -> None:
+    device = ReferenceDevice()
+    backend = CudaBackend([device])
+    device.memory = device.used + 300 * 4 * 64 + 100_000
+    values = numbers(300)
+    values[250] = SQUARE.value
+    with pytest.raises(ValueError, match=r"element 250\b"):
+        backend.from_ints(SQUARE, values)
+    assert launches(device)["first_not_below"] > 2
+
+
 def test_memory_comes_back() -> None:
     device = ReferenceDevice()
     backend = CudaBackend([device])
@@ -163,6 +174,16 @@ def test_a_wide_table_replaces_the_narrow_one_when_it_pays() -> None:
         row = result.rows[-1:].copy()
         last = type(result)(backend.home.constants(ROOT), row)
         assert backend.to_ints(last) == [pow(5, exponents[-1], ROOT.value)]
+
+
+def test_a_table_grows_as_far_as_exponents_reach() -> None:
+    backend = CudaBackend([ReferenceDevice()])
+    comb = backend.fixed_base(ROOT, 5, 600)
+    for bits, windows in ((100, 32), (600, 75), (300, 75), (90, 75)):
+        exponents = [2**bits - 1, *numbers(3, bits)]
+        want = [pow(5, e, ROOT.value) for e in exponents]
+        assert backend.to_ints(comb.pow(lb.from_ints(exponents, 10))) == want
+        assert [table.windows for table in comb._tables.values()] == [windows]
 
 
 def test_without_memory_the_table_stays_narrow() -> None:
