@@ -114,4 +114,4 @@ def _library() -> Any:
     files = _files()
     if not files:
         raise RuntimeError(why_not())
-    return [ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL) for path in files][-1]
+    return [ctypes.CDLL(str(path)) for path in files][-1]
