@@ -44,6 +44,8 @@ def _backends() -> list[tuple[str, str]]:
 
 
 def _details(name: str) -> str:
+    if name == "cuda":
+        return f"works; {'; '.join(_devices())}"
     if name != "simd":
         return "works"
     from hecore.kernels.simd import cache
@@ -51,6 +53,14 @@ def _details(name: str) -> str:
 
     where = f"kernels cached in {cache.FOLDER}" if cache.CACHED else "kernels are compiled in every process"
     return f"works; {chosen().description}; {where}"
+
+
+def _devices() -> list[str]:
+    from hecore.kernels.cuda.backend import CudaBackend
+
+    backend = hecore.get_backend("cuda")
+    engines = backend.engines if isinstance(backend, CudaBackend) else []
+    return [f"device {engine.device.index}: {engine.device.description}" for engine in engines]
 
 
 def _chosen() -> str:
@@ -82,7 +92,7 @@ def _threads() -> str:
 
 def _driver() -> str:
     first = _read(NVIDIA_DRIVER).splitlines()
-    return first[0] if first else "none; this version of hecore does not use GPUs"
+    return first[0] if first else "none"
 
 
 def _versions() -> list[str]:
@@ -92,7 +102,13 @@ def _versions() -> list[str]:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             found.append(f"no {name}")
-    return found
+    return [*found, *_cupy()]
+
+
+def _cupy() -> list[str]:
+    """CuPy comes as one of several distributions."""
+    names = sorted(d.name for d in metadata.distributions() if (d.name or "").startswith("cupy"))
+    return [f"{name} {metadata.version(name)}" for name in names] or ["no CuPy"]
 
 
 def _read(path: Path) -> str:

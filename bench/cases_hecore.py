@@ -9,12 +9,15 @@ import numpy as np
 from hecore import CipherBatch, InvalidCiphertext, SlotLayout
 from hecore.kernels.backend import Residues
 
-from .cases import Batch, CaseList, Work, derived, draw_values
+from .cases import Batch, CaseList, Work, derived, draw_values, generator
+from .cases_common import check_floats
 from .checks import WrongResult, check_cipher, check_equal
 from .subjects import HecoreSubject, Integers, Subject
 
 PACKED_BITS = 24
 PACKED_TERMS = 1024
+#: Numbers of a message that are decrypted and compared.
+WIRE_SAMPLES = 256
 #: Products a call: enough to hide the call itself.
 PRODUCT_ROUNDS = 8
 #: Of them compared with Python's integers.
@@ -98,6 +101,22 @@ def to_bytes(subject: Subject, batch: int) -> Work:
             raise WrongResult("the ciphertexts of a fresh batch changed on their way")
 
     return Work(cipher.to_bytes, batch, check)
+
+
+@CASES.define(
+    "encrypt-to-wire", "wire", "floats to the bytes of a message", Batch(128, 4096, 1_048_576), own=True
+)
+def encrypt_to_wire(subject: Subject, batch: int) -> Work:
+    """An array of floats to wire bytes by the key holder: encoding, noise, transfers, everything."""
+    mine = own(subject)
+    values, encryptor = generator(batch).normal(0.0, 1000.0, batch), mine.encryptor("owner")
+
+    def check(data: bytes) -> None:
+        restored = CipherBatch.from_bytes(data, mine.key.public, mine.backend)
+        places = np.unique(np.linspace(0, batch - 1, WIRE_SAMPLES).astype(np.int64))
+        check_floats(mine.decrypt(mine.take(restored, places)), values[places])
+
+    return Work(lambda: encryptor.encrypt(values).to_bytes(), batch, check)
 
 
 @CASES.define("from-bytes", "wire", "bytes to a batch, validated", Batch(2000, 10_000, 131_072), own=True)

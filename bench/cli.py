@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, list, gpu-code."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def bound(
     try:
         with limited(1):
             hecore.get_backend("simd")
-            from .bounds import bounds, measured_ceiling, print_bounds
+            from .vector_bounds import bounds, measured_ceiling, print_bounds
 
             plan = Plan(
                 cases=select(_words(ops)),
@@ -261,6 +261,23 @@ def list_cases(
         print_cases(select(_words(ops)), _console())
     except HecoreError as error:
         raise _stop(error) from None
+
+
+@app.command()
+def gpu_code(
+    target: Annotated[str, typer.Option(help="What to compile for, such as sm_80, sm_90, sm_100.")] = "sm_90",
+) -> None:
+    """Instructions of the CUDA kernels, and what they allow a GPU to reach; no GPU is needed.
+
+    The tables of docs/gpu/README.md. It takes NVRTC and nvdisasm, which come with the extra `test`.
+    """
+    from . import sass
+    from .gpu_code import report
+
+    reason = sass.why_not()
+    if reason is not None:
+        raise _stop(RuntimeError(reason))
+    typer.echo(report(target), nl=False)
 
 
 def _console() -> Console:

@@ -58,7 +58,9 @@ class Seconds(msgspec.Struct, frozen=True, kw_only=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One case on one subject: `items` of `unit` a call, `seconds` of the host's clock.
 
-    `cores` are the processor seconds of the process a second, its threads together.
+    `cores` are the processor seconds of the process a second, its threads together. On a device, its own
+    clock gives `device_seconds` of kernels and `copy_seconds` of transfers, and `bound` is the rate at which
+    nothing but the word products of the operation would run (see `bounds`).
     """
 
     case: str
@@ -71,6 +73,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     items: int
     seconds: Seconds
     device_seconds: Seconds | None = None
+    copy_seconds: Seconds | None = None
+    bound: float | None = None
     cores: float
     headline: bool = False
 
@@ -100,7 +104,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. `created` is UTC, `command` repeats it, `unavailable` maps subjects to the reason."""
+    """A run. `created` is UTC, `command` repeats it, `unavailable` maps subjects to the reason.
+
+    `ceilings` are the word products a second that subjects on a device were measured to reach alone.
+    """
 
     format: str = FORMAT
     version: int = VERSION
@@ -113,6 +120,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: dict[str, str]
     rows: list[Row]
     failures: list[Failure] = []
+    ceilings: dict[str, float] = {}
 
     @property
     def key_bits(self) -> list[int]:

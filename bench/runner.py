@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import hecore
 from hecore import BackendUnavailable, HecoreError
 from hecore.kernels import Backend
+from hecore.kernels.cuda.backend import CudaBackend
+from hecore.kernels.cuda.device import Device
+from hecore.kernels.cuda.probe import word_product_rate
 
 from . import machine
+from .bounds import word_products
 from .cases import Case, Work
 from .peers import PEERS, PeerUnavailable, check_peer, make_peer
 from .record import Failure, Record, Row, Seconds
@@ -67,6 +71,7 @@ class _Run:
     plan: Plan
     watcher: Watcher
     unavailable: dict[str, str]
+    ceilings: Mapping[str, float]
     rows: list[Row] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
@@ -106,7 +111,7 @@ class _Run:
             if isinstance(outcome, Exception):
                 self.fail(case, subject, outcome)
                 continue
-            row = make_row(case, subject, size, work.items, outcome)
+            row = make_row(case, subject, size, work.items, outcome, self.ceilings.get(subject.name))
             self.rows.append(row)
             self.watcher.measured(row)
 
@@ -143,7 +148,8 @@ def run(plan: Plan, watcher: Watcher | None = None) -> Record:
                 peers.append(name)
             except PeerUnavailable as error:
                 unavailable[name] = machine.scrub(str(error))
-        state = _Run(plan, watcher, unavailable)
+        ceilings = {one.name: device_ceiling(one) for one in backends if isinstance(one, CudaBackend)}
+        state = _Run(plan, watcher, unavailable, ceilings)
         for bits in plan.key_bits:
             state.key_size(backends, peers, bits)
     return Record(
@@ -156,6 +162,7 @@ def run(plan: Plan, watcher: Watcher | None = None) -> Record:
         unavailable=unavailable,
         rows=state.rows,
         failures=state.failures,
+        ceilings=ceilings,
     )
 
 
@@ -181,16 +188,27 @@ def unavailable_line(name: str, reason: str) -> str:
 
 
 def clock_for(subject: Subject) -> Clock:
-    """The host's clock, with device events where the subject works on a device."""
-    if subject.pace != "device":
-        return host_clock
-    import cupy
-
-    return DeviceClock(cupy)
+    """The host's clock, with the device's own where the subject works on one."""
+    device = device_of(subject)
+    return host_clock if device is None else DeviceClock(device)
 
 
-def make_row(case: Case, subject: Subject, batch: int, items: int, timing: Timing) -> Row:
-    """The row of a measurement."""
+def device_of(subject: Subject) -> Device | None:
+    """The (first) device that a subject works on; None for the host."""
+    backend = subject.backend if isinstance(subject, HecoreSubject) else None
+    return backend.home.device if isinstance(backend, CudaBackend) else None
+
+
+def device_ceiling(backend: CudaBackend) -> float:
+    """Word products a second of all devices of a backend, with nothing else to do."""
+    return sum(word_product_rate(engine.device) for engine in backend.engines)
+
+
+def make_row(
+    case: Case, subject: Subject, batch: int, items: int, timing: Timing, ceiling: float | None = None
+) -> Row:
+    """The row of a measurement; `ceiling` are the word products a second that its device can do."""
+    products = word_products(case.name, subject.key_bits)
     return Row(
         case=case.name,
         group=case.group,
@@ -202,6 +220,8 @@ def make_row(case: Case, subject: Subject, batch: int, items: int, timing: Timin
         items=items,
         seconds=_seconds(timing.host),
         device_seconds=_seconds(timing.device) if timing.device else None,
+        copy_seconds=_seconds(timing.copies) if timing.copies else None,
+        bound=ceiling / products if ceiling and products else None,
         cores=round(timing.cores, 2),
         headline=case.headline,
     )

@@ -10,9 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from .cases import Case
-from .record import Record, Row
+from .record import Record, Row, Seconds
 from .runner import REFERENCE, unavailable_line
 
+#: Of rows on a device: shares of the time, and of the bound.
+DEVICE_COLUMNS = ("kernels", "copies", "of bound")
 LEFT_COLUMNS = ("operation", "on", "group", "counts", "verdict", "what")
 
 #: A share of the core from which on a process counts as undisturbed.
@@ -39,9 +41,9 @@ def times(ratio: float) -> str:
     return f"×{ratio:.2f}" if ratio >= 0.01 else f"×{ratio:.1g}"
 
 
-def percent(spread: float) -> str:
-    """An interquartile range over its median."""
-    return f"{100 * spread:.0f} %"
+def percent(share: float) -> str:
+    """A share, such as an interquartile range over its median."""
+    return f"{100 * share:.0f} %"
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -53,6 +55,21 @@ def ratio_names(record: Record) -> list[str]:
     return [name for name in record.subjects if name == REFERENCE or name in peers]
 
 
+def on_device(record: Record) -> bool:
+    """Whether some row has a device's own times."""
+    return any(row.device_seconds is not None for row in record.rows)
+
+
+def device_cells(row: Row) -> list[str]:
+    """Shares of the time in kernels and in copies, and of the bound that the rate reaches."""
+
+    def share(part: Seconds | None) -> str:
+        return "" if part is None else percent(part.median / row.seconds.median)
+
+    reached = percent(row.rate / row.bound) if row.bound else ""
+    return [share(row.device_seconds), share(row.copy_seconds), reached]
+
+
 def header(record: Record) -> list[str]:
     """The columns of a record's table."""
     return [
@@ -62,6 +79,7 @@ def header(record: Record) -> list[str]:
         "rate",
         "IQR",
         "cores",
+        *(DEVICE_COLUMNS if on_device(record) else ()),
         *(f"vs {name}" for name in ratio_names(record)),
     ]
 
@@ -87,6 +105,8 @@ def lines(record: Record, rows: Sequence[Row]) -> Iterable[list[str]]:
         title = f"{row.case} ({row.unit})"
         label = "" if title == previous else title
         figures = [readable(row.rate), percent(row.spread), f"{row.cores:.2f}"]
+        if on_device(record):
+            figures += device_cells(row)
         yield [label, row.subject, f"{row.batch:,}", *figures, *ratios]
         previous = title
 
@@ -102,6 +122,10 @@ def notes(record: Record) -> list[str]:
         f" load {machine.load} before; {machine.system}; {' '.join(machine.features)}",
         *machine.gpus,
         ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    ]
+    out += [
+        f"{name}: {readable(rate)} word products (32 × 32 + 64 bits) by itself, the bound of all"
+        for name, rate in record.ceilings.items()
     ]
     if source is not None:
         out.append(f"commit {source.commit}" + (", with changes" if source.changed else ""))

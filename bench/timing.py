@@ -2,7 +2,7 @@
 
 Subjects that are compared are measured in turns, a part of their budget at a time: what the machine does
 meanwhile falls on all of them. The garbage collector rests while the clock runs. Host clock and device
-events are kept apart: a rate is always of the host clock, conversions and transfers included.
+times are kept apart: a rate is always of the host clock, conversions and transfers included.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+
+from hecore.kernels.cuda.device import Device, Times
 
 #: A budget is spent in this many turns.
 TURNS = 4
@@ -47,20 +49,21 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """One measurement: the host clock, and device events where there is a device.
+    """One measurement: the host clock, and where there is a device, its own: kernels and copies apart.
 
     cores  processor seconds of this process a second: below 1 with one thread, something else ran, too
     """
 
     host: Spread
     device: Spread | None = None
+    copies: Spread | None = None
     cores: float = 1.0
 
 
 class Clock(Protocol):
-    """Times one call: (host seconds, device seconds or None)."""
+    """Times one call: (host seconds, the device's times or None)."""
 
-    def __call__(self, run: Run) -> tuple[float, float | None]: ...
+    def __call__(self, run: Run) -> tuple[float, Times | None]: ...
 
 
 def host_clock(run: Run) -> tuple[float, None]:
@@ -71,18 +74,15 @@ def host_clock(run: Run) -> tuple[float, None]:
 
 
 class DeviceClock:
-    """The host's clock, and CuPy's events on the current stream around the same call."""
+    """The host's clock, and what the device says of its kernels and copies in the same call."""
 
-    def __init__(self, cupy: Any) -> None:
-        self._cuda = cupy.cuda
+    def __init__(self, device: Device) -> None:
+        self._device = device
 
-    def __call__(self, run: Run) -> tuple[float, float | None]:
-        first, last = self._cuda.Event(), self._cuda.Event()
-        first.record()
-        host, _ = host_clock(run)
-        last.record()
-        last.synchronize()
-        return host, self._cuda.get_elapsed_time(first, last) / 1000.0
+    def __call__(self, run: Run) -> tuple[float, Times]:
+        with self._device.timed() as times:
+            host, _ = host_clock(run)
+        return host, times
 
 
 @dataclass
@@ -91,7 +91,7 @@ class _Series:
     clock: Clock
     budget: float
     host: list[float] = field(default_factory=list)
-    device: list[float] = field(default_factory=list)
+    device: list[Times] = field(default_factory=list)
     processor: float = 0.0
     error: Exception | None = None
 
@@ -125,8 +125,12 @@ class _Series:
         """What came out: the timing, or what a call raised."""
         if self.error is not None:
             return self.error
-        device = Spread.of(self.device) if self.device else None
-        return Timing(Spread.of(self.host), device, self.processor / sum(self.host))
+        cores = self.processor / sum(self.host)
+        if not self.device:
+            return Timing(Spread.of(self.host), cores=cores)
+        kernels = Spread.of([times.kernels for times in self.device])
+        copies = Spread.of([times.copies for times in self.device])
+        return Timing(Spread.of(self.host), kernels, copies, cores)
 
 
 def measure(runs: Sequence[tuple[Run, Clock]], seconds: float) -> list[Timing | Exception]:

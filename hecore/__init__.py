@@ -22,6 +22,7 @@ from .encoding import FixedPoint, decode, encode
 from .encryptor import Encryptor
 from .errors import (
     BackendUnavailable,
+    DeviceLost,
     EncodingError,
     EncodingOverflow,
     HecoreError,
@@ -33,6 +34,7 @@ from .errors import (
     KeyMismatch,
     LayoutMismatch,
     NotInvertible,
+    OutOfMemory,
     ScaleMismatch,
     ShapeMismatch,
     SlotOverflow,
@@ -51,6 +53,7 @@ __all__ = [
     "BackendUnavailable",
     "CipherBatch",
     "Decryptor",
+    "DeviceLost",
     "EncodingError",
     "EncodingOverflow",
     "Encryptor",
@@ -66,6 +69,7 @@ __all__ = [
     "LayoutMismatch",
     "Meter",
     "NotInvertible",
+    "OutOfMemory",
     "PrivateKey",
     "PublicKey",
     "ScaleMismatch",

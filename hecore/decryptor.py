@@ -19,6 +19,7 @@ from .kernels import limbs as lb
 from .kernels.backend import Residues
 from .kernels.select import resolve
 from .keys import PrivateKey
+from .machine_numbers import export_direct
 from .meter import count
 
 
@@ -64,6 +65,9 @@ class Decryptor:
             _half(worker, batch.residues, self._key.q_square, self._key.q_factor),
             self.public.modulus,
         )
+        direct = export_direct(worker, messages, batch.layout, batch.shape, batch.scale_bits)
+        if direct is not None:
+            return direct
         plain = FixedPoint(worker.to_signed(messages), batch.grid, batch.scale_bits)
         if batch.layout is not None:
             return packing.unpack(plain, batch.layout, batch.shape[-1])

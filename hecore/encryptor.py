@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+import numpy as np
+
 from . import noise, packing
 from .ciphertext import CipherBatch
-from .encoding import encode
+from .encoding import Shape, encode
 from .evaluator import check_range, import_plain, on_backend
 from .kernels import Backend
+from .kernels.backend import Residues
+from .kernels.fallback import despite_loss
 from .kernels.select import resolve
 from .keys import PrivateKey, PublicKey
+from .machine_numbers import import_direct
 from .meter import count
 from .packing import SlotLayout
 
@@ -61,6 +66,26 @@ class Encryptor:
         Raises EncodingError for NaN and infinity, EncodingOverflow for values too large for the key or slot,
         each naming the place.
         """
+        batch = despite_loss(lambda: self._encrypt(values, scale_bits, layout))
+        count("encrypt", len(batch.residues))
+        return on_backend(batch, self.backend)
+
+    def _encrypt(self, values: Any, scale_bits: int | None, layout: SlotLayout | None) -> CipherBatch:
+        worker, messages, shape, scale = self._import(values, scale_bits, layout)
+        powers = noise.draw(worker, self._key, self.randomness, len(messages))
+        residues = worker.mul_one_plus(powers, messages)
+        return CipherBatch(self.public, worker, residues, shape, scale, layout, fresh=True)
+
+    def _import(
+        self, values: Any, scale_bits: int | None, layout: SlotLayout | None
+    ) -> tuple[Backend, Residues, Shape, int]:
+        """The messages, on the backend that is fastest for so many; their shape and scale."""
+        size = values.size if isinstance(values, np.ndarray) else 0
+        if resolve(self._wanted, count=size // (layout.slots if layout else 1)) is self.backend:
+            direct = import_direct(self.backend, values, scale_bits, layout, self.public)
+            if direct is not None:
+                return self.backend, *direct
+        # By way of limbs on the host, which also finds what cannot be encoded.
         numbers = encode(values, scale_bits)
         plain = numbers
         if layout is None:
@@ -70,15 +95,4 @@ class Encryptor:
             plain = packing.pack(numbers, layout)
         worker = resolve(self._wanted, count=len(plain.limbs))
         messages = import_plain(worker, plain, self.public)
-        count("encrypt", len(messages))
-        powers = noise.draw(worker, self._key, self.randomness, len(messages))
-        batch = CipherBatch(
-            self.public,
-            worker,
-            worker.mul_one_plus(powers, messages),
-            numbers.shape,
-            numbers.scale_bits,
-            layout,
-            fresh=True,
-        )
-        return on_backend(batch, self.backend)
+        return worker, messages, numbers.shape, numbers.scale_bits

@@ -2,6 +2,8 @@
 
     HecoreError
     ├── BackendUnavailable   (RuntimeError)   a backend asked for by name cannot run here
+    ├── DeviceLost           (RuntimeError)   a device failed; what was in its memory is gone
+    ├── OutOfMemory          (MemoryError)    a device has no room for a batch, not even in small pieces
     ├── InvalidSetting       (ValueError)     an environment variable with a value it cannot have
     ├── NotInvertible        (ValueError)     an element shares a factor with its modulus
     ├── InvalidKey           (ValueError)     a key that breaks a condition of Paillier
@@ -23,7 +25,14 @@ value, the place and the remedy.
 
 from __future__ import annotations
 
-from .kernels.errors import BackendUnavailable, HecoreError, InvalidSetting, NotInvertible
+from .kernels.errors import (
+    BackendUnavailable,
+    DeviceLost,
+    HecoreError,
+    InvalidSetting,
+    NotInvertible,
+    OutOfMemory,
+)
 
 
 class InvalidKey(HecoreError, ValueError):
@@ -86,6 +95,7 @@ class SlotOverflow(HecoreError, OverflowError):
 
 __all__ = [
     "BackendUnavailable",
+    "DeviceLost",
     "EncodingError",
     "EncodingOverflow",
     "HecoreError",
@@ -97,6 +107,7 @@ __all__ = [
     "KeyMismatch",
     "LayoutMismatch",
     "NotInvertible",
+    "OutOfMemory",
     "ScaleMismatch",
     "ShapeMismatch",
     "SlotOverflow",

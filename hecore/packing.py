@@ -23,6 +23,7 @@ import numpy as np
 from .encoding import FixedPoint, Shape, place_name
 from .errors import EncodingOverflow, LayoutMismatch, SlotOverflow
 from .kernels import limbs as lb
+from .kernels.backend import Slots
 from .kernels.limbs import Limbs
 from .keys import PublicKey
 
@@ -70,6 +71,10 @@ class SlotLayout:
     def max_terms(self) -> int:
         """T: terms that a slot can take in without leaving its bounds."""
         return 1 << min(self.slot_bits - self.value_bits - 1, MAXIMUM_HEADROOM_BITS)
+
+    def slots_of(self, values: int) -> Slots:
+        """Rows of `values` values as a backend packs them."""
+        return Slots(values, self.slots, self.slot_bits)
 
     def ciphertexts(self, values: int) -> int:
         """Ciphertexts for a row of `values` values: ⌈values / slots⌉."""

@@ -26,6 +26,7 @@ from .errors import InsecureKey, InvalidCiphertext, KeyMismatch, LayoutMismatch,
 from .kernels import Backend
 from .kernels import limbs as lb
 from .kernels.backend import Residues
+from .kernels.fallback import despite_loss
 from .kernels.offsets import even_offsets
 from .kernels.select import resolve
 from .keys import MAXIMUM_BITS, PublicKey
@@ -106,7 +107,8 @@ def dump_batch(batch: CipherBatch) -> bytes:
         batch.public.fingerprint,
     )
     dims = struct.pack(f"<{batch.ndim}Q", *batch.shape)
-    data = b"".join([header, dims, batch.backend.to_bytes(batch.residues)])
+    limbs = batch.backend.to_limbs(batch.residues)
+    data = b"".join([header, dims, lb.byte_view(limbs)])  # copied once: they may be gigabytes
     count("bytes_written", len(data))
     return data
 
@@ -148,7 +150,7 @@ def load_batch(
         )
     target = resolve(backend)
     limbs = lb.from_bytes(data[start:], public.square.width)
-    residues = _import_checked(target, limbs, public)
+    residues = despite_loss(lambda: _import_checked(target, limbs, public))
     count("bytes_read", len(data))
     return kind(public, target, residues, shape, scale_bits, layout, terms)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from . import limbs as lb
 from .limbs import Limbs
 from .modulus import Modulus
 from .multiexp import matrix_power
+
+#: What a device may be given as it is.
+MachineNumbers = NDArray[np.float64] | NDArray[np.int64]
 
 
 class Residues(ABC):
@@ -41,6 +44,22 @@ class Residues(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(count={len(self)}, modulus={self.modulus!r})"
+
+
+class Slots(NamedTuple):
+    """Rows of `length` signed values, `per_number` of them in one number: Σ_j value_j·2^(bits·j).
+
+    A row takes ⌈length / per_number⌉ numbers; the values that its last one lacks are 0.
+    """
+
+    length: int
+    per_number: int
+    bits: int
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of a row."""
+        return -(-self.length // self.per_number)
 
 
 class FixedBase(Protocol):
@@ -106,6 +125,26 @@ class Backend(Protocol):
     def to_bytes(self, x: Residues) -> bytes:
         """Export as fixed-width little-endian bytes, `modulus.nbytes` an element."""
         return lb.to_bytes(self.to_limbs(x))
+
+    # --- machine numbers: a backend on a device may take them as they are, 8 bytes each -----------
+
+    def from_numbers(
+        self, modulus: Modulus, values: MachineNumbers, scale_bits: int, value_bits: int, slots: Slots | None
+    ) -> Residues | None:
+        """Import round(values·2^scale_bits), half to even, with `slots` packed; flat float64 or int64.
+
+        None where the backend leaves that to its caller, who has the limbs made on the host (`from_signed`)
+        and names what cannot be encoded: some |integer| ≥ 2^value_bits, or a value that is not finite. The
+        caller has shown that what is imported is below the modulus.
+        """
+        return None
+
+    def to_slots(self, x: Residues, slots: Slots) -> Limbs | None:
+        """Unpack the centred lifts: two's complement uint64[values, ⌈bits/64⌉], row by row.
+
+        None where the backend leaves that to its caller, or where some number is no packing of such values.
+        """
+        return None
 
     # --- element-wise -----------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 HecoreError
 ├── BackendUnavailable   (RuntimeError)  a backend asked for by name cannot run here
+├── DeviceLost           (RuntimeError)  a device failed; what was in its memory is gone
+├── OutOfMemory          (MemoryError)   a device has no room for a batch, not even in small pieces
 ├── InvalidSetting       (ValueError)    an environment variable with a value it cannot have
 ├── NotInvertible        (ValueError)    an element shares a factor with its modulus
 └── hecore.errors, hecore.algorithms.errors: the layers above
@@ -16,6 +18,14 @@ class HecoreError(Exception):
 
 class BackendUnavailable(HecoreError, RuntimeError):
     """A backend that was asked for by name cannot run on this machine; the message says why."""
+
+
+class DeviceLost(HecoreError, RuntimeError):
+    """A device failed in mid-run. Batches that live on it are gone; what is on the host is not."""
+
+
+class OutOfMemory(HecoreError, MemoryError):
+    """A device has no room for a batch. Nothing is lost: smaller batches may still fit."""
 
 
 class InvalidSetting(HecoreError, ValueError):

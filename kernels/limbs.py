@@ -85,7 +85,12 @@ def from_bytes(data: bytes | bytearray | memoryview, width: int) -> Limbs:
 
 def to_bytes(limbs: Limbs) -> bytes:
     """Fixed-width little-endian bytes, 8·width an integer."""
-    return np.ascontiguousarray(limbs, dtype=LIMB_DTYPE).tobytes()
+    return byte_view(limbs).tobytes()
+
+
+def byte_view(limbs: Limbs) -> memoryview:
+    """The bytes of `to_bytes` without a copy where the limbs lie in order."""
+    return np.ascontiguousarray(limbs, dtype=LIMB_DTYPE).view(np.uint8).reshape(-1).data
 
 
 # --- machine numbers ------------------------------------------------------------------------------

@@ -19,6 +19,12 @@ def _load_gmp() -> Backend:
     return GmpBackend()
 
 
+def _load_cuda() -> Backend:
+    from .cuda.load import load_cuda
+
+    return load_cuda()
+
+
 def _load_simd() -> Backend:
     try:
         from .simd.load import load_simd
@@ -28,7 +34,7 @@ def _load_simd() -> Backend:
 
 
 #: Name → loader, fastest first: "auto" takes the first that does not raise BackendUnavailable.
-LOADERS: dict[str, Callable[[], Backend]] = {"simd": _load_simd, "gmp": _load_gmp}
+LOADERS: dict[str, Callable[[], Backend]] = {"cuda": _load_cuda, "simd": _load_simd, "gmp": _load_gmp}
 
 
 def get_backend(name: str | None = None, *, count: int | None = None) -> Backend:
@@ -51,13 +57,29 @@ def get_backend(name: str | None = None, *, count: int | None = None) -> Backend
             logger.info("backend %s chosen automatically", candidate)
         elif max(count, 1) < backend.least_count:
             continue
-        return backend
+        return _gpu_with_fallback() if candidate == "cuda" else backend
     raise BackendUnavailable("no backend runs here; " + "; ".join(reasons))
 
 
 def resolve(backend: Backend | str | None, *, count: int | None = None) -> Backend:
     """A backend from its name, None (as `get_backend`, for `count` elements) or itself."""
     return get_backend(backend, count=count) if backend is None or isinstance(backend, str) else backend
+
+
+@cache
+def _gpu_with_fallback() -> Backend:
+    """The cuda backend, whose device may fail, with the fastest CPU backend behind it."""
+    from .cuda.batch import CudaResidues
+    from .fallback import FallbackBackend
+
+    return FallbackBackend(_load("cuda"), CudaResidues, _fastest_cpu)
+
+
+def _fastest_cpu() -> Backend:
+    try:
+        return _load("simd")
+    except BackendUnavailable:
+        return _load("gmp")
 
 
 def _load(name: str) -> Backend:

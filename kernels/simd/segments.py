@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..pieces import cut_segments
 from .batch import Indices, blocks_of
 from .constants import aligned
 from .lanes import LANES
@@ -41,27 +42,18 @@ class Arrangement:
 def arrange(indices: Indices, offsets: Indices, spare: int, threads: int) -> Arrangement:
     """Pieces of segments, short enough that all lanes of all threads have work."""
     longest = max(SHORTEST_PIECE, -(-indices.size // (LANES * threads)))
-    lengths = np.diff(offsets)
-    pieces = -(-lengths // longest)
-    next_offsets = np.concatenate([[0], np.cumsum(pieces)])
-    segment = np.repeat(np.arange(lengths.size), pieces)
-    start = offsets[segment] + (np.arange(segment.size) - next_offsets[segment]) * longest
-    length = np.minimum(longest, offsets[segment + 1] - start)
-
-    order = np.argsort(-length, kind="stable")
-    start, length = start[order], length[order]
-    blocks = blocks_of(order.size)
+    pieces = cut_segments(offsets, longest)
+    start, length = pieces.start, pieces.length
+    blocks = blocks_of(length.size)
     padded = np.zeros(blocks * LANES, dtype=np.int64)
-    padded[: order.size] = length
+    padded[: length.size] = length
     steps = padded.reshape(blocks, LANES).max(axis=1)
     block_start = np.concatenate([[0], np.cumsum(steps)])
 
     chosen = aligned(int(block_start[-1]) * LANES).view(np.int64)
     chosen[:] = spare
-    piece = np.repeat(np.arange(order.size), length)
+    piece = np.repeat(np.arange(length.size), length)
     step = np.arange(piece.size) - np.repeat(np.cumsum(length) - length, length)
     chosen[(block_start[piece // LANES] + step) * LANES + piece % LANES] = indices[start[piece] + step]
 
-    place = np.empty(order.size, dtype=np.int64)
-    place[order] = np.arange(order.size)
-    return Arrangement(chosen, steps, block_start, place, next_offsets)
+    return Arrangement(chosen, steps, block_start, pieces.place, pieces.offsets)

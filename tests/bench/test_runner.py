@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 import hecore
 from hecore import BackendUnavailable
 from hecore.bench import runner
-from hecore.bench.cases import Case, select
+from hecore.bench.bounds import word_products
+from hecore.bench.cases import Case, all_cases, select
 from hecore.bench.record import Failure, Row
 from hecore.bench.runner import NothingToRun, Plan, Watcher, find_backends, run
 from hecore.bench.subjects import HecoreSubject
 from hecore.bench.timing import host_clock
+from hecore.kernels.cuda.abi import PROBE_CHAINS, THREADS
+from hecore.kernels.cuda.backend import CudaBackend
+from hecore.kernels.cuda.device import Times
+from hecore.kernels.cuda.probe import word_product_rate
+
+from ..kernels.cuda.reference import ReferenceDevice
 
 SMALL = {"backends": ("gmp",), "key_bits": (256,), "seconds": 1e-4, "insecure_test_key": True}
 
@@ -77,16 +83,53 @@ def test_what_no_backend_changes_is_measured_once(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_device_events_of_a_device_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = type("Twin", (type(hecore.get_backend("gmp")),), {"name": "cuda"})()
-    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None)
-    cuda = SimpleNamespace(Event=lambda: event, get_elapsed_time=lambda first, last: 2.0)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
-    monkeypatch.setattr(hecore, "get_backend", {"cuda": twin}.__getitem__)
-    (row,) = run(Plan(select(["add"]), batches=[4], **{**SMALL, "backends": ("cuda",)})).rows
-    assert row.device_seconds is not None
-    assert row.device_seconds.median == 0.002
-    assert row.seconds.median != 0.002
+def test_a_device_backend_has_its_own_times_and_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = CudaBackend([ReferenceDevice()])
+    monkeypatch.setattr(hecore, "get_backend", {"cuda": backend}.__getitem__)
+    monkeypatch.setattr(runner, "word_product_rate", lambda device: 1e6)
+    plan = Plan(select(["add", "encrypt-to-wire", "pack"]), batches=[4], **{**SMALL, "backends": ("cuda",)})
+    record = run(plan)
+    assert record.failures == []
+    assert record.ceilings == {"cuda": 1e6}
+    rows = {row.case: row for row in record.rows}
+    for row in rows.values():
+        assert row.device_seconds is not None
+        assert row.copy_seconds is not None
+        assert 0 < row.device_seconds.median + row.copy_seconds.median < row.seconds.highest
+    assert rows["add"].bound == 1e6 / word_products("add", SMALL["key_bits"][0])
+    assert rows["pack"].bound is None
+
+
+class Punctual(ReferenceDevice):
+    """Every launch takes half a second by its clock, the first one much longer."""
+
+    @contextmanager
+    def timed(self) -> Iterator[Times]:
+        times = Times()
+        before = len(self.launched)
+        yield times
+        times.kernels = 0.5 * (len(self.launched) - before) if before else 60.0
+
+
+def test_the_probe_counts_products() -> None:
+    device = Punctual(processors=1)
+    assert word_product_rate(device, rounds=3) == 3 * PROBE_CHAINS * 16 * THREADS / 0.5
+    assert {name for name, _, _ in device.launched} == {"word_products"}
+
+
+@pytest.mark.parametrize(
+    ("case", "millions"),
+    [("add", 0.02048), ("encrypt-owner", 0.874), ("encrypt-public", 1.748), ("encrypt-classic", 42.6)],
+)
+def test_word_products_at_2048_bits(case: str, millions: float) -> None:
+    assert word_products(case, 2048) == pytest.approx(millions * 1e6, rel=0.001)
+    assert word_products(case, 4096) > 3.9 * word_products(case, 2048)
+
+
+def test_only_cases_have_bounds() -> None:
+    counted = [case.name for case in all_cases() if word_products(case.name, 2048) is not None]
+    assert {"add", "sum", "products", "decrypt", "rerandomize", "multiply-full"} <= set(counted)
+    assert word_products("keygen", 2048) is None
 
 
 def test_a_wrong_result_is_a_failure_and_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:

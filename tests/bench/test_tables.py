@@ -66,6 +66,23 @@ def test_a_record_in_full(record: Record) -> None:
     assert ["3072-bit", "keys"] in lines
 
 
+def test_a_device_has_columns_of_its_own() -> None:
+    seconds = make_row("add", "cuda", 0.001).seconds
+    part = msgspec.structs.replace(seconds, median=0.00025)
+    rows = [
+        make_row("add", "gmp", 0.004),
+        make_row("add", "cuda", 0.001, device_seconds=seconds, copy_seconds=part, bound=2e6),
+        make_row("pack", "cuda", 0.001, device_seconds=part, copy_seconds=part),
+    ]
+    lines = printed(make_record(rows, ceilings={"cuda": 8.36e12})).splitlines()
+    assert lines[1].split()[5:] == ["cores", "kernels", "copies", "of", "bound", "vs", "gmp"]
+    cells = [line.split() for line in lines]
+    assert cells[3] == ["add", "(values)", "gmp", "1,000", "250", "k/s", "2", "%", "1.00"]
+    assert cells[4][6:] == ["1.00", "100", "%", "25", "%", "50", "%", "×4.0"]
+    assert cells[5][8:] == ["1.00", "25", "%", "25", "%"]
+    assert any("cuda: 8360 G/s word products" in line for line in lines)
+
+
 def test_ratios_prefer_the_same_batch() -> None:
     rows = [
         make_row("add", "gmp", 1.0, batch=10),

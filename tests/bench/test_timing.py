@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from types import SimpleNamespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from hecore.bench import timing
 from hecore.bench.timing import DeviceClock, Spread, Timing, host_clock, measure
+from hecore.kernels.cuda.device import Times
 
 
 class FakeClock:
@@ -106,22 +108,23 @@ def test_host_clock_runs_once() -> None:
     assert device is None
 
 
-def test_device_events_stand_around_the_call() -> None:
+def test_a_device_tells_its_own_times() -> None:
     log: list[str] = []
 
-    class Event:
-        def record(self) -> None:
-            log.append("record")
+    class Device:
+        @contextmanager
+        def timed(self) -> Iterator[Times]:
+            times = Times()
+            log.append("start")
+            yield times
+            log.append("stop")
+            times.kernels, times.copies = 0.25, 0.125
 
-        def synchronize(self) -> None:
-            log.append("synchronize")
-
-    cuda = SimpleNamespace(Event=Event, get_elapsed_time=lambda first, last: 250.0)
-    clock = DeviceClock(SimpleNamespace(cuda=cuda))
-    (result,) = measure([(lambda: log.append("run"), clock)], 1e-9)
-    assert log[:4] == ["record", "run", "record", "synchronize"]
+    (result,) = measure([(lambda: log.append("run"), DeviceClock(Device()))], 1e-9)
+    assert log[:3] == ["start", "run", "stop"]
     assert result.device == Spread.of([0.25] * result.host.calls)
-    assert result.host.highest < 1.0
+    assert result.copies == Spread.of([0.125] * result.host.calls)
+    assert result.host.highest < 0.1
 
 
 def test_constants_allow_a_median() -> None:

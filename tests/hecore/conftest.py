@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 import hecore
+from hecore.kernels.cuda.backend import CudaBackend
 from hecore.kernels.select import LOADERS
+
+from ..kernels.cuda.reference import ReferenceDevice
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 
@@ -33,9 +36,17 @@ def decryptor(test_key: hecore.PrivateKey) -> hecore.Decryptor:
     return hecore.Decryptor(test_key)
 
 
-@pytest.fixture(params=LOADERS)
+#: The CUDA backend on a device that computes with plain integers.
+ON_INTEGERS = "cuda-on-integers"
+
+
+@pytest.fixture(
+    params=[*(pytest.param(n, marks=pytest.mark.gpu if n == "cuda" else ()) for n in LOADERS), ON_INTEGERS]
+)
 def backend(request: pytest.FixtureRequest) -> hecore.kernels.Backend:
     """Each backend; skipped with its reason where it does not run."""
+    if request.param == ON_INTEGERS:
+        return CudaBackend([ReferenceDevice()])
     try:
         return hecore.get_backend(request.param)
     except hecore.BackendUnavailable as error:

@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 
 from hecore.kernels import Backend, BackendUnavailable, Modulus, Residues, get_backend
 from hecore.kernels import limbs as lb
+from hecore.kernels.cuda.backend import CudaBackend
 from hecore.kernels.gmp import GmpBackend
 from hecore.kernels.limbs import Limbs
 from hecore.kernels.select import LOADERS
+
+from .cuda.emulator import build
+from .cuda.emulator.device import EmulatedDevice
+from .cuda.reference import ReferenceDevice
 
 Sample = Callable[..., list[int]]
 
@@ -42,11 +47,39 @@ MODULI = {name: Modulus(value) for name, value in _SHAPES.items()} | {
 }
 
 
+#: The CUDA backend without a GPU: its host side, on a device that computes with plain integers …
+ON_INTEGERS = "cuda-on-integers"
+#: … and all of it, its kernels carried out by the emulator: these sizes always, the others with `-m slow`.
+ON_EMULATOR = "cuda-on-emulator"
+EMULATED = [MODULI[name] for name in ("130 bits", "3 squared", "1024 ones squared")]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        if chosen is None or chosen.params.get("backend") != ON_EMULATOR:
+            continue
+        sizes = [chosen.params[name] for name in ("modulus", "square") if name in chosen.params]
+        if any(size not in EMULATED for size in sizes):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(
     scope="session",
-    params=[pytest.param(n, marks=pytest.mark.gpu if n == "cuda" else ()) for n in LOADERS],
+    params=[
+        *(pytest.param(n, marks=pytest.mark.gpu if n == "cuda" else ()) for n in LOADERS),
+        ON_INTEGERS,
+        ON_EMULATOR,
+    ],
 )
 def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param == ON_INTEGERS:
+        return CudaBackend([ReferenceDevice()])
+    if request.param == ON_EMULATOR:
+        if build.why_not() is not None:
+            pytest.skip(str(build.why_not()))
+        return CudaBackend([EmulatedDevice()])
     try:
         return get_backend(request.param)
     except BackendUnavailable as error:

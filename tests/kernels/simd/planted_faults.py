@@ -35,7 +35,7 @@ EVERY = HALVES + WHOLE
 
 @dataclass(frozen=True)
 class Fault:
-    """`right`, which stands once in kernels/simd/`file`, is written as `wrong`; in `forms` that matters."""
+    """`right`, which stands once in kernels/`file`, is written as `wrong`; in `forms` that matters."""
 
     file: str
     why: str
@@ -47,245 +47,245 @@ class Fault:
 FAULTS = [
     # --- unreduced products ---
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "high halves of products are added a limb too low",
         "window[r + 1] = e.multiply_high(window[r + 1], x[r], y)",
         "window[r] = e.multiply_high(window[r], x[r], y)",
         HALVES,
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "the triangle of a square takes its diagonal with it",
         "factors[j], range(j))",
         "factors[j], range(j + 1))",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "a square's odd limbs are not doubled",
         "e.multiply_high(e.add(odd, odd), limb, limb)",
         "e.multiply_high(odd, limb, limb)",
     ),
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "the triangles of later blocks begin too low",
         "add_triangle(t + TWO * start, x + start",
         "add_triangle(t + start, x + start",
     ),
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "the second cross product a1·b0 is missing",
         "    _multiply_add(w, a + digit, b, K)\n",
         "",
     ),
     # --- reduction ---
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "no carry between the limbs that a reduction finishes",
         "e.add(t_low[r + 1], e.carry_out(t_low[r], multiplier[r], low_n[0]))",
         "t_low[r + 1]",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "no carry from the finished limbs to those that stay",
         "    window[0] = e.add(window[0], e.carry_out(t_low[ROWS - 1], multiplier[ROWS - 1], low_n[0]))\n",
         "",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "one diagonal of the reduction is left out",
         "if r + j >= ROWS:",
         "if r + j > ROWS:",
     ),
     Fault(
-        "lanes.py",
+        "simd/lanes.py",
         "the carry of low halves is rounded down",
         "return self.carry(self.b.add(t, self.splat_const(LIMB_MASK)))",
         "return self.carry(t)",
         HALVES,
     ),
     Fault(
-        "lanes.py",
+        "simd/lanes.py",
         "the carry of a finished limb leaves out the product that finishes it",
         "return self.carry(self.multiply_low(t, m, n))",
         "return self.carry(t)",
         WHOLE,
     ),
     Fault(
-        "constants.py",
+        "simd/constants.py",
         "the inverse has the wrong sign",
         "-pow(self._n, -1, 1 << LIMB_BITS)",
         "pow(self._n, -1, 1 << LIMB_BITS)",
     ),
     Fault(
-        "constants.py",
+        "simd/constants.py",
         "no spare bits: R is only just above n",
         "needed = -(-(base.bits + SPARE_BITS) // LIMB_BITS)",
         "needed = -(-base.bits // LIMB_BITS)",
     ),
     # --- the second digit ---
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "the low digit's multiplier m is not taken from the high digit of a product",
         "start_difference(w, c + TWO * _WORD * K, m, K)",
         "clear(w, TWO * K)",
     ),
     Fault(
-        "constants.py",
+        "simd/constants.py",
         "C is not a multiple of n",
         "multiple = -(-2 * self._radix // self._n) * self._n",
         "multiple = 2 * self._radix",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "the upper half of a square's second digit is not doubled",
         "e.store(e.add(high, high), t, place)",
         "e.store(high, t, place)",
     ),
     # --- canonical results ---
     Fault(
-        "lanes.py",
+        "simd/lanes.py",
         "borrows are shifted in without their sign",
         "return self.b.ashr(x",
         "return self.b.lshr(x",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "x = n does not count as x ≥ n",
         'keep = e.b.icmp_signed("<", borrow, e.zero)',
         'keep = e.b.icmp_signed("<=", borrow, e.zero)',
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "a low digit that loses n gives nothing to the high one",
         "e.b.select(keep, e.zero, e.splat_const(1))",
         "e.zero",
     ),
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "one-digit results may be n instead of 0",
         "            subtract_if_not_less(x, c, s, K)\n",
         "",
     ),
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "two-digit results may have the low digit n instead of 0",
         "    carry_digit(x, c, high, spare, K)\n",
         "",
     ),
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "high digits grow with every message",
         "        subtract_if_not_less(x + K * _V, c + _WORD * K, y, K)\n",
         "",
     ),
     # --- windows, lanes and limbs ---
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "a window is one squaring short",
         "for _ in range(bits):",
         "for _ in range(bits - 1):",
     ),
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "even entries of a window's table are squares of the wrong entry",
         "table + u(entry // 2) * size",
         "table + u(entry // 2 - 1) * size",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "the last lane of a window table is never read",
         "        for lane in range(LANES):\n            word = e.load_scalar",
         "        for lane in range(LANES - 1):\n            word = e.load_scalar",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "every lane takes the first one's power from a window table",
         "e.const(8 * lane)",
         "e.const(0)",
     ),
     Fault(
-        "bignum.py",
+        "simd/bignum.py",
         "the last round of a transpose is missing",
         "while distance < LANES:",
         "while distance < LANES // 2:",
     ),
     Fault(
-        "words.py",
+        "simd/words.py",
         "an exponent's digits that begin in one word do not go on in the next",
         "digit |= words[row, word + 1] << (np.uint64(64) - shift)",
         "pass",
     ),
     Fault(
-        "words.py",
+        "simd/words.py",
         "later blocks take the first block's exponents",
         "row = block * _LANES + lane if",
         "row = lane if",
     ),
     Fault(
-        "words.py",
+        "simd/words.py",
         "limbs that begin in one word do not go on in the next",
         "limb |= words[i, word + 1] << (np.uint64(64) - shift)",
         "pass",
     ),
     Fault(
-        "words.py",
+        "simd/words.py",
         "a chunk's last limb keeps bits of the next chunk",
         "if take < _LIMB:",
         "if take < 0:",
     ),
     Fault(
-        "words.py",
+        "simd/words.py",
         "the highest word lacks what begins in the word below",
         "                out[i, word + 1] |=",
         "                out[i, word] |=",
     ),
     # --- signs, segments, combs ---
     Fault(
-        "batch.py",
+        "simd/batch.py",
         "the row behind a batch holds 0 instead of 1",
         "rows[count] = constants.one[0]",
         "rows[count] = 0",
     ),
     Fault(
-        "constants.py",
+        "simd/constants.py",
         "a sign is ignored on the way in",
         "self.constant(factor, -factor)",
         "self.constant(factor, factor)",
     ),
     Fault(
-        "segments.py",
+        "simd/segments.py",
         "lanes of shorter pieces go on with row 0 instead of 1",
         "chosen[:] = spare",
         "chosen[:] = 0",
     ),
     Fault(
-        "segments.py",
+        "pieces.py",
         "the order of pieces is taken for its inverse",
         "place[order] = np.arange(order.size)",
         "place[:] = order",
     ),
     Fault(
-        "montgomery.py",
+        "simd/montgomery.py",
         "a segment's last row is left out",
         "for step in range(1, steps[block]):",
         "for step in range(1, steps[block] - 1):",
     ),
     Fault(
-        "fixed_base.py",
+        "simd/fixed_base.py",
         "digits of a comb are swapped: a window's table begins with base, not with 1",
         "entries = [stretch(one(k), len(power)), power]",
         "entries = [power, stretch(one(k), len(power))]",
     ),
     Fault(
-        "fixed_base.py",
+        "simd/fixed_base.py",
         "windows that are added later have the wrong weight",
         "1 << (WINDOW_BITS * first)",
         "1 << first",
     ),
     # --- loading ---
-    Fault("load.py", "the self-test is not run", "    self_test(backend)\n", ""),
+    Fault("simd/load.py", "the self-test is not run", "    self_test(backend)\n", ""),
     Fault(
-        "load.py",
+        "selftest.py",
         "the self-test counts results instead of comparing them",
         "if found != expected:",
         "if len(found) != len(expected):",
@@ -307,7 +307,7 @@ def copy_of_the_kernels(folder: Path, fault: Fault | None) -> None:
     (package / "__init__.py").touch()
     shutil.copytree(KERNELS, package / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     if fault is not None:
-        source = package / "kernels" / "simd" / fault.file
+        source = package / "kernels" / fault.file
         text = source.read_text(encoding="utf-8")
         if text.count(fault.right) != 1:
             raise LookupError(f"{fault.file} does not hold {fault.right!r} once: {fault.why}")
@@ -358,7 +358,7 @@ def main() -> None:
             answer = f"BROKE DOWN: {error}"
         survived += not answer.startswith(("self-test", "oracle"))
         seconds = time.perf_counter() - begin
-        print(f"{number:3} {seconds:5.1f} s  {fault.file:14} {fault.why}\n{'':13}{answer}", flush=True)
+        print(f"{number:3} {seconds:5.1f} s  {fault.file:19} {fault.why}\n{'':13}{answer}", flush=True)
     sys.exit(f"{survived} faults were not found" if survived else 0)
 
 

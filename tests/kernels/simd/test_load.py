@@ -13,8 +13,9 @@ from hecore.kernels.gmp import GmpBackend
 
 pytest.importorskip("numba")
 
-from hecore.kernels.simd.load import self_test
+from hecore.kernels.selftest import self_test
 
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 CHOSEN = "import hecore; print(hecore.get_backend().name)"
 ASKED = """
 import hecore
@@ -46,13 +47,13 @@ def simd_or_skip():
 
 def test_without_numba_it_says_so() -> None:
     hidden = "import sys; sys.modules['numba'] = None\n"
-    assert run(hidden + CHOSEN, HECORE_BACKEND="auto") == "gmp"
+    assert run(hidden + CHOSEN, HECORE_BACKEND="auto", **NO_GPU) == "gmp"
     assert "numba" in run(hidden + ASKED)
 
 
 def test_auto_prefers_it() -> None:
     simd_or_skip()
-    assert run(CHOSEN, HECORE_BACKEND="") == "simd"
+    assert run(CHOSEN, HECORE_BACKEND="", **NO_GPU) == "simd"
 
 
 #: Every operation that has a kernel of its own.

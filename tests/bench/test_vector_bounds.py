@@ -23,9 +23,9 @@ def bounds():
         hecore.get_backend("simd")
     except BackendUnavailable as error:
         pytest.skip(str(error))
-    from hecore.bench import bounds
+    from hecore.bench import vector_bounds
 
-    return bounds
+    return vector_bounds
 
 
 def test_a_product_of_two_digits_is_five_products_of_one(bounds) -> None:
