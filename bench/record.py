@@ -60,7 +60,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     `cores` are the processor seconds of the process a second, its threads together. On a device, its own
     clock gives `device_seconds` of kernels and `copy_seconds` of transfers, and `bound` is the rate at which
-    nothing but the word products of the operation would run (see `bounds`).
+    nothing but the word products of the operation would run (see `device_bounds`).
     """
 
     case: str

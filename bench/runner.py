@@ -14,8 +14,8 @@ from hecore.kernels.cuda.device import Device
 from hecore.kernels.cuda.probe import word_product_rate
 
 from . import machine
-from .bounds import word_products
 from .cases import Case, Work
+from .device_bounds import word_products
 from .peers import PEERS, PeerUnavailable, check_peer, make_peer
 from .record import Failure, Record, Row, Seconds
 from .subjects import HecoreSubject, Subject

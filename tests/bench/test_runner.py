@@ -10,8 +10,8 @@ import pytest
 import hecore
 from hecore import BackendUnavailable
 from hecore.bench import runner
-from hecore.bench.bounds import word_products
 from hecore.bench.cases import Case, all_cases, select
+from hecore.bench.device_bounds import word_products
 from hecore.bench.record import Failure, Row
 from hecore.bench.runner import NothingToRun, Plan, Watcher, find_backends, run
 from hecore.bench.subjects import HecoreSubject

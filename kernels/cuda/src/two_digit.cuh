@@ -44,11 +44,13 @@ DEVICE void finish_digits(Row<2> &out, const Accumulator &first, const Accumulat
   }
 }
 
-// out = a·b/R mod r², canonical; `multiplier` holds b.  a: digits below r, or a0 < R and a1 = 0.  out may be a.
-DEVICE void multiply(Row<2> &out, const Row<2> &a, const u32 *multiplier, const Modulus<2> &m) {
+// The steps of a product: `first` and `second` end as c0 and c1, b in `multiplier`.  SQUARING leaves the rows a1·b0
+// out.  The rows of the second digit fill the time until q has come from the lowest lane.
+template <bool SQUARING>
+DEVICE void multiply_digits(Accumulator &first, Accumulator &second, const Row<2> &a, const u32 *multiplier,
+                            const Modulus<2> &m) {
   const u32 *a0 = a.digit[0], *a1 = a.digit[1], *n = m.root;
   const u32 lowest_word = lowest_lane() ? ALL_ONES : 0;
-  Accumulator first, second;
   clear(first);
   clear(second);
   load_digit(second.even, complement_start(m));
@@ -61,17 +63,23 @@ DEVICE void multiply(Row<2> &out, const Row<2> &a, const u32 *multiplier, const 
     for (int i = 0; i < 4; i++) {
       add_first_row(first, a0, y0[i]);
       const u32 q = quotient_word(first, m.inverse);
-      // The rows of the second digit fill the time until q is there.
       add_first_row(second, a0, y1[i]);
-      add_row(second, a1, y0[i], ~q & lowest_word);
+      if (!SQUARING) add_row(second, a1, y0[i]);
       add_row(first, n, q);
-      const u32 p = quotient_word(second, m.inverse);
+      const u32 complement = ~q & lowest_word;
+      const u32 p = quotient_word(second, m.inverse, complement);
       divide(first);
-      add_row(second, n, p);
+      add_row(second, n, p, complement);
       divide(second);
     }
   }
-  finish_digits(out, first, second, nullptr, n);
+}
+
+// out = a·b/R mod r², canonical; `multiplier` holds b.  a: digits below r, or a0 < R and a1 = 0.  out may be a.
+DEVICE void multiply(Row<2> &out, const Row<2> &a, const u32 *multiplier, const Modulus<2> &m) {
+  Accumulator first, second;
+  multiply_digits<false>(first, second, a, multiplier, m);
+  finish_digits(out, first, second, nullptr, m.root);
 }
 
 // x = 2·a mod R, digits; returns all ones in every lane if 2·a ≥ R, else 0.
@@ -87,37 +95,15 @@ DEVICE u32 double_digit(u32 *x, const u32 *a) {
 // out = a²/R mod r², canonical; digits below r.  The multiplier is (a0, 2·a1 mod R), so that the second digit takes
 // one row less; where 2·a1 ≥ R, the lost R·a0/R = a0 is added at the end.  The bounds are those of the product.
 DEVICE void square(Row<2> &out, const Row<2> &a, u32 *multiplier, const Modulus<2> &m) {
-  const u32 *a0 = a.digit[0], *n = m.root;
-  const u32 lowest_word = lowest_lane() ? ALL_ONES : 0;
   Row<2> twice;
   const u32 lost = double_digit(twice.digit[1], a.digit[1]);
-#pragma unroll
-  for (int j = 0; j < K; j++) twice.digit[0][j] = a0[j];
-  put_multiplier(multiplier, twice);
-  Accumulator first, second;
-  clear(first);
-  clear(second);
-  load_digit(second.even, complement_start(m));
-#pragma unroll UNROLLED
-  for (int h = 0; h < L; h += 4) {
-    const uint4 low = read16(multiplier + h), high = read16(multiplier + L + h);
-    const u32 y0[4] = {low.x, low.y, low.z, low.w};
-    const u32 y1[4] = {high.x, high.y, high.z, high.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      add_first_row(first, a0, y0[i]);
-      const u32 q = quotient_word(first, m.inverse);
-      add_first_row(second, a0, y1[i]);
-      add_row(first, n, q);
-      const u32 word = ~q & lowest_word;
-      const u32 p = quotient_word(second, m.inverse, word);
-      divide(first);
-      add_row(second, n, p, word);
-      divide(second);
-    }
-  }
   u32 extra[K];
 #pragma unroll
-  for (int j = 0; j < K; j++) extra[j] = a0[j] & lost;
-  finish_digits(out, first, second, extra, n);
+  for (int j = 0; j < K; j++) twice.digit[0][j] = a.digit[0][j];
+  put_multiplier(multiplier, twice);
+  Accumulator first, second;
+  multiply_digits<true>(first, second, a, multiplier, m);
+#pragma unroll
+  for (int j = 0; j < K; j++) extra[j] = a.digit[0][j] & lost;
+  finish_digits(out, first, second, extra, m.root);
 }
