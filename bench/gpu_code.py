@@ -175,7 +175,7 @@ def report(target: str = "sm_90", device: Processor = H200) -> str:
             "",
             f"{bits}-bit key:",
             "",
-            "| operation | bound /s | target /s | share |",
+            "| operation | bound /s | target /s | target / bound |",
             "|---|---|---|---|",
         ]
         for operation in found:

@@ -27,8 +27,7 @@ def import_direct(
     if taken is None or not 0 <= (scale_bits or 0) <= MAXIMUM_SCALE_BITS:
         return None
     scale = scale_bits if scale_bits is not None else DEFAULT_SCALE_BITS * (taken.dtype == np.float64)
-    # Below 2^value_bits is below n/3 at least: what `check_range` asks for.
-    value_bits, slots = (public.n // 3).bit_length() - 1, None
+    value_bits, slots = INT64_BITS, None  # what a device takes is below n/3 for any key
     if layout is not None:
         if values.ndim == 0 or layout.slots * layout.slot_bits >= public.bits:
             return None

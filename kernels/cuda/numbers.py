@@ -70,7 +70,7 @@ class Numbers(HostForm):
             home.call_plain("encode_floats", count, words, uploaded, scale_bits, INTEGER_WORDS, bad)
             if int(home.device.to_host(bad)[0]) < count:
                 return None
-        if count and value_bits < INTEGER_BITS:
+        if count and value_bits <= INTEGER_BITS:
             limit = (1 << value_bits) - 1
             if not -limit <= int(integers.min()) <= int(integers.max()) <= limit:
                 return None

@@ -90,6 +90,20 @@ def test_integers(test_key, values, scale_bits, layout) -> None:
     assert taken or scale_bits or layout is not None
 
 
+@pytest.mark.parametrize("bits", [1, 20, 62, 63])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_last_value_that_fits_in_a_slot(test_key, bits: int, sign: int) -> None:
+    layout = SlotLayout(3, 70, bits)
+    last = sign * (2**bits - 1)
+    assert check_against_host(np.array([0, last]), None, layout, test_key)
+    beyond = last + sign
+    if -(2**63) <= beyond < 2**63:
+        assert not check_against_host(np.array([0, beyond]), None, layout, test_key)
+        assert isinstance(on_host(np.array([0, beyond]), None, layout, test_key), EncodingOverflow)
+    floats = np.array([0.0, float(sign * 2**bits)])
+    assert not check_against_host(floats, 0, layout, test_key)
+
+
 @pytest.mark.parametrize("kind", ["?", "i1", "u1", "i4", "u4", ">i4", "f2", ">f8"])
 def test_other_types_of_numbers(test_key, kind: str) -> None:
     values = np.array([[0, 1, 1], [1, 0, 1]]).astype(kind)

@@ -12,12 +12,12 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from emulator import build
-from emulator.device import EmulatedDevice, KernelError
-from vectors import cases, fault
-
 from hecore.kernels.cuda.device import ENTRIES
 from hecore.kernels.cuda.shapes import Shape
+
+from .emulator import build
+from .emulator.device import EmulatedDevice, KernelError
+from .vectors import cases, fault
 
 SHAPE = Shape(8, 8)
 

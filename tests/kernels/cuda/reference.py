@@ -53,6 +53,7 @@ class HostDevice:
         self.lost = False
         self.launched: list[tuple[str, Shape, int]] = []
         self.releases = 0
+        self.from_peers = 0
         self.times = Times()
 
     @contextmanager
@@ -94,6 +95,7 @@ class HostDevice:
 
     def from_peer(self, array: NDArray[Any], peer: Device) -> NDArray[Any]:
         peer.synchronize()
+        self.from_peers += 1
         return self.from_host(array)
 
     def launch(self, entry: str, shape: Shape, grid: int, arguments: Sequence[Any]) -> None:

@@ -46,6 +46,9 @@ def test_powers_are_split_over_the_devices(devices: int, count: int) -> None:
         for engine in backend.engines:
             assert launches(engine.device)["power_2"] == 2
             assert launches(engine.device)["comb_2"] == 1
+        home, *others = (engine.device for engine in backend.engines)
+        assert home.from_peers == 3 * len(others)  # the results of two powers and of the comb
+        assert [device.from_peers for device in others] == [2] * len(others)
 
 
 def test_one_base_with_many_exponents_is_split_too() -> None:

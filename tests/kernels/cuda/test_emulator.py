@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from emulator import build
-from emulator.device import KernelError, run
 
 from hecore.kernels.cuda import abi
+
+from .emulator import build
+from .emulator.device import KernelError, run
 
 pytestmark = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulator import build
-from emulator.device import EmulatedDevice
-from reference import ReferenceDevice
-from vectors import LANES, PLAIN, Case, cases, fault
 
 from hecore.kernels.cuda import abi
 from hecore.kernels.cuda.device import ENTRIES
 from hecore.kernels.cuda.shapes import ALL_SHAPES, Shape
+
+from .emulator import build
+from .emulator.device import EmulatedDevice
+from .reference import ReferenceDevice
+from .vectors import LANES, PLAIN, Case, cases, fault
 
 needs_compiler = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 

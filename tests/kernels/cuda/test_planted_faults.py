@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from emulator import build
-from planted_faults import Fault, escaped, faults
+
+from .emulator import build
+from .planted_faults import Fault, escaped, faults
 
 pytestmark = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 

@@ -6,13 +6,14 @@ So the inline assembly is proved too, and that the compiler keeps the carry chai
 from __future__ import annotations
 
 import pytest
-from emulator import build, ptx
-from emulator.device import EmulatedDevice
-from vectors import cases, fault
 
 from hecore.bench import nvrtc
 from hecore.kernels.cuda.device import ENTRIES
 from hecore.kernels.cuda.shapes import ALL_SHAPES, Shape
+
+from .emulator import build, ptx
+from .emulator.device import EmulatedDevice
+from .vectors import cases, fault
 
 WHY_NOT = build.why_not() or nvrtc.why_not()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))

@@ -22,11 +22,12 @@ from typing import Any
 import gmpy2
 import numpy as np
 from numpy.typing import NDArray
-from reference import HostDevice, ReferenceDevice, Ring
 
 from hecore.kernels.cuda import abi
 from hecore.kernels.cuda.device import ENTRIES
 from hecore.kernels.cuda.shapes import Shape, blocks_for
+
+from .reference import HostDevice, ReferenceDevice, Ring
 
 Arguments = list[Any]
 EDGE_WORDS = (0, 0xFFFFFFFF, 0xFFFFFFFF, 1, 0xFFFFFFFE, 0x80000000)

@@ -20,16 +20,7 @@ from hecore.kernels.cuda import abi
 HERE = Path(__file__).resolve().parent
 SOURCES = Path(cuda.__file__).resolve().parent / "src"
 COMPILER = "g++"
-OPTIONS = (
-    "-std=c++17",
-    "-O2",
-    "-Wno-register",
-    "-fPIC",
-    "-shared",
-    "-Wall",
-    "-Werror",
-    "-Wno-unknown-pragmas",
-)
+OPTIONS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas")
 
 
 def why_not() -> str | None:

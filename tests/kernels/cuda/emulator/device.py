@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reference import HostDevice
-
-from emulator import build
 from hecore.kernels.cuda import abi
 from hecore.kernels.cuda.device import ENTRIES
 from hecore.kernels.cuda.shapes import Shape
+
+from ..reference import HostDevice
+from . import build
 
 #: (family, lanes, limbs) → shared library.
 Builder = Callable[[str, int, int], Path]

@@ -14,10 +14,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from emulator import build
 from hecore.bench import nvrtc
 from hecore.kernels.cuda import abi
 from hecore.kernels.cuda.shapes import Shape
+
+from . import build
 
 TARGET = "compute_90"
 #: PTX type → C++ type, and that of a register (which is unsigned).
