@@ -103,7 +103,7 @@ class Ids(Sequence[str]):
         return part
 
     def digests(self, start: int, stop: int, person: bytes, key: bytes = b"") -> Digests:
-        """BLAKE2b-256 of length (8 bytes, little-endian) ‖ UTF-8 for start ≤ i < stop; uint8[stop − start, 32].
+        """BLAKE2b-256 of length (8 bytes, little-endian) ‖ UTF-8 of each id; uint8[stop − start, 32].
 
         `person` (at most 16 bytes) separates uses; `key` (at most 64) makes it a keyed hash.
         """

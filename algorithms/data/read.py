@@ -27,8 +27,8 @@ def read_table(
     """A CSV or Parquet file; every column but id and label is a feature, of the kind that it seems to have.
 
     Texts become categories, sorted; `categorical` names columns of numbers that are categories all the same.
-    Missing values become NaN, or with `missing` False a TableError. With the `schema` of another file (the one
-    trained on) columns get its kinds, order and categories; texts that it does not know become NaN.
+    Missing values become NaN, or with `missing` False a TableError. With the `schema` of another file (the
+    one trained on) columns get its kinds, order and categories; texts that it does not know become NaN.
 
     The file is read twice, in chunks: memory holds the table itself and one chunk. TableError names file,
     row and column of what is wrong.
@@ -40,7 +40,8 @@ def read_table(
     for column in kinds.features:
         if column.kind == "text":
             raise TableError(
-                f"{source.name}: column {column.name!r} has too many different texts for a category: leave it out"
+                f"{source.name}: column {column.name!r} has too many different texts for a category:"
+                " leave it out"
             )
     features = kinds.features
     values = np.empty((own.rows, len(features)))

@@ -68,7 +68,7 @@ def infer_schema(
     label_column: str | None = None,
     categorical: Collection[str] = (),
 ) -> Schema:
-    """Read a CSV or Parquet file once; `categorical` names columns of numbers that are categories all the same.
+    """Read a CSV or Parquet file once; `categorical` names columns of numbers that are categories.
 
     Raises TableError for a column that is not there, and for a label that is not all numbers, by row.
     """

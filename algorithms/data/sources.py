@@ -3,8 +3,8 @@
     CSV       UTF-8, commas, a header; cells are texts as they stand, "" where there is nothing
     Parquet   columns of numbers, truth values, texts or dictionaries of texts
 
-A chunk's columns are Arrow arrays: `large_string`, or what numbers Parquet has. Rows count from 0, without the
-header. Every error names the file, and the row or column where it is.
+A chunk's columns are Arrow arrays: `large_string`, or what numbers Parquet has. Rows count from 0, without
+the header. Every error names the file, and the row or column where it is.
 """
 
 from __future__ import annotations
