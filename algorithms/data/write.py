@@ -43,9 +43,8 @@ def write_rows(
     place[rows] = np.arange(len(rows))
     new = out.with_name(out.name + ".new")
     try:
-        with ExitStack() as stack:
-            folder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
-            paths = [Path(stack.enter_context(folder)) / str(n) for n in range(-(-len(rows) // bucket_rows))]
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+            paths = [Path(folder) / str(number) for number in range(-(-len(rows) // bucket_rows))]
             buckets = _distribute(source, schema, place, paths, bucket_rows)
             types = _arrow_schema(schema)
             with pq.ParquetWriter(new, types) as writer:
