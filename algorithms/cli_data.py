@@ -20,7 +20,7 @@ from hecore.algorithms.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from hecore.algorithms.channel import Channel
-    from hecore.algorithms.data import Schema, Table
+    from hecore.algorithms.data import Ids, Schema, Table
     from hecore.algorithms.psi import Progress
 
 console = Console()
@@ -30,7 +30,7 @@ data_app = typer.Typer(help="Look at a party's files.", no_args_is_help=True)
 LIBSVM = (".libsvm", ".svm", ".svmlight")
 #: Seconds between two lines of progress where there is no terminal.
 QUIET = 30.0
-LONGEST_CATEGORIES = 48
+LONGEST_CATEGORIES, ROWS_SHOWN = 48, 5
 
 Friendly = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -52,20 +52,23 @@ def show(
     ] = "",
 ) -> None:
     """Show what hecore finds in a file: its columns, their kinds, missing values, ranges, categories."""
-    from hecore.algorithms.data import infer_schema, read_libsvm
+    from hecore.algorithms.data import infer_schema, open_source, read_ids, read_libsvm
 
     if file.suffix in LIBSVM:
         return _show_sparse(read_libsvm(file))
     names = [name.strip() for name in categorical.split(",") if name.strip()]
     with errors.status(f"reading {file.name}"):
-        schema = infer_schema(file, id_column=id_column, label_column=label, categorical=names)
-    return _show_schema(schema)
+        source = open_source(file)
+        schema = infer_schema(source, id_column=id_column, label_column=label, categorical=names)
+        ids = read_ids(source, id_column)
+    return _show_schema(schema, ids)
 
 
-def _show_schema(schema: Schema) -> None:
+def _show_schema(schema: Schema, ids: Ids) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    empty, repeated = ids.empty(), ids.repeated()
     grid = Grid(title=Text(f"{schema.name}: {schema.rows:,} rows, {len(schema.features)} features"))
     for heading in ("column", "kind"):
         grid.add_column(heading, overflow="fold")
@@ -78,9 +81,16 @@ def _show_schema(schema: Schema) -> None:
         if column.categories:
             joined = ", ".join(column.categories)
             values = joined if len(joined) <= LONGEST_CATEGORIES else joined[: LONGEST_CATEGORIES - 1] + "…"
-        cells = ("", "") if column.kind == "id" else (f"{column.missing:,}" if column.missing else "–", many)
-        grid.add_row(*(Text(cell) for cell in (column.name, column.kind, *cells, values)))
+        missing = column.missing
+        if column.kind == "id":
+            missing, many = empty.size, f"{len(ids) - repeated.size:,}"
+        cells = (column.name, column.kind, f"{missing:,}" if missing else "–", many, values)
+        grid.add_row(*(Text(cell) for cell in cells))
     console.print(grid)
+    for rows, what in ((empty, "without an id"), (repeated, "with the id of an earlier row")):
+        if rows.size:
+            shown = ", ".join(f"{row} ({ids[int(row)]!r})" for row in rows[:ROWS_SHOWN])
+            _say(f"{rows.size:,} rows {what}: {shown}{', …' if rows.size > ROWS_SHOWN else ''}")
 
 
 def _show_sparse(table: Table) -> None:

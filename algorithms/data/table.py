@@ -68,6 +68,17 @@ class Table:
         """The same table with all values in one array; itself where they are."""
         return replace(self, values=self.values.toarray()) if self.is_sparse else self
 
+    def require_numbers(self) -> Table:
+        """This table, for a model of finite numbers in one array. TableError naming what is not."""
+        if self.categories:
+            name = next(iter(self.categories))
+            raise TableError(
+                f"{self.name}: column {name!r} holds categories: encode it as numbers, or drop it"
+            )
+        if self.is_sparse:
+            raise TableError(f"{self.name} is sparse: table.dense() makes one array of it")
+        return replace(self, missing=False) if self.missing else self
+
     def _check_values(self) -> None:
         stored = self.values.data if self.is_sparse else self.values
         with np.errstate(over="ignore", invalid="ignore"):

@@ -157,6 +157,7 @@ def _check_common(
         return
     for pair in pairs:
         pair.state.drop()
+        pair.channel.close()  # all parties have the count, and end alike
     parties = [*own, *((pair.channel.peer, pair.theirs.ids) for pair in pairs)]
     named = ", ".join(f"{name} ({count} ids)" for name, count in sorted(parties))
     wanted = config.min_intersection
@@ -202,11 +203,11 @@ class _Pair:
         )
         self.channel.send(mine)
         self.theirs = theirs = self.channel.receive(msg.PsiHello)
-        if mine.role == theirs.role:
-            raise HandshakeError(f"{me} and {peer} are both {mine.role}: exactly one party is the active one")
-        compare_settings(me, mine.configuration, peer, theirs.configuration)
-        for party, hello in sorted([(me, mine), (peer, theirs)]):
-            steps.check_ids(party, hello.ids, hello.repeated, hello.empty)
+        try:
+            _compare(me, mine, peer, theirs)
+        except (HandshakeError, AlignmentError):
+            self.channel.close()  # the peer finds the same; to tell it, one would wait for it if it has gone
+            raise
         self._begin(mine, theirs)
 
     def _begin(self, mine: msg.PsiHello, theirs: msg.PsiHello) -> None:
@@ -322,6 +323,14 @@ class _Pair:
             done, total = self._rows_of(chunks), len(self._ids) + self.theirs.ids
             seconds = time.monotonic() - self._started
             self._on_progress(Progress(self.channel.peer, done, total, self._resumed, seconds))
+
+
+def _compare(me: str, mine: msg.PsiHello, peer: str, theirs: msg.PsiHello) -> None:
+    if mine.role == theirs.role:
+        raise HandshakeError(f"{me} and {peer} are both {mine.role}: exactly one party is the active one")
+    compare_settings(me, mine.configuration, peer, theirs.configuration)
+    for party, hello in sorted([(me, mine), (peer, theirs)]):
+        steps.check_ids(party, hello.ids, hello.repeated, hello.empty)
 
 
 @contextmanager

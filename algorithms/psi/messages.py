@@ -24,7 +24,8 @@ from hecore.algorithms.messages import Message
 from hecore.algorithms.party import ACTIVE, MAX_CONFIGURATION, PASSIVE
 
 Reveal = Literal["both", "active"]
-Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+#: A peer's count of ids sizes arrays here; they take memory as its chunks come in.
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 33)]
 Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 #: Of a point that both have masked, so much is compared: of n·m pairs, n·m/2^128 would match by chance.

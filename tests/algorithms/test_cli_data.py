@@ -169,11 +169,20 @@ def test_show_names_kinds_ranges_and_what_is_missing(tmp_path):
     assert result.exit_code == 0
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines()]
     assert "people.csv: 3 rows, 3 features" in result.stdout
-    assert ["id", "id", "", "", ""] in lines
+    assert ["id", "id", "–", "3", ""] in lines
     assert ["y", "label", "–", "2", "0 … 1"] in lines
     assert ["age", "numeric", "1", "2", "23 … 41"] in lines
     assert ["town", "categorical", "1", "2", "Bonn, Ulm"] in lines
     assert ["zip", "categorical", "–", "2", "7, 8"] in lines
+
+
+def test_show_names_the_rows_whose_ids_psi_would_refuse(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("id,x\n" + "".join(f"{row_id},1\n" for row_id in ["a", "b", "", "a", "c", "b", "b"]))
+    result = run("data", "show", path)
+    assert result.exit_code == 0
+    assert "1 rows without an id: 2 ('')\n" in result.stdout
+    assert "3 rows with the id of an earlier row: 3 ('a'), 5 ('b'), 6 ('b')\n" in result.stdout
 
 
 def test_show_fits_a_terminal_and_prints_names_as_they_are(tmp_path):

@@ -314,5 +314,16 @@ def test_a_bad_stored_value_is_named_by_row_and_column():
         Table("t", ("a", "b", "c"), ("x", "y"), values, missing=True)
 
 
+def test_a_model_of_numbers_can_ask_for_them():
+    assert small().require_numbers().values.tolist() == small().values.tolist()
+    assert not small(missing=True).require_numbers().missing
+    with pytest.raises(TableError, match=r"nan at row 1 \(id 'b'\), column 'x'"):
+        small(values=np.array([[1, 2], [np.nan, 3], [4, 5]]), missing=True).require_numbers()
+    with pytest.raises(TableError, match="column 'x' holds categories"):
+        small(values=np.zeros((3, 2)), categories={"x": ("a",)}).require_numbers()
+    with pytest.raises(TableError, match=r"t is sparse: table\.dense\(\)"):
+        sparse().require_numbers()
+
+
 def test_values_whose_sum_is_beyond_float64_are_still_finite():
     assert small(values=np.full((3, 2), 1e308)).values.max() == 1e308
