@@ -19,6 +19,7 @@ from rich.table import Column
 from rich.text import Text
 
 import hecore
+from hecore.algorithms import cli_data
 from hecore.errors import HecoreError
 from hecore.keyfile import MINIMUM_PASSPHRASE
 
@@ -258,6 +259,8 @@ class _ProgressLine:
         self._tenth, self._spoken = tenth, now
         return True
 
+
+cli_data.mount(app, friendly)
 
 if __name__ == "__main__":
     app()

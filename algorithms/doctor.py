@@ -12,7 +12,17 @@ from hecore.errors import BackendUnavailable
 from hecore.kernels.select import LOADERS
 from hecore.kernels.threads import thread_count
 
-LIBRARIES = ("numpy", "gmpy2", "numba", "pyzmq", "msgspec", "cryptography", "scikit-learn")
+LIBRARIES = (
+    "numpy",
+    "gmpy2",
+    "numba",
+    "pyzmq",
+    "msgspec",
+    "cryptography",
+    "PyNaCl",
+    "pyarrow",
+    "scikit-learn",
+)
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 #: Processor features that the vector forms of the simd backend ask for.
 FEATURES = ("avx2", "avx512f", "avx512ifma")

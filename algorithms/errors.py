@@ -11,6 +11,7 @@
     │   ├── AuthenticationError    a key or a name is not the one that is trusted
     │   └── HandshakeError         another protocol version, job or process than expected
     ├── TableError                 (ValueError)       data that a party cannot use
+    ├── AlignmentError             (ValueError)       ids that cannot be aligned, or too few in common
     ├── ConfigurationError         (ValueError)       a parameter of a job outside its range
     └── ProtocolError              a protocol step got values that it cannot go on with
 
@@ -90,6 +91,10 @@ class HandshakeError(ChannelError):
 
 class TableError(HecoreError, ValueError):
     """A table, a column or an identifier that a party cannot use; the text names it."""
+
+
+class AlignmentError(HecoreError, ValueError):
+    """Ids that cannot be aligned, or too few in common; the text names the party and the count."""
 
 
 class ConfigurationError(HecoreError, ValueError):

@@ -99,14 +99,7 @@ def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:
         raise HandshakeError(
             f"{me} and {peer} are both {mine.role}: exactly one party, the active one, has the label"
         )
-    ours, others = _settings(me, mine), _settings(peer, theirs)
-    for name in sorted({*ours, *others}):
-        here, there = _shown(ours, name), _shown(others, name)
-        if (name in ours, ours.get(name)) != (name in others, others.get(name)):
-            raise HandshakeError(
-                f"{name[:LONGEST_SHOWN]} is {here} at {me} but {there} at {peer}:"
-                " both parties must configure the same"
-            )
+    compare_settings(me, mine.configuration, peer, theirs.configuration)
     if mine.rows != theirs.rows:
         raise HandshakeError(f"{me} has {mine.rows} rows but {peer} {theirs.rows}: align them first")
     if mine.alignment != theirs.alignment:
@@ -116,9 +109,21 @@ def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:
         )
 
 
-def _settings(party: str, hello: Hello) -> dict[str, Any]:
+def compare_settings(me: str, mine: str, peer: str, theirs: str) -> None:
+    """HandshakeError naming the first setting in which two configurations, JSON objects, differ."""
+    ours, others = _settings(me, mine), _settings(peer, theirs)
+    for name in sorted({*ours, *others}):
+        here, there = _shown(ours, name), _shown(others, name)
+        if (name in ours, ours.get(name)) != (name in others, others.get(name)):
+            raise HandshakeError(
+                f"{name[:LONGEST_SHOWN]} is {here} at {me} but {there} at {peer}:"
+                " both parties must configure the same"
+            )
+
+
+def _settings(party: str, configuration: str) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(hello.configuration, type=dict[str, Any])
+        return msgspec.json.decode(configuration, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise HandshakeError(f"the configuration of {party} is no JSON object: {error}") from error
 

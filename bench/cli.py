@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, list, gpu-code."""
+"""`hecore-bench`: run, bound, compare, plot, table, psi, gpu-code, list."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from hecore import HecoreError
 from .cases import Case, select
 from .machine import limited
 from .peers import PEERS
+from .psi import psi
 from .record import Failure, Record, Row, load, save
 from .runner import BACKENDS, Plan, Watcher
 from .runner import run as run_plan
@@ -250,6 +251,9 @@ def table(
         typer.echo(markdown(loaded), nl=False)
     else:
         print_record(loaded, _console())
+
+
+app.command()(psi)
 
 
 @app.command("list")

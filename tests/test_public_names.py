@@ -82,13 +82,34 @@ PUBLIC = {
         "listen",
         "loopback_pair",
     ],
+    "hecore.algorithms.data": [
+        "Column",
+        "Ids",
+        "Schema",
+        "Split",
+        "Table",
+        "infer_schema",
+        "open_source",
+        "read_csv",
+        "read_ids",
+        "read_libsvm",
+        "read_table",
+        "split_rows",
+        "write_rows",
+    ],
     "hecore.algorithms.lr": [
         "LogisticRegressionConfig",
         "Progress",
         "VerticalLogisticRegression",
     ],
+    "hecore.algorithms.psi": [
+        "Alignment",
+        "Progress",
+        "PsiConfig",
+        "align",
+    ],
 }
-HEAVY = ("sklearn", "scipy", "matplotlib", "cupy", "numba", "zmq", "typer", "rich", "pyarrow")
+HEAVY = ("sklearn", "scipy", "matplotlib", "cupy", "numba", "zmq", "typer", "rich", "pyarrow", "nacl")
 
 
 @pytest.mark.parametrize("module", sorted(PUBLIC))

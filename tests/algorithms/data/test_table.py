@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
 
 from hecore.algorithms.data import Table, read_csv
 from hecore.algorithms.errors import TableError
-
-
-@pytest.fixture
-def written(tmp_path: Path):
-    """Write a file and return its path."""
-
-    def write(content: str | bytes, name: str = "people.csv") -> Path:
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
 
 
 def small(**changes) -> Table:
@@ -255,3 +243,87 @@ def test_ids_that_run_into_each_other_are_told_apart(ids):
     joined = Table("t", ("".join(ids),), ("x",), np.zeros((1, 1)))
     apart = Table("t", tuple(ids), ("x",), np.zeros((len(ids), 1)))
     assert (joined.alignment() == apart.alignment()) == (len(ids) == 1)
+
+
+# --- missing values, categories, sparse columns ----------------------------------------------------------
+
+
+def test_missing_values_are_kept_where_they_are_allowed():
+    values = np.array([[1, np.nan], [np.nan, 2], [3, 4]])
+    table = small(values=values, missing=True)
+    assert np.array_equal(table.values, values, equal_nan=True)
+    assert table.take(np.array([1])).missing
+    assert table.select(["y"]).missing
+    with pytest.raises(TableError, match=r"inf at row 1 \(id 'b'\), column 'y', and 1 more"):
+        small(values=np.array([[1, 2], [np.nan, np.inf], [-np.inf, 4]]), missing=True)
+
+
+def test_categories_stay_with_their_columns():
+    table = small(
+        values=np.array([[0, 1], [2, 0], [1, 1]]), categories={"x": ("a", "b", "c"), "y": ("n", "m")}
+    )
+    assert table.select(["y"]).categories == {"y": ("n", "m")}
+    assert table.take(np.array([1])).categories == table.categories
+
+
+@pytest.mark.parametrize(
+    ("categories", "text"),
+    [
+        ({"x": ("a", "b", "c", "d", "e"), "y": ("n",)}, "1 in column 'y' is no place of its 1 categories"),
+        ({"z": ("a",)}, "categories for 'z', but no such column"),
+    ],
+)
+def test_categories_fit_their_codes(categories, text):
+    with pytest.raises(TableError, match=text):
+        small(categories=categories)
+    for wrong in (0.5, -1.0):
+        with pytest.raises(TableError, match="no place of its 9 categories"):
+            small(values=np.array([[wrong, 0], [0, 0], [0, 0]]), categories={"x": tuple("abcdefghi")})
+
+
+def sparse(**changes) -> Table:
+    """0 1 / 2 0 / 0 5"""
+    values = coo_array(([1.0, 2.0, 5.0], ([0, 1, 2], [1, 0, 1])), shape=(3, 2))
+    return Table("t", ("a", "b", "c"), ("x", "y"), values, **changes)
+
+
+def test_a_sparse_table_gives_rows_columns_and_a_dense_one():
+    table = sparse()
+    assert table.is_sparse
+    assert table.values.tocsc()[:, [1]].toarray()[:, 0].tolist() == [1, 0, 5]
+    assert table.take(np.array([2, 0])).values.toarray().tolist() == [[0, 5], [0, 1]]
+    assert table.select(["y"]).values.toarray().tolist() == [[1], [0], [5]]
+    assert table.select(["y"]).is_sparse
+    dense = table.dense()
+    assert not dense.is_sparse
+    assert dense.values.tolist() == [[0, 1], [2, 0], [0, 5]]
+    assert dense.dense() is dense
+    assert table.alignment() == dense.alignment()
+
+
+def test_a_cell_given_twice_is_their_sum():
+    values = coo_array(([1.0, 2.0], ([0, 0], [1, 1])), shape=(1, 2))
+    assert Table("t", ("a",), ("x", "y"), values).values.data.tolist() == [3.0]
+
+
+def test_a_bad_stored_value_is_named_by_row_and_column():
+    values = coo_array(([1.0, np.nan, np.inf], ([0, 1, 2], [1, 0, 1])), shape=(3, 2))
+    with pytest.raises(TableError, match=r"nan at row 1 \(id 'b'\), column 'x', and 1 more"):
+        Table("t", ("a", "b", "c"), ("x", "y"), values)
+    with pytest.raises(TableError, match=r"inf at row 2 \(id 'c'\), column 'y'"):
+        Table("t", ("a", "b", "c"), ("x", "y"), values, missing=True)
+
+
+def test_a_model_of_numbers_can_ask_for_them():
+    assert small().require_numbers().values.tolist() == small().values.tolist()
+    assert not small(missing=True).require_numbers().missing
+    with pytest.raises(TableError, match=r"nan at row 1 \(id 'b'\), column 'x'"):
+        small(values=np.array([[1, 2], [np.nan, 3], [4, 5]]), missing=True).require_numbers()
+    with pytest.raises(TableError, match="column 'x' holds categories"):
+        small(values=np.zeros((3, 2)), categories={"x": ("a",)}).require_numbers()
+    with pytest.raises(TableError, match=r"t is sparse: table\.dense\(\)"):
+        sparse().require_numbers()
+
+
+def test_values_whose_sum_is_beyond_float64_are_still_finite():
+    assert small(values=np.full((3, 2), 1e308)).values.max() == 1e308

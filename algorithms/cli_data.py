@@ -1,0 +1,259 @@
+"""Commands around a party's rows: `hecore data show`, `hecore channel-key`, `hecore psi`."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from hecore.algorithms.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from hecore.algorithms.channel import Channel
+    from hecore.algorithms.data import Ids, Schema, Table
+    from hecore.algorithms.psi import Progress
+
+console = Console()
+errors = Console(stderr=True)
+data_app = typer.Typer(help="Look at a party's files.", no_args_is_help=True)
+
+LIBSVM = (".libsvm", ".svm", ".svmlight")
+#: Seconds between two lines of progress where there is no terminal.
+QUIET = 30.0
+LONGEST_CATEGORIES, ROWS_SHOWN = 48, 5
+
+Friendly = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def mount(app: typer.Typer, friendly: Friendly) -> None:
+    """Add the commands to `app`; `friendly` turns hecore's errors into a line and an exit code."""
+    data_app.command("show")(friendly(show))
+    app.add_typer(data_app, name="data")
+    app.command("channel-key")(friendly(channel_key))
+    app.command("psi")(friendly(psi))
+
+
+def show(
+    file: Annotated[Path, typer.Argument(help="A CSV, Parquet or libsvm file.")],
+    id_column: Annotated[str, typer.Option("--id", help="The column of ids.")] = "id",
+    label: Annotated[str | None, typer.Option(help="The column of labels.")] = None,
+    categorical: Annotated[
+        str, typer.Option(help="Columns of numbers that are categories, separated by commas.")
+    ] = "",
+) -> None:
+    """Show what hecore finds in a file: its columns, their kinds, missing values, ranges, categories."""
+    from hecore.algorithms.data import infer_schema, open_source, read_ids, read_libsvm
+
+    if file.suffix in LIBSVM:
+        return _show_sparse(read_libsvm(file))
+    names = [name.strip() for name in categorical.split(",") if name.strip()]
+    with errors.status(f"reading {file.name}"):
+        source = open_source(file)
+        schema = infer_schema(source, id_column=id_column, label_column=label, categorical=names)
+        ids = read_ids(source, id_column)
+    return _show_schema(schema, ids)
+
+
+def _show_schema(schema: Schema, ids: Ids) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    empty, repeated = ids.empty(), ids.repeated()
+    grid = Grid(title=Text(f"{schema.name}: {schema.rows:,} rows, {len(schema.features)} features"))
+    for heading in ("column", "kind"):
+        grid.add_column(heading, overflow="fold")
+    for heading in ("missing", "distinct"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("values", overflow="fold")
+    for column in schema.columns:
+        many = "many" if column.distinct is None else f"{column.distinct:,}"
+        values = "" if math.isnan(column.lowest) else f"{column.lowest:g} … {column.highest:g}"
+        if column.categories:
+            joined = ", ".join(column.categories)
+            values = joined if len(joined) <= LONGEST_CATEGORIES else joined[: LONGEST_CATEGORIES - 1] + "…"
+        missing = column.missing
+        if column.kind == "id":
+            missing, many = empty.size, f"{len(ids) - repeated.size:,}"
+        cells = (column.name, column.kind, f"{missing:,}" if missing else "–", many, values)
+        grid.add_row(*(Text(cell) for cell in cells))
+    console.print(grid)
+    for rows, what in ((empty, "without an id"), (repeated, "with the id of an earlier row")):
+        if rows.size:
+            shown = ", ".join(f"{row} ({ids[int(row)]!r})" for row in rows[:ROWS_SHOWN])
+            _say(f"{rows.size:,} rows {what}: {shown}{', …' if rows.size > ROWS_SHOWN else ''}")
+
+
+def _show_sparse(table: Table) -> None:
+    stored = table.values.nnz / math.prod(table.values.shape)
+    _say(f"{table.name}: {len(table):,} rows, {len(table.columns):,} sparse columns, {stored:.2%} stored")
+    if table.label is not None:
+        _say(f"labels {table.label.min():g} … {table.label.max():g}")
+
+
+def channel_key(
+    out: Annotated[Path, typer.Option(help="File for the key pair; the public key also goes to OUT.pub.")],
+) -> None:
+    """Make the key pair by which a party proves itself on the network: OUT, for you alone, and OUT.pub."""
+    from hecore.algorithms.channel import CurveKeys
+
+    public = Path(f"{out}.pub")
+    for path in (out, public):
+        if os.path.lexists(path):
+            raise ConfigurationError(f"{path} exists: keys are not overwritten, choose another name")
+    keys = CurveKeys.generate()
+    keys.save(out)
+    public.write_text(keys.public + "\n", encoding="ascii")
+    _say(f"key pair    {out}  (mode 0600, not encrypted)")
+    _say(f"public key  {public}  (for the other party)")
+
+
+def psi(
+    file: Annotated[Path, typer.Argument(help="This party's CSV or Parquet file.")],
+    role: Annotated[str, typer.Option(help="active (holds the label, talks to all) or passive.")],
+    keys: Annotated[Path, typer.Option(help="This party's keys, from hecore channel-key.")],
+    key: Annotated[list[str], typer.Option(help="NAME=FILE: a party's public key. Once for each party.")],
+    me: Annotated[str | None, typer.Option(help="This party's name; its role by default.")] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(help="NAME=tcp://ADDRESS:PORT: wait there for a party.")
+    ] = None,
+    dial: Annotated[
+        list[str] | None, typer.Option(help="NAME=tcp://HOST:PORT: call a party that listens there.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the common rows, sorted by id, as Parquet.")] = None,
+    id_column: Annotated[str, typer.Option("--id", help="The column of ids.")] = "id",
+    reveal: Annotated[
+        str, typer.Option(help="Who learns which ids are common: both, or the active party alone.")
+    ] = "both",
+    min_intersection: Annotated[int, typer.Option(help="Fewer common ids than this are an error.")] = 1,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder that keeps a broken run, to go on with when started again.")
+    ] = None,
+    job: Annotated[str, typer.Option(help="Name of the run, alike on all sides.")] = "psi",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another party to appear.")] = 600.0,
+) -> None:
+    """Find the ids that all parties have, without showing any other, and write the common rows.
+
+    Every party runs it beside its own file, in any order. All rows come out in the same order everywhere.
+    """
+    from hecore.algorithms.data import infer_schema, open_source, read_ids, write_rows
+    from hecore.algorithms.psi import PsiConfig, align
+
+    if out is not None and out.exists():
+        raise ConfigurationError(f"{out} exists: it is not overwritten, choose another name")
+    config = PsiConfig(reveal=reveal, min_intersection=min_intersection)  # type: ignore[arg-type]
+    listening, dialling, public = (
+        _pairs(given or [], option) for given, option in _options(listen, dial, key)
+    )
+    source = open_source(file)
+    with errors.status(f"reading {file.name}"):
+        ids = read_ids(source, id_column)
+    with ExitStack() as stack, _Line() as line:
+        channels = [
+            stack.enter_context(channel)
+            for channel in _open(me or role, job, keys, public, listening, dialling, wait)
+        ]
+        found = align(channels, ids, role, config, state=state, on_progress=line.show)
+    _say(f"{found.common:,} of {len(ids):,} ids are common")
+    if found.rows is None:
+        _say("which ones they are was revealed to the active party alone")
+    elif out is not None:
+        with errors.status(f"writing {out.name}"):
+            write_rows(source, found.rows, out, schema=infer_schema(source, id_column=id_column))
+        _say(f"common rows written to {out}")
+
+
+def _options(
+    listen: list[str] | None, dial: list[str] | None, key: list[str]
+) -> tuple[tuple[list[str] | None, str], ...]:
+    return (listen, "--listen"), (dial, "--dial"), (key, "--key")
+
+
+def _pairs(given: list[str], option: str) -> dict[str, str]:
+    """NAME=VALUE texts; ConfigurationError for another form, or a name that stands twice."""
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ConfigurationError(f"{option} {text}: write NAME=VALUE")
+        if name in pairs:
+            raise ConfigurationError(f"{option} names {name} twice")
+        pairs[name] = value
+    return pairs
+
+
+def _open(
+    me: str,
+    job: str,
+    keys: Path,
+    public: dict[str, str],
+    listening: dict[str, str],
+    dialling: dict[str, str],
+    wait: float,
+) -> Iterator[Channel]:
+    """A channel to each party, none of them connected yet."""
+    from hecore.algorithms.channel import CurveKeys, ZmqOptions, dial, listen
+
+    if both := set(listening) & set(dialling):
+        raise ConfigurationError(f"{min(both)} is both listened for and dialled")
+    if not listening and not dialling:
+        raise ConfigurationError("no other party: --listen or --dial says where it is")
+    pair = CurveKeys.load(keys)
+    options = ZmqOptions(connect_timeout=wait)
+    for peer, endpoint in [*listening.items(), *dialling.items()]:
+        if peer not in public:
+            raise ConfigurationError(f"no public key of {peer}: --key {peer}=FILE")
+        allowed = {peer: Path(public[peer]).read_text(encoding="ascii", errors="replace").strip()}
+        connect = listen if peer in listening else dial
+        yield connect(me, peer, endpoint, pair, allowed, job=job, options=options)
+
+
+class _Line:
+    """Rows done, rate and remaining time: a bar on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        self._bar = Bar(*columns, console=errors, transient=True, disable=not errors.is_interactive)
+        self._tasks: dict[str, Any] = {}
+        self._spoken = time.monotonic()
+
+    def __enter__(self) -> _Line:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, progress: Progress) -> None:
+        """What `align` tells."""
+        text = f"{progress.done / progress.total:.0%}"
+        if progress.rate:
+            rest = timedelta(seconds=round(progress.remaining))
+            text += f", {progress.rate:,.0f} rows/s, {rest} left"
+        name = f"matching with {progress.peer}"
+        if not errors.is_interactive:
+            if time.monotonic() >= self._spoken + QUIET:
+                self._spoken = time.monotonic()
+                errors.print(f"{name}: {text}", highlight=False, soft_wrap=True, markup=False)
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name, total=progress.total, text="")
+        self._bar.update(self._tasks[name], completed=progress.done, text=text)
+
+
+def _say(text: str) -> None:
+    """A line as it is: a path may hold what looks like markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,224 @@
+"""CSV, Parquet and libsvm into tables: kinds, missing values, chunks, and errors by file, row and column."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hecore.algorithms.data import infer_schema, read_csv, read_ids, read_libsvm, read_table, schema, sources
+from hecore.algorithms.errors import TableError
+
+PEOPLE = "id,y,age,town,zip\na,1,41,Ulm,7\nb,0,,Bonn,8\nc,1, 2.5e1 ,NA,7\nd,0,nan,Ulm,\n"
+
+
+def parquet(path: Path, **columns: object) -> Path:
+    pq.write_table(pa.table(columns), path, row_group_size=3)
+    return path
+
+
+# --- kinds and values ------------------------------------------------------------------------------------
+
+
+def test_numbers_categories_and_missing_values(written):
+    table = read_table(written(PEOPLE), label_column="y", categorical=["zip"])
+    assert table.columns == ("age", "town", "zip")
+    assert table.categories == {"town": ("Bonn", "Ulm"), "zip": ("7", "8")}
+    nan = math.nan
+    expected = [[41, 1, 0], [nan, 0, 1], [25, nan, 0], [nan, 1, nan]]
+    assert np.array_equal(table.values, expected, equal_nan=True)
+    assert table.label is not None
+    assert table.label.tolist() == [1, 0, 1, 0]
+    assert table.missing
+
+
+def test_the_schema_of_the_training_file_holds_for_others(written):
+    trained = infer_schema(written(PEOPLE), label_column="y")
+    other = written("town,extra,zip,id,age\nBonn,x,3,p,1\nKiel,y,4,q,2\n", "new.csv")
+    table = read_table(other, schema=trained)
+    assert table.columns == ("age", "town", "zip")
+    assert np.array_equal(table.values, [[1, 0, 3], [2, math.nan, 4]], equal_nan=True)
+    with pytest.raises(TableError, match=r"new\.csv has no column 'age'"):
+        read_table(written("id,town,zip\na,Ulm,1\n", "new.csv"), schema=trained)
+
+
+def test_the_schema_says_what_was_found(written):
+    found = infer_schema(written(PEOPLE), label_column="y", categorical=["zip"])
+    assert (found.name, found.rows) == ("people.csv", 4)
+    assert [column.kind for column in found.columns] == [
+        "id",
+        "label",
+        "numeric",
+        "categorical",
+        "categorical",
+    ]
+    age = found["age"]
+    assert (age.missing, age.distinct, age.lowest, age.highest) == (2, 2, 25.0, 41.0)
+    assert found["town"].missing == 1
+    assert [column.name for column in found.features] == ["age", "town", "zip"]
+
+
+def test_a_column_without_values_is_numeric_and_all_missing(written):
+    found = infer_schema(written("id,x\na,\nb,NULL\n"))["x"]
+    assert (found.kind, found.missing, found.distinct) == ("numeric", 2, 0)
+    assert math.isnan(found.lowest)
+
+
+def test_missing_values_can_be_refused(written):
+    with pytest.raises(TableError, match=r"people\.csv: nan at row 1 \(id 'b'\), column 'age', and 1 more"):
+        read_table(written("id,age\na,1\nb,\nc,\n"), missing=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "text"),
+    [
+        (
+            "id,y,x\na,1,2\nb,yes,3\n",
+            {"label_column": "y"},
+            r"people\.csv: 'yes' at row 1 \(id 'b'\), column 'y'",
+        ),
+        ("id,x\na,1\n", {"label_column": "y"}, "people.csv has no column 'y'; it has 'id', 'x'"),
+        ("id,x\na,1\n", {"categorical": ["z"]}, "has no column 'z'"),
+        ("id,x\na,1\n", {"label_column": "id"}, "cannot be both id and label"),
+        ("id,x\na,inf\n", {}, r"inf at row 0 \(id 'a'\), column 'x'"),
+        ("id,x\na,1\nb,2,3\n", {}, r"row 1 \(line 3\) has 3 fields"),
+        ("id,x,x\na,1,2\n", {}, "column 'x' occurs twice"),
+        ("id,x\na,1\na,2\n", {}, "id 'a' occurs twice, at places 0 and 1"),
+    ],
+)
+def test_errors_name_file_row_and_column(written, content, options, text):
+    with pytest.raises(TableError, match=text):
+        read_table(written(content), **options)
+
+
+def test_too_many_texts_are_no_category(written, monkeypatch):
+    monkeypatch.setattr(schema, "MAX_CATEGORIES", 3)
+    path = written("id,x\n" + "".join(f"r{i},t{i}\n" for i in range(5)))
+    found = infer_schema(path)["x"]
+    assert (found.kind, found.distinct, found.categories) == ("text", None, ())
+    with pytest.raises(TableError, match="column 'x' has too many different texts"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_chunks_do_not_show(written, monkeypatch, rows):
+    """Also where a column of numbers turns out to hold a text in a late chunk."""
+    content = "id,x,y\n" + "".join(f"r{i},{i if i != 6 else 'seven'},{i}\n" for i in range(8))
+    whole = read_table(written(content))
+    monkeypatch.setattr(sources, "CSV_ROWS", rows)
+    parts = [len(chunk) for chunk in sources.CsvSource(written(content)).chunks()]
+    assert max(parts) <= rows
+    assert sum(parts) == 8
+    table = read_table(written(content))
+    assert table.ids == whole.ids
+    assert table.categories == whole.categories
+    assert table.categories["x"] == ("0", "1", "2", "3", "4", "5", "7", "seven")
+    assert np.array_equal(table.values, whole.values)
+    with pytest.raises(TableError, match=r"'seven' at row 6 \(id 'r6'\), column 'x'"):
+        read_csv(written(content))
+
+
+def test_ids_alone_are_read_without_judging_them(written):
+    assert read_ids(written("x,id\n1,a\n2,\n3,a\n")) == ["a", "", "a"]
+    assert read_ids(written("x,key\n1,a\n"), "key") == ["a"]
+
+
+def test_a_csv_file_with_a_header_alone_has_no_ids(written):
+    assert len(read_ids(written("id,x\n"))) == 0
+
+
+# --- Parquet ---------------------------------------------------------------------------------------------
+
+
+def test_parquet_reads_as_the_same_csv(tmp_path, written):
+    path = parquet(
+        tmp_path / "people.parquet",
+        id=pa.array(["a", "b", "c", "d"]),
+        y=pa.array([True, False, True, False]),
+        age=pa.array([41.0, None, 25.0, math.nan], pa.float32()),
+        town=pa.array(["Ulm", "Bonn", None, "Ulm"]).dictionary_encode(),
+        zip=pa.array([7, 8, 7, None], pa.int16()),
+    )
+    options = {"label_column": "y", "categorical": ["zip"]}
+    table, same = read_table(path, **options), read_table(written(PEOPLE), **options)
+    assert (table.ids, table.columns, table.categories) == (same.ids, same.columns, same.categories)
+    assert np.array_equal(table.values, same.values, equal_nan=True)
+    assert np.array_equal(table.label, same.label)
+    found = infer_schema(path)["age"]
+    assert (found.kind, found.missing, found.distinct) == ("numeric", 2, 2)
+
+
+def test_integer_ids_are_their_digits(tmp_path):
+    assert read_ids(parquet(tmp_path / "n.parquet", id=[12, 7], x=[1.0, 2.0])) == ["12", "7"]
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pa.array([0.5, 1.0]), "column 'id': ids are texts or integers, not double"),
+        (pa.array([[1], [2]]), "column 'id' is list<.*>: numbers and texts can be read"),
+        (pa.array([1, 2], pa.timestamp("s")), r"people\.parquet: column 'id' is timestamp\[ms\]"),
+    ],
+)
+def test_types_that_are_no_ids_are_named(tmp_path, column, text):
+    with pytest.raises(TableError, match=text):
+        read_ids(parquet(tmp_path / "people.parquet", id=column))
+
+
+def test_a_spoilt_parquet_file_is_named(tmp_path):
+    path = parquet(tmp_path / "people.parquet", id=["a"], x=[1])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-6])
+    with pytest.raises(TableError, match=r"people\.parquet is no whole Parquet file"):
+        read_ids(path)
+
+
+# --- libsvm ----------------------------------------------------------------------------------------------
+
+
+def test_libsvm_is_read_sparse(written):
+    table = read_libsvm(
+        written("1 1:0.5 3:-2\n\n0\n-1 2:1e1 # not an id? it is\n".replace(" # not an id? it is", ""))
+    )
+    assert table.is_sparse
+    assert table.ids == ["0", "1", "2"]
+    assert table.columns == ("1", "2", "3")
+    assert table.values.toarray().tolist() == [[0.5, 0, -2], [0, 0, 0], [0, 10, 0]]
+    assert table.label is not None
+    assert table.label.tolist() == [1, 0, -1]
+
+
+def test_libsvm_ids_stand_behind_a_hash_sign(written):
+    table = read_libsvm(written("0 1:1 # ann\n0 1:2 #bob \n"), label=False, columns=4)
+    assert table.ids == ["ann", "bob"]
+    assert table.label is None
+    assert table.columns == ("1", "2", "3", "4")
+    assert read_libsvm(written("0 0:1 2:1\n"), first_place=0).columns == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("1 1:0.5\nyes 1:1\n", r"people\.csv: 'yes' in row 1, label, is no finite number"),
+        ("1 1:0.5 2:x\n", "'x' in row 0, place 2, is no finite number"),
+        ("1 1:inf\n", "'inf' in row 0, place 1"),
+        ("1 1:1_0\n", "'1_0' in row 0"),
+        ("1 a:1\n", "'a:1' in row 0 is not place:value"),
+        ("1 1\n", "'1' in row 0 is not place:value"),
+        ("1 -1:2\n", "'-1:2' in row 0 is not place:value"),
+        ("1 0:2\n", "row 0: place 0 follows 0; places ascend from 1"),
+        ("1 2:1 2:3\n", "row 0: place 2 follows 2"),
+        ("1 1:1\n1 9:1\n", "row 1: place 9 is beyond the 8 columns"),
+        ("1 1:1 # a\n1 1:1\n", "1 of 2 rows name their id"),
+        ("# a\n", "row 0 has no label"),
+        ("", "0 rows"),
+        (b"1 1:1 # \xff\n", "is not UTF-8 text"),
+    ],
+)
+def test_a_bad_libsvm_file_is_refused_with_the_place(written, content, text):
+    with pytest.raises(TableError, match=text):
+        read_libsvm(written(content), columns=8)

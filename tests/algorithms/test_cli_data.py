@@ -1,0 +1,230 @@
+"""`hecore data show`, `hecore channel-key`, and `hecore psi` as two real processes over ZeroMQ."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from hecore.algorithms import cli, cli_data
+from hecore.algorithms.channel import CurveKeys
+from hecore.algorithms.psi import Progress
+
+from .command import CONTROL, on_terminal, piped, started
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner(env={"COLUMNS": "100"}).invoke(cli.app, [str(a) for a in arguments])
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 1, result.output
+    (line,) = result.stderr.splitlines()
+    return line.removeprefix("error: ")
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> tuple[Path, Path]:
+    """Two files with 150 people in common, in other orders."""
+    active = ["id,y,age,town"] + [
+        f"c{i:03},{i % 2},{20 + i % 50},{['Ulm', 'Bonn'][i % 2]}" for i in range(200)
+    ]
+    passive = ["id,visits"] + [f"c{i:03},{i}" for i in reversed(range(50, 260))]
+    paths = tmp_path / "active.csv", tmp_path / "passive.csv"
+    for path, rows in zip(paths, (active, passive), strict=True):
+        path.write_text("\n".join(rows) + "\n")
+    return paths
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A folder with both parties' keys."""
+    for party in ("active", "passive"):
+        assert run("channel-key", "--out", tmp_path / f"{party}.keys").exit_code == 0
+    return tmp_path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def psi(folder: Path, party: str, file: Path, port: int, *more: str | Path) -> list[str | Path]:
+    """The command line of one side."""
+    other = {"active": "passive", "passive": "active"}[party]
+    where = "--listen" if party == "active" else "--dial"
+    endpoint = f"{other}=tcp://127.0.0.1:{port}"
+    known = f"{other}={folder / other}.keys.pub"
+    own = ["--role", party, "--keys", folder / f"{party}.keys"]
+    return ["psi", file, *own, "--key", known, where, endpoint, *more]
+
+
+# --- two processes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["active", "passive"])
+def test_two_processes_align_their_files_in_any_order(people, keys, first):
+    files = dict(zip(("active", "passive"), people, strict=True))
+    second = {"active": "passive", "passive": "active"}[first]
+    port = free_port()
+    out = {party: keys / f"{party}.parquet" for party in files}
+    with started(*psi(keys, first, files[first], port, "--out", out[first])) as early:
+        late = piped(*psi(keys, second, files[second], port, "--out", out[second]))
+        output, errors = early.communicate(timeout=60)
+    assert (early.returncode, late.returncode) == (0, 0), errors + late.stderr
+    assert "150 of 200 ids are common" in (output + late.stdout)
+    assert "150 of 210 ids are common" in (output + late.stdout)
+    tables = {party: pq.read_table(path) for party, path in out.items()}
+    assert tables["active"].column_names == ["id", "y", "age", "town"]
+    ids = tables["active"].column("id").to_pylist()
+    assert ids == tables["passive"].column("id").to_pylist() == [f"c{i:03}" for i in range(50, 200)]
+    assert tables["active"].column("age").to_pylist() == [20.0 + i % 50 for i in range(50, 200)]
+    assert tables["active"].column("town").to_pylist()[:2] == ["Ulm", "Bonn"]
+    assert tables["passive"].column("visits").to_pylist() == [float(i) for i in range(50, 200)]
+
+
+def test_both_processes_say_whose_ids_repeat(people, keys):
+    people[1].write_text(people[1].read_text() + "c100,7\n")
+    port = free_port()
+    with started(*psi(keys, "active", people[0], port, "--out", keys / "out.parquet")) as active:
+        passive = piped(*psi(keys, "passive", people[1], port))
+        _, errors = active.communicate(timeout=60)
+    text = (
+        "error: passive: of 211 ids, 1 row repeats an id of an earlier row; ids must be distinct and not"
+        " empty\n"
+    )
+    assert (active.returncode, errors) == (1, text)
+    assert (passive.returncode, passive.stderr) == (1, text)
+    assert not (keys / "out.parquet").exists()
+
+
+# --- refusals before anything is sent --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (["--reveal", "passive"], "reveal = 'passive'"),
+        (["--min-intersection", "0"], "min_intersection = 0"),
+        (["--listen", "passive"], "--listen passive: write NAME=VALUE"),
+        (["--listen", "passive=tcp://127.0.0.1:1"], "--listen names passive twice"),
+        (["--dial", "passive=tcp://127.0.0.1:1"], "passive is both listened for and dialled"),
+        (["--listen", "third=tcp://127.0.0.1:0"], "no public key of third: --key third=FILE"),
+        (["--id", "customer"], "active.csv has no column 'customer'"),
+        (["--key", "passive=nowhere.pub"], "--key names passive twice"),
+        (["--role", "third"], "role = 'third'"),
+    ],
+)
+def test_a_wrong_command_line_is_named(people, keys, more, text):
+    assert text in refused(run(*psi(keys, "active", people[0], 0, "--wait", "0.01", *more)))
+
+
+def test_somebody_must_be_talked_to(people, keys):
+    known = f"passive={keys / 'passive.keys.pub'}"
+    line = ["psi", people[0], "--role", "active", "--keys", keys / "active.keys", "--key", known]
+    assert "no other party" in refused(run(*line))
+
+
+def test_nothing_is_overwritten(people, keys):
+    out = keys / "out.parquet"
+    out.write_text("kept")
+    assert "exists" in refused(run(*psi(keys, "active", people[0], 0, "--out", out)))
+    assert out.read_text() == "kept"
+    assert "exists" in refused(run("channel-key", "--out", keys / "active.keys"))
+
+
+def test_a_party_that_does_not_come_is_named(people, keys):
+    text = refused(run(*psi(keys, "active", people[0], 0, "--wait", "0.05")))
+    assert "passive has not connected" in text
+
+
+def test_a_key_pair_is_for_its_owner_and_its_public_half_for_the_other(keys):
+    pair = CurveKeys.load(keys / "active.keys")
+    assert (keys / "active.keys.pub").read_text() == pair.public + "\n"
+    assert stat.S_IMODE((keys / "active.keys").stat().st_mode) == 0o600
+
+
+# --- progress --------------------------------------------------------------------------------------------
+
+
+def test_progress_tells_rate_and_remaining_time(capfd, monkeypatch):
+    monkeypatch.setattr(cli_data, "QUIET", 0.0)
+    with cli_data._Line() as line:
+        line.show(Progress("bank", 250_000, 1_000_000, 50_000, 20.0))
+    assert capfd.readouterr().err == "matching with bank: 25%, 10,000 rows/s, 0:01:15 left\n"
+
+
+# --- data show -------------------------------------------------------------------------------------------
+
+
+def test_show_names_kinds_ranges_and_what_is_missing(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("id,y,age,town,zip\na,1,41,Ulm,7\nb,0,,Bonn,8\nc,1,23,,7\n")
+    result = run("data", "show", path, "--label", "y", "--categorical", "zip")
+    assert result.exit_code == 0
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines()]
+    assert "people.csv: 3 rows, 3 features" in result.stdout
+    assert ["id", "id", "–", "3", ""] in lines
+    assert ["y", "label", "–", "2", "0 … 1"] in lines
+    assert ["age", "numeric", "1", "2", "23 … 41"] in lines
+    assert ["town", "categorical", "1", "2", "Bonn, Ulm"] in lines
+    assert ["zip", "categorical", "–", "2", "7, 8"] in lines
+
+
+def test_show_names_the_rows_whose_ids_psi_would_refuse(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("id,x\n" + "".join(f"{row_id},1\n" for row_id in ["a", "b", "", "a", "c", "b", "b"]))
+    result = run("data", "show", path)
+    assert result.exit_code == 0
+    assert "1 rows without an id: 2 ('')\n" in result.stdout
+    assert "3 rows with the id of an earlier row: 3 ('a'), 5 ('b'), 6 ('b')\n" in result.stdout
+
+
+def test_show_fits_a_terminal_and_prints_names_as_they_are(tmp_path):
+    path = tmp_path / "[bold]wide.csv"
+    path.write_text("id," + ",".join(f"[red]a column with a long name {i}" for i in range(3)) + "\na,1,2,3\n")
+    with on_terminal("data", "show", path, columns=60) as terminal:
+        assert terminal.end() == 0
+    lines = terminal.frames()
+    assert max(map(len, lines)) <= 60
+    assert any("[red]a" in line for line in lines)
+    assert any("[bold]wide.csv: 1 rows, 3 features" in line for line in lines)
+
+
+def test_show_counts_what_a_sparse_file_stores(tmp_path):
+    path = tmp_path / "people.libsvm"
+    path.write_text("1 1:1 4:2\n0 2:1\n")
+    assert run("data", "show", path).stdout == (
+        "people.libsvm: 2 rows, 4 sparse columns, 37.50% stored\nlabels 0 … 1\n"
+    )
+
+
+def test_show_refuses_what_it_cannot_read(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("id,y\na,yes\n")
+    assert refused(run("data", "show", path, "--label", "y")) == (
+        "people.csv: 'yes' at row 0 (id 'a'), column 'y' is no number"
+    )
+    assert "nowhere.csv: No such file" in refused(run("data", "show", tmp_path / "nowhere.csv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["psi", "--help"], ["--listen", "--dial", "--key", "--reveal", "--min-intersection", "--state"]),
+        (["data", "show", "--help"], ["--id", "--label", "--categorical"]),
+        (["channel-key", "--help"], ["--out"]),
+    ],
+)
+def test_help_fits_and_names_every_option(arguments, words):
+    done = piped(*arguments, COLUMNS="80")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not CONTROL.search(done.stdout)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for word in words:
+        assert word in done.stdout
