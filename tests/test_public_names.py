@@ -78,6 +78,12 @@ PUBLIC = {
         "listen",
         "loopback_pair",
     ],
+    "hecore.algorithms.gbdt": [
+        "GBDTConfig",
+        "Progress",
+        "VerticalGBDTClassifier",
+        "VerticalGBDTRegressor",
+    ],
     "hecore.algorithms.lr": [
         "LogisticRegressionConfig",
         "Progress",
