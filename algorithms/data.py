@@ -28,8 +28,9 @@ class Table:
     name     for messages: a file or "table"
     ids      one text per row, distinct, none empty
     columns  distinct names
-    values   float64 (rows, columns), finite
+    values   float64 (rows, columns), finite, or NaN where a value is missing and `missing` allows it
     label    float64 (rows,), finite, or None at a passive party
+    missing  whether values may be missing: trees take that, linear models do not
 
     Raises TableError naming the row and column of what is wrong.
     """
@@ -39,6 +40,7 @@ class Table:
     columns: tuple[str, ...]
     values: Matrix
     label: Matrix | None = None
+    missing: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))
@@ -59,7 +61,7 @@ class Table:
         self._check_label()
 
     def _check_values(self) -> None:
-        bad = np.argwhere(~np.isfinite(self.values))
+        bad = np.argwhere(np.isinf(self.values) if self.missing else ~np.isfinite(self.values))
         if bad.size:
             row, column = bad[0]
             raise TableError(
@@ -96,7 +98,7 @@ class Table:
         places = places.astype(np.intp)
         ids = tuple(self.ids[i] for i in places)
         label = None if self.label is None else self.label[places]
-        return Table(self.name, ids, self.columns, self.values[places], label)
+        return Table(self.name, ids, self.columns, self.values[places], label, self.missing)
 
     def select(self, columns: Sequence[str]) -> Table:
         """The given columns, in that order. TableError naming one that is not there."""
@@ -104,7 +106,7 @@ class Table:
             if name not in self.columns:
                 raise TableError(f"{self.name} has no column {name!r}; it has {', '.join(self.columns)}")
         places = [self.columns.index(name) for name in columns]
-        return Table(self.name, self.ids, tuple(columns), self.values[:, places], self.label)
+        return Table(self.name, self.ids, tuple(columns), self.values[:, places], self.label, self.missing)
 
     def alignment(self) -> bytes:
         """SHA-256 over the ids in their order: equal at two parties whose rows match."""
@@ -115,10 +117,12 @@ class Table:
         return digest.digest()
 
 
-def read_csv(path: str | Path, *, id_column: str = "id", label_column: str | None = None) -> Table:
+def read_csv(
+    path: str | Path, *, id_column: str = "id", label_column: str | None = None, missing: bool = False
+) -> Table:
     """A comma-separated UTF-8 file with a header; every column but id and label is a numeric feature.
 
-    Blank lines are skipped. Raises TableError naming file, row and column of a missing column or a text that
+    Blank lines are skipped. With `missing`, an empty field is a missing value. Raises TableError naming file, row and column of a missing column or a text that
     is no number. Rows are numbered from 0, without the header.
     """
     name = Path(path).name
@@ -141,7 +145,7 @@ def read_csv(path: str | Path, *, id_column: str = "id", label_column: str | Non
     values = np.empty((len(rows), len(features)))
     for place, feature in enumerate(features):
         values[:, place] = column(feature)
-    return Table(name, ids, tuple(header[i] for i in features), values, label)
+    return Table(name, ids, tuple(header[i] for i in features), values, label, missing)
 
 
 def _read_rows(path: str | Path, name: str) -> tuple[list[str], list[list[str]]]:

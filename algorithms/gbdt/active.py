@@ -159,8 +159,9 @@ class ActiveTraining:
             gradients = quantise(g * drawn[:, None], h * drawn[:, None], self._config.gradient_bits)
         data = TreeRows(gradients.values, drawn)
         nodes = NodeRows(drawn.size)
-        local = [self._local(block, tree, nodes) for block in self._blocks]
-        remote = self._remote(tree, data, nodes) if number >= self._config.first_trees_local else []
+        alone = number < self._config.first_trees_local
+        local = [self._local(block, tree, nodes) for block in self._blocks[: 1 if alone else None]]
+        remote = [] if alone else self._remote(tree, data, nodes)
         sources: list[SplitSource] = [*local, *remote]
         for source in sources:
             source.begin(tree, data)

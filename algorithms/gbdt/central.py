@@ -58,10 +58,7 @@ def train_centrally(
     meter: Meter | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> CentralModel:
-    """Train on the (party, table) blocks given, the active party's first; rows as in `training_rows`.
-
-    first_trees_local has no meaning here but for trees whose splits all belong to the first block.
-    """
+    """Train on the (party, table) blocks given, the active party's first; rows as in `training_rows`."""
     weight = None if rows.weight is None else rows.weight[rows.training]
     objective = make_objective(config, rows.label[rows.training], weight, custom)
     bins, blocks = [], []

@@ -255,3 +255,16 @@ def test_ids_that_run_into_each_other_are_told_apart(ids):
     joined = Table("t", ("".join(ids),), ("x",), np.zeros((1, 1)))
     apart = Table("t", tuple(ids), ("x",), np.zeros((len(ids), 1)))
     assert (joined.alignment() == apart.alignment()) == (len(ids) == 1)
+
+
+def test_missing_values_where_they_are_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.csv"
+    path.write_text("id,a,b\nr,,1\ns,2,nan\n")
+    table = read_csv(path, missing=True)
+    assert np.array_equal(np.isnan(table.values), [[True, False], [False, True]])
+    assert table.take(np.array([0])).select(["a"]).missing
+    with pytest.raises(TableError, match="row 0"):
+        read_csv(path)
+    path.write_text("id,a\nr,inf\n")
+    with pytest.raises(TableError, match="inf at row 0"):
+        read_csv(path, missing=True)

@@ -91,13 +91,20 @@ def fit_jointly(
     score: Sequence[Table] | None = None,
     kind: type[VerticalGBDT] = VerticalGBDTClassifier,
     categorical: Sequence[Sequence[str]] | None = None,
+    objective: Any = None,
     **fit: Any,
 ) -> Joint:
     """Train over loopback channels, and score `score` (the training tables by default)."""
     mine, theirs = star(len(parts) - 1)
     ends: list[Any] = [mine, *theirs]
     models = [
-        kind(end, config, key=keys[place % len(keys)], categorical=categorical[place] if categorical else ())
+        kind(
+            end,
+            config,
+            key=keys[place % len(keys)],
+            categorical=categorical[place] if categorical else (),
+            objective=objective if place == 0 else None,
+        )
         for place, end in enumerate(ends)
     ]
 
