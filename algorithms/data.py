@@ -122,8 +122,9 @@ def read_csv(
 ) -> Table:
     """A comma-separated UTF-8 file with a header; every column but id and label is a numeric feature.
 
-    Blank lines are skipped. With `missing`, an empty field is a missing value. Raises TableError naming file, row and column of a missing column or a text that
-    is no number. Rows are numbered from 0, without the header.
+    Blank lines are skipped. With `missing`, an empty field is a missing value. Raises TableError naming file,
+    row and column of a missing column or a text that is no number. Rows are numbered from 0, without the
+    header.
     """
     name = Path(path).name
     header, rows = _read_rows(path, name)

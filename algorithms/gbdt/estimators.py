@@ -124,6 +124,7 @@ class VerticalGBDT:
         return ActiveShare(
             model=trained.model,
             party=self.channels[0].me,
+            config=config,
             peers=tuple(peer.name for peer in peers),
             columns=table.columns,
             bins=bins,
@@ -151,7 +152,12 @@ class VerticalGBDT:
             meter=self.meter,
         ).run()
         return PassiveShare(
-            model=model, party=self.channels[0].me, columns=table.columns, bins=bins, splits=splits
+            model=model,
+            party=self.channels[0].me,
+            config=config,
+            columns=table.columns,
+            bins=bins,
+            splits=splits,
         )
 
     # --- prediction ---------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_two_parties_with_real_keys() -> None:
         {"min_samples_leaf": 40, "min_samples_bin": 30},
         {"max_depth": 1},
     ],
-    ids=lambda options: " ".join(options),
+    ids=" ".join,
 )
 def test_options(small_keys: list[hecore.PrivateKey], options: dict[str, Any]) -> None:
     parts = tables(250, [2, 3], seed=1)
@@ -221,7 +221,7 @@ def test_equal_gains_go_to_the_first_column_of_the_first_party(small_keys: list[
 
 
 def test_ties_inside_the_passive_party(small_keys: list[hecore.PrivateKey]) -> None:
-    """Two equal columns at the passive party: the first is taken, though the active one sees a secret order."""
+    """Two equal columns at the passive party: the first is taken, whatever the secret order."""
     parts = tables(200, [1, 2])
     parts[1] = replace(parts[1], values=np.repeat(parts[1].values[:, :1], 2, axis=1))
     config = GBDTConfig(**SMALL)
