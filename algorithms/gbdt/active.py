@@ -160,7 +160,8 @@ class ActiveTraining:
         data = TreeRows(gradients.values, drawn)
         nodes = NodeRows(drawn.size)
         alone = number < self._config.first_trees_local
-        local = [self._local(block, tree, nodes) for block in self._blocks[: 1 if alone else None]]
+        blocks = self._blocks[:1] if alone else self._blocks
+        local = [self._local(block, tree, nodes, block is self._blocks[0]) for block in blocks]
         remote = [] if alone else self._remote(tree, data, nodes)
         sources: list[SplitSource] = [*local, *remote]
         for source in sources:
@@ -173,9 +174,11 @@ class ActiveTraining:
             self._splits[place].append((tree, source.splits))
         return grown, nodes
 
-    def _local(self, block: Block, tree: int, nodes: NodeRows) -> LocalSource:
-        columns = draw_columns(self._config, tree, block.party, len(block.binned.columns))
-        return LocalSource(block.binned, columns, nodes, self._config.min_samples_leaf, self._meter)
+    def _local(self, block: Block, tree: int, nodes: NodeRows, own: bool) -> LocalSource:
+        config = self._config
+        columns = draw_columns(config, tree, block.party, len(block.binned.columns))
+        least_bin = 1 if own else config.min_samples_bin
+        return LocalSource(block.binned, columns, nodes, config.min_samples_leaf, least_bin, self._meter)
 
     def _remote(self, tree: int, data: TreeRows, nodes: NodeRows) -> list[RemoteSource]:
         if not self._channels or self._encryptor is None or self._decryptor is None:

@@ -33,8 +33,9 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     min_child_weight       least Σh of a leaf
     max_delta_step         bound of |leaf value| before learning_rate; 0 sets none (0.7 for count:poisson)
     max_bin                bins of a column, the bin of missing values apart
-    min_samples_leaf       guard: least rows of a leaf; a sum over fewer rows is never sent
-    min_samples_bin        guard: least training rows of a bin; smaller ones join their neighbour
+    min_samples_leaf       least rows of a leaf
+    min_samples_bin        guard: no sum over fewer rows of a passive party's column is shown, nor follows
+                           from those shown (see `guards`); bins have as many training rows. 1 switches it off
     subsample              share of rows drawn for each tree
     goss_top, goss_other   gradient-based sampling: the share of rows with the largest |g|, all kept, and the
                            share of all rows drawn from the others, weighted up; 0 and 0 switch it off

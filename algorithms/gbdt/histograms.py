@@ -1,4 +1,4 @@
-"""Histograms in the clear: exact integer sums by column and bin, and the candidates that they leave open."""
+"""Histograms in the clear: exact integer sums by column and bin."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
-from hecore.algorithms.gbdt.candidates import Candidates, left_sums
 
 Integers = NDArray[np.int64]
 
@@ -46,9 +44,3 @@ def count_histogram(
         start, stop = int(offsets[place]), int(offsets[place + 1])
         out[start:stop] = np.bincount(codes[:, column][rows], minlength=stop - start)
     return out
-
-
-def open_candidates(counts: Integers, rows: int, candidates: Candidates, least: int) -> NDArray[np.bool_]:
-    """Which candidates leave at least `least` rows on either side of a node of `rows` rows."""
-    left = left_sums(counts, candidates, len(candidates.offsets) - 1)
-    return np.asarray((left >= least) & (rows - left >= least))

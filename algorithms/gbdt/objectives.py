@@ -70,10 +70,12 @@ def make_objective(
     if config.objective == "binary:logistic":
         _check_classes(label, most=2)
         mean = float(np.average(label, weights=weight))
-        return Objective("binary:logistic", 1, _logistic, float(np.log(mean / (1 - mean))), "logloss")
+        start = float(np.log(mean / (1 - mean)))
+        return Objective("binary:logistic", 1, _logistic, start, "logloss", config.max_delta_step)
     if config.objective == "multi:softprob":
         classes = _check_classes(label, most=None)
-        return Objective("multi:softprob", classes, _softmax_gradient, 0.0, "mlogloss")
+        step = config.max_delta_step
+        return Objective("multi:softprob", classes, _softmax_gradient, 0.0, "mlogloss", step)
     if config.objective == "count:poisson":
         return _poisson(config, label, weight)
     if config.objective == "custom" and custom is not None:

@@ -27,7 +27,8 @@ from hecore.algorithms.gbdt.encrypted import (
     secret_order,
 )
 from hecore.algorithms.gbdt.gradients import row_layout
-from hecore.algorithms.gbdt.histograms import Integers, count_histogram, open_candidates
+from hecore.algorithms.gbdt.guards import NodeGuard
+from hecore.algorithms.gbdt.histograms import count_histogram
 from hecore.algorithms.gbdt.rows import Left, NodeRows, pack_bits, unpack_bits
 from hecore.algorithms.gbdt.sampling import draw_columns
 from hecore.algorithms.gbdt.sources import OwnSplit
@@ -171,7 +172,6 @@ class PassiveTree:
         self._partitions: list[RowPartition] = []
         self._arrived = 0
         self._root: list[CipherBatch] | None = None
-        self._counts: dict[int, Integers] = {}
         self.splits: list[OwnSplit] = []
 
     def prepare(self, tree: int) -> None:
@@ -179,6 +179,9 @@ class PassiveTree:
         self._columns = draw_columns(self._config, tree, self._channel.me, len(self._binned.columns))
         self._candidates: Candidates = list_candidates(self._binned.columns, self._columns)
         self._order: Indices = secret_order(len(self._candidates))
+        bins = [self._binned.columns[column] for column in self._columns]
+        least = (self._config.min_samples_leaf, self._config.min_samples_bin)
+        self._guard = NodeGuard(bins, self._candidates, self._nodes, self._drawn, *least)
         self._groups = group_columns(self._binned, self._columns)
         self._plan = SumsPlan.of(self._groups, self._candidates)
 
@@ -217,13 +220,13 @@ class PassiveTree:
         """Split nodes by this party's columns; the bits of their rows."""
         masks = []
         for split in splits:
-            if split.node not in self._nodes or split.node not in self._counts:
+            if split.node not in self._nodes or split.node not in self._guard:
                 raise self._wrong(f"chose a split of node {split.node}, whose sums it does not have")
             if max(split.candidates) >= len(self._candidates):
                 raise self._wrong("chose a candidate that is not there")
             place = int(self._order[list(split.candidates)].min())
             rows = self._nodes[split.node]
-            if not self._open(split.node)[place]:
+            if not self._guard.open(split.node)[place]:
                 raise self._wrong("chose a candidate that is not open")
             column, at = int(self._candidates.column[place]), int(self._candidates.bin[place])
             missing_left = bool(self._candidates.missing_left[place])
@@ -242,12 +245,15 @@ class PassiveTree:
         """Counts and encrypted left sums of these nodes."""
         answer = OpenSums(build, len(self._candidates))
         for node in build:
-            if node not in self._nodes or node in self._counts:
+            if node not in self._nodes or node in self._guard:
                 raise self._wrong(f"asked for node {node}, which is not there or was summed up before")
-            self._count(node)
-            sibling = self._nodes.sibling(node)
-            here = self._open(node)
-            beside = np.zeros_like(here) if sibling is None else self._open(sibling)
+            counts = count_histogram(
+                self._binned.codes, self._guard.drawn(node), self._columns, self._candidates.offsets
+            )
+            try:
+                here, beside = self._guard.count(node, counts)
+            except KeyError:
+                raise self._wrong(f"asked for node {node} before the node it came from") from None
             chosen = self._order[(here | beside)[self._order]]
             sums = self._plan.left_sums(self._histograms(node), chosen) if chosen.size else None
             answer.add(here[self._order], beside[self._order], sums)
@@ -257,28 +263,9 @@ class PassiveTree:
         if node == 0 and self._root is not None:
             root, self._root = self._root, None
             return root
-        drawn = self._number[self._drawn_in(node)]
+        drawn = self._number[self._guard.drawn(node)]
         parts = [partition.histograms(drawn, self._groups) for partition in self._partitions]
         return reduce(add_histograms, parts)
-
-    def _drawn_in(self, node: int) -> Indices:
-        rows = self._nodes[node]
-        return rows[self._drawn[rows]]
-
-    def _count(self, node: int) -> None:
-        """Counts of a node by bin, and of its sibling by subtraction."""
-        offsets = self._candidates.offsets
-        self._counts[node] = count_histogram(self._binned.codes, self._drawn_in(node), self._columns, offsets)
-        parent, sibling = self._nodes.parent(node), self._nodes.sibling(node)
-        if parent is None or sibling is None:
-            return
-        if parent not in self._counts:
-            raise self._wrong(f"asked for node {node} before the node it came from")
-        self._counts[sibling] = self._counts.pop(parent) - self._counts[node]
-
-    def _open(self, node: int) -> Left:
-        rows = self._drawn_in(node).size
-        return open_candidates(self._counts[node], rows, self._candidates, self._config.min_samples_leaf)
 
     def _wrong(self, what: str) -> ProtocolError:
         return ProtocolError(f"{self._channel.peer} {what}")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from hecore import Meter
 from hecore.algorithms.gbdt.binning import Binned
 from hecore.algorithms.gbdt.candidates import goes_left, left_sums, list_candidates
-from hecore.algorithms.gbdt.histograms import Integers, histogram, open_candidates
+from hecore.algorithms.gbdt.guards import NodeGuard
+from hecore.algorithms.gbdt.histograms import Integers, histogram
 from hecore.algorithms.gbdt.messages import ChosenSplit, Split
 from hecore.algorithms.gbdt.rows import Left, NodeRows
 
@@ -71,15 +72,23 @@ class OwnSplit:
 
 
 class LocalSource:
-    """Columns at hand, gradients in the clear: the active party's own, and the centralised run's."""
+    """Columns at hand, gradients in the clear: the active party's own, and the centralised run's.
+
+    least_bin   the guard's bound; 1 for own columns, which need none
+    """
 
     def __init__(
-        self, binned: Binned, columns: NDArray[np.int64], nodes: NodeRows, least_rows: int, meter: Meter
+        self,
+        binned: Binned,
+        columns: NDArray[np.int64],
+        nodes: NodeRows,
+        least_leaf: int,
+        least_bin: int,
+        meter: Meter,
     ) -> None:
-        self._binned, self._columns, self._nodes = binned, columns, nodes
-        self._least, self._meter = least_rows, meter
+        self._binned, self._columns, self._nodes, self._meter = binned, columns, nodes, meter
+        self._least = (least_leaf, least_bin)
         self._candidates = list_candidates(binned.columns, columns)
-        self._counts: dict[int, Integers] = {}
         self._asked: Sequence[int] = ()
         self._chosen: Sequence[ChosenSplit] = ()
         self.splits: list[OwnSplit] = []
@@ -87,6 +96,8 @@ class LocalSource:
     def begin(self, tree: int, data: TreeRows) -> None:
         """See SplitSource."""
         self._data = data
+        bins = [self._binned.columns[column] for column in self._columns]
+        self._guard = NodeGuard(bins, self._candidates, self._nodes, data.drawn, *self._least)
 
     def ask_sums(self, splits: Sequence[tuple[Split, Left]], build: Sequence[int]) -> None:
         """See SplitSource."""
@@ -98,22 +109,11 @@ class LocalSource:
             return [self._sum_up(node) for node in self._asked]
 
     def _sum_up(self, node: int) -> NodeSums:
-        rows = self._nodes[node]
-        rows = rows[self._data.drawn[rows]]
+        rows = self._guard.drawn(node)
         values = np.column_stack([self._data.values[rows], np.ones(rows.size, dtype=np.int64)])
         sums = histogram(self._binned.codes, rows, self._columns, self._candidates.offsets, values)
-        counts = sums[:, -1]
-        self._counts[node] = counts
-        parent, sibling = self._nodes.parent(node), self._nodes.sibling(node)
-        here = open_candidates(counts, rows.size, self._candidates, self._least)
-        beside = np.zeros_like(here)
-        if parent is not None and sibling is not None:
-            rest = self._counts.pop(parent) - counts
-            self._counts[sibling] = rest
-            others = int(self._data.drawn[self._nodes[sibling]].sum())
-            beside = open_candidates(rest, others, self._candidates, self._least)
-        left = left_sums(sums[:, :-1], self._candidates, len(self._columns))
-        return NodeSums(left, here, beside)
+        here, beside = self._guard.count(node, sums[:, -1])
+        return NodeSums(left_sums(sums[:, :-1], self._candidates, len(self._columns)), here, beside)
 
     def ask_splits(self, splits: Sequence[ChosenSplit]) -> None:
         """See SplitSource."""
