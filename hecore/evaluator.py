@@ -172,10 +172,10 @@ def pack(a: CipherBatch, layout: SlotLayout) -> CipherBatch:
 def pack_rows(a: CipherBatch) -> CipherBatch:
     """Packed rows side by side: (m, k), one ciphertext a row, to a packed (m·k,) of as few as hold it.
 
-        before   (v00|v01|–|–|–|–)  (v10|v11|–|–|–|–)  (v20|v21|–|–|–|–)
-        after    (v00|v01|v10|v11|v20|v21)
+        before   (v00|v01)  (v10|v11)  (v20|v21)  …
+        after    (v00|v01|v10|v11|v20|v21|…)        r = ⌊slots that the key holds / k⌋ rows a ciphertext
 
-        Horner:  acc ← acc^(2^(k·slot_bits)) · c_i,   i = ⌊slots/k⌋ − 1 … 0
+        Horner:  acc ← acc^(2^(k·slot_bits)) · c_i,   i = r − 1 … 0
 
     Slots keep their width and the headroom that they have used: what was proved for `a` holds for the result.
     LayoutMismatch for rows of more than one ciphertext. Costs k·slot_bits squarings and one product a row.
@@ -183,7 +183,7 @@ def pack_rows(a: CipherBatch) -> CipherBatch:
     if a.layout is None or len(a.lead_shape) != 1 or a.row_length != 1 or a.shape[-1] == 0:
         raise LayoutMismatch(f"pack_rows takes packed rows of one ciphertext, not shape {a.shape}")
     rows, width = a.shape
-    per = a.layout.slots // width
+    per = (a.public.bits - 1) // a.layout.slot_bits // width
     groups = -(-rows // per)
     layout = replace(a.layout, slots=per * width)
     padded = np.full(groups * per, rows, dtype=np.int64)  # `rows`: an extra element, 1 encrypts 0

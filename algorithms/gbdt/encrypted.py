@@ -146,12 +146,9 @@ class SumsPlan:
 
 
 def packed_reply(sums: Sequence[CipherBatch], randomness: str) -> bytes:
-    """Left sums of all nodes of a message, packed where a row fills less than half a ciphertext, and
-    re-randomised.
-    """
+    """Left sums of all nodes of a message, side by side where a row is one ciphertext, and re-randomised."""
     rows = concatenate(sums)
-    narrow = rows.row_length == 1 and rows.layout is not None and 2 * rows.shape[1] <= rows.layout.slots
-    return (pack_rows(rows) if narrow else rows).rerandomize(randomness).to_bytes()
+    return (pack_rows(rows) if rows.row_length == 1 else rows).rerandomize(randomness).to_bytes()
 
 
 def secret_order(count: int) -> Indices:

@@ -71,8 +71,8 @@ def row_layout(public: PublicKey, bits: int, rows: int, outputs: int) -> SlotLay
     holding whole (g, h) pairs.
     """
     layout = SlotLayout.for_key(public, bits, terms=max(1, rows))
-    slots = layout.slots if 2 * outputs <= layout.slots else layout.slots - layout.slots % 2
-    return SlotLayout(max(1, slots), layout.slot_bits, layout.value_bits)
+    slots = min(2 * outputs, max(1, layout.slots - layout.slots % 2))
+    return SlotLayout(slots, layout.slot_bits, layout.value_bits)
 
 
 def encrypted_blocks(
