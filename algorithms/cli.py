@@ -191,6 +191,37 @@ def demo(
         _say(f"plot written to {plot}")
 
 
+models = typer.Typer(help="Look at trained models, and join their shares.", no_args_is_help=True)
+app.add_typer(models, name="model")
+
+
+@models.command()
+@friendly
+def show(share: Annotated[Path, typer.Argument(help="A party's share of a tree model.")]) -> None:
+    """What a share is of, how many splits each party has, and which of its own columns count."""
+    from hecore.algorithms.gbdt.describe import describe_share
+    from hecore.algorithms.gbdt.model import load_share
+
+    for part in describe_share(load_share(share)):
+        console.print(part, highlight=False)
+
+
+@models.command("export-joint")
+@friendly
+def export_joint(
+    shares: Annotated[list[Path], typer.Argument(help="The shares of all parties, in any order.")],
+    out: Annotated[Path, typer.Option(help="The XGBoost model to write, in JSON.")],
+) -> None:
+    """Join the shares of all parties to one XGBoost model that predicts the same.
+
+    Whoever does this sees the thresholds of all parties: each hands over its share only if it agrees to that.
+    """
+    from hecore.algorithms.gbdt.export import export_files
+
+    out.write_bytes(export_files(shares))
+    _say(f"XGBoost model written to {out}")
+
+
 class _ProgressLine:
     """Stage, epoch, loss, bar, share done, time passed, time left: on a terminal a line for each stage.
 

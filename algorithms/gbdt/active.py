@@ -81,7 +81,7 @@ class ActiveTraining:
     """Boosting over blocks of columns at hand and parties elsewhere.
 
     Without `channels` it is the centralised run: the same code on the same integers, with every party's
-    columns in a block of its own.
+    columns in a block of its own. `earlier` continues a model: the number of its trees, and its margins.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class ActiveTraining:
         plan: Plan,
         meter: Meter,
         on_progress: Callable[[Progress], None] | None = None,
+        earlier: tuple[int, Floats] | None = None,
     ) -> None:
         self._config, self._objective, self._rows = config, objective, rows
         self._blocks, self._channels = blocks, channels
@@ -104,6 +105,8 @@ class ActiveTraining:
         self._plan, self._meter, self._on_progress = plan, meter, on_progress
         single = config.multi_strategy == "one_output_per_tree" and objective.outputs > 1
         self._outputs = list(range(objective.outputs)) if single else [-1]
+        self._earlier = 0 if earlier is None else earlier[0]
+        self._margins = None if earlier is None else earlier[1]
         self._grown: list[GrownTree] = []
         self._splits: list[list[tuple[int, list[OwnSplit]]]] = [[] for _ in blocks]
         self._metrics: list[tuple[float, float | None]] = []
@@ -111,7 +114,9 @@ class ActiveTraining:
     def run(self) -> Trained:
         """Train, and tell the passive parties how many trees are kept."""
         started = time.perf_counter()
-        margins = np.full((self._rows.label.size, self._objective.outputs), self._objective.start)
+        margins = self._margins
+        if margins is None:
+            margins = np.full((self._rows.label.size, self._objective.outputs), self._objective.start)
         best, kept = np.inf, 0
         for number in range(self._config.n_estimators):
             self._boost(number, margins)
@@ -130,11 +135,11 @@ class ActiveTraining:
         trees = kept * len(self._outputs)
         model = random_bytes(16).hex()
         for channel in self._channels:
-            channel.send(msg.Round(tree=trees, kept=trees, model=model))
+            channel.send(msg.Round(tree=self._earlier + trees, kept=self._earlier + trees, model=model))
         outputs = [output for _ in range(len(self._grown)) for output in self._outputs]
         width = 1 if self._outputs != [-1] else self._objective.outputs
         forest = Forest.of(self._grown, outputs[: len(self._grown)], width).before(trees)
-        splits = [SplitTable.of(own).before(trees) for own in self._splits]
+        splits = [SplitTable.of(own).before(self._earlier + trees) for own in self._splits]
         return Trained(model, forest, splits, self._metrics, margins)
 
     def _boost(self, number: int, margins: Floats) -> None:
@@ -144,7 +149,7 @@ class ActiveTraining:
             if self._rows.weight is not None:
                 g, h = g * self._rows.weight[:, None], h * self._rows.weight[:, None]
         for output in self._outputs:
-            tree = len(self._grown)
+            tree = self._earlier + len(self._grown)
             own = slice(None) if output < 0 else slice(output, output + 1)
             grown, nodes = self._grow(tree, number, g[:, own], h[:, own])
             for leaf in np.flatnonzero(grown.owner == LEAF):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -14,11 +15,11 @@ from hecore.algorithms.channel import Channel
 from hecore.algorithms.data import Matrix, Table
 from hecore.algorithms.errors import ConfigurationError, HandshakeError, ProtocolError, TableError
 from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress, TrainingRows
-from hecore.algorithms.gbdt.binning import apply_bins, fit_bins
+from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins, fit_bins
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.messages import PredictTerms
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, make_objective, transform
+from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
 from hecore.algorithms.gbdt.passive import PassiveTraining
 from hecore.algorithms.gbdt.planner import plan
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
@@ -70,11 +71,13 @@ class VerticalGBDT:
         evaluation: Table | None = None,
         *,
         sample_weight: Sequence[float] | None = None,
+        warm_start: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Self:
         """Train with the other parties; all give an evaluation table, or none does.
 
         sample_weight   of the training rows, at the active party
+        warm_start      add trees to the model that is there, with its bins; at all parties or none
 
         Raises HandshakeError where the parties do not match, ConfigurationError, TableError for labels or
         columns that cannot be used, ProtocolError for a peer that does not follow; peers are told.
@@ -86,10 +89,12 @@ class VerticalGBDT:
                 _check_evaluation(table, evaluation)
                 self._meet(EVALUATE_TASK, evaluation, self.config)
             self.config.check_rows(len(table) + (0 if evaluation is None else len(evaluation)))
+            tables = [table] if evaluation is None else [table, evaluation]
+            margins = [self._joint_margins(part) for part in tables] if warm_start else []
             if active:
-                self.share = self._lead(table, evaluation, sample_weight, peers, on_progress)
+                self.share = self._lead(table, evaluation, sample_weight, peers, margins, on_progress)
             else:
-                self.share = self._follow(table, evaluation, peers[0])
+                self.share = self._follow(table, evaluation, peers[0], warm_start)
         return self
 
     def _lead(
@@ -98,15 +103,18 @@ class VerticalGBDT:
         evaluation: Table | None,
         sample_weight: Sequence[float] | None,
         peers: Sequence[Peer],
+        margins: Sequence[Floats | None],
         on_progress: Callable[[Progress], None] | None,
     ) -> ActiveShare:
         config = self.config
         rows = training_rows(table, evaluation, sample_weight)
         weight = None if rows.weight is None else rows.weight[rows.training]
         objective = make_objective(config, rows.label[rows.training], weight, self._objective)
-        bins = fit_bins(
-            table.columns, table.values, config.max_bin, config.min_samples_bin, self._categorical
-        )
+        before = self.share if margins and isinstance(self.share, ActiveShare) else None
+        if before is not None:
+            _check_continued(before, objective, [peer.name for peer in peers])
+            objective = replace(objective, start=before.start)
+        bins = self._bins(table, before)
         binned = apply_bins(bins, _stacked(table, evaluation))
         most = max(peer.columns for peer in peers) * 2 * config.max_bin
         trained = ActiveTraining(
@@ -120,7 +128,12 @@ class VerticalGBDT:
             plan=plan(config, self.key.public, len(table), most),
             meter=self.meter,
             on_progress=on_progress,
+            earlier=None if before is None else (before.forest.trees, np.concatenate(_present(margins))),
         ).run()
+        splits, forest, metrics = trained.splits[0], trained.forest, trained.metrics
+        if before is not None:
+            splits, forest = before.splits.joined(splits), before.forest.joined(forest)
+            metrics = before.metrics + metrics
         return ActiveShare(
             model=trained.model,
             party=self.channels[0].me,
@@ -132,16 +145,15 @@ class VerticalGBDT:
             outputs=objective.outputs,
             start=objective.start,
             metric_name=objective.metric_name,
-            metrics=trained.metrics,
-            splits=trained.splits[0],
-            forest=trained.forest,
+            metrics=metrics,
+            splits=splits,
+            forest=forest,
         )
 
-    def _follow(self, table: Table, evaluation: Table | None, peer: Peer) -> PassiveShare:
+    def _follow(self, table: Table, evaluation: Table | None, peer: Peer, warm_start: bool) -> PassiveShare:
         config = self.config
-        bins = fit_bins(
-            table.columns, table.values, config.max_bin, config.min_samples_bin, self._categorical
-        )
+        before = self.share if warm_start and isinstance(self.share, PassiveShare) else None
+        bins = self._bins(table, before)
         model, splits = PassiveTraining(
             self.channels[0],
             config,
@@ -150,6 +162,7 @@ class VerticalGBDT:
             peer.public,
             backend=self.backend,
             meter=self.meter,
+            earlier=None if before is None else before.splits,
         ).run()
         return PassiveShare(
             model=model,
@@ -164,24 +177,27 @@ class VerticalGBDT:
 
     def margins(self, table: Table) -> Floats | None:
         """Joint margins of the rows of `table`, (rows, outputs), at the active party; None elsewhere."""
+        with self._talking():
+            return self._joint_margins(table)
+
+    def _joint_margins(self, table: Table) -> Floats | None:
         share = self._fitted()
         if share.columns != table.columns:
             raise TableError(f"{table.name}: the columns are not those of the training, in their order")
-        with self._talking():
-            terms = PredictTerms(model=share.model)
-            self._meet(PREDICT_TASK, table, terms, ACTIVE if isinstance(share, ActiveShare) else PASSIVE)
-            if isinstance(share, PassiveShare):
-                send_directions(self.channels[0], share.splits, share.bins, table.values)
-                return None
-            return joint_margins(
-                share.forest,
-                share.splits,
-                share.bins,
-                table.values,
-                self.channels,
-                share.outputs,
-                share.start,
-            )
+        terms = PredictTerms(model=share.model)
+        self._meet(PREDICT_TASK, table, terms, ACTIVE if isinstance(share, ActiveShare) else PASSIVE)
+        if isinstance(share, PassiveShare):
+            send_directions(self.channels[0], share.splits, share.bins, table.values)
+            return None
+        return joint_margins(
+            share.forest,
+            share.splits,
+            share.bins,
+            table.values,
+            self.channels,
+            share.outputs,
+            share.start,
+        )
 
     def _predictions(self, table: Table) -> Floats | None:
         margins = self.margins(table)
@@ -201,6 +217,15 @@ class VerticalGBDT:
         return result | ({"evaluation": evaluation} if evaluation else {})
 
     # --- pieces -------------------------------------------------------------------------------------
+
+    def _bins(self, table: Table, before: ActiveShare | PassiveShare | None) -> tuple[ColumnBins, ...]:
+        """The bins of this party's columns: those of the model that is continued, or new ones."""
+        if before is not None:
+            return before.bins
+        config = self.config
+        return fit_bins(
+            table.columns, table.values, config.max_bin, config.min_samples_bin, self._categorical
+        )
 
     def _fitted(self) -> ActiveShare | PassiveShare:
         if self.share is None:
@@ -223,8 +248,7 @@ class VerticalGBDT:
     def _talking(self) -> Iterator[None]:
         """Count into the meter; on an error tell all peers what kind, never a value of the data."""
         try:
-            with ExitStack() as stack:
-                stack.enter_context(self.meter.activate())
+            with self.meter.activate():
                 yield
         except Exception as error:
             told = isinstance(error, HandshakeError | ConfigurationError)
@@ -279,6 +303,21 @@ def training_rows(
     ):
         raise TableError(f"{table.name}: sample weights must be {len(table)} numbers of at least 0")
     return TrainingRows(label, training, np.concatenate([weight, np.ones(label.size - len(table))]))
+
+
+def _check_continued(before: ActiveShare, objective: Objective, peers: Sequence[str]) -> None:
+    """ConfigurationError where a model cannot be continued like this."""
+    same = (before.objective, before.outputs) == (objective.name, objective.outputs)
+    if not same or before.peers != tuple(peers):
+        raise ConfigurationError(
+            f"the model has {before.objective} with {before.outputs} outputs and was trained with"
+            f" {', '.join(before.peers)}: it cannot be continued with {objective.name},"
+            f" {objective.outputs} outputs and {', '.join(peers)}"
+        )
+
+
+def _present(margins: Sequence[Floats | None]) -> list[Floats]:
+    return [part for part in margins if part is not None]
 
 
 def _label(table: Table) -> Matrix:

@@ -11,6 +11,7 @@ the start value: margins agree to about 10⁻⁷ a tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ import numpy as np
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.growth import LEAF
-from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
+from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, load_share
 from hecore.algorithms.gbdt.objectives import transform
 from hecore.algorithms.gbdt.trees import Forest
 
@@ -84,6 +85,15 @@ def export_joint(active: ActiveShare, passive: Sequence[PassiveShare]) -> bytes:
         "version": XGBOOST_VERSION,
     }
     return msgspec.json.encode(document)
+
+
+def export_files(paths: Sequence[Path]) -> bytes:
+    """`export_joint` of the shares in files, in any order. ProtocolError unless one is the active party's."""
+    shares = [load_share(path) for path in paths]
+    active = [share for share in shares if isinstance(share, ActiveShare)]
+    if len(active) != 1:
+        raise ProtocolError(f"{len(active)} of the {len(shares)} shares are an active party's: one must be")
+    return export_joint(active[0], [share for share in shares if isinstance(share, PassiveShare)])
 
 
 def _in_order(active: ActiveShare, passive: Sequence[PassiveShare]) -> list[PassiveShare]:

@@ -43,6 +43,7 @@ class PassiveTraining:
 
     binned   its columns, training rows first, then those of the evaluation table
     rows     number of training rows
+    earlier  its splits of the model that is continued
     """
 
     def __init__(
@@ -56,20 +57,24 @@ class PassiveTraining:
         backend: Backend,
         meter: Meter,
         on_round: Callable[[int], None] | None = None,
+        earlier: SplitTable | None = None,
     ) -> None:
         self._channel, self._config, self._binned, self._rows = channel, config, binned, rows
         self._public, self._backend, self._meter, self._on_round = public, backend, meter, on_round
+        self._earlier = SplitTable.of([]) if earlier is None else earlier
 
     def run(self) -> tuple[str, SplitTable]:
         """The model's name, and this party's splits of the trees that are kept."""
         done: list[tuple[int, list[OwnSplit]]] = []
+        last = int(self._earlier.tree.max(initial=-1))
         while True:
             with self._meter.phase("wait"):
                 start = self._channel.receive(msg.Round)
             if start.kept is not None:
-                return start.model, SplitTable.of(done).before(start.kept)
-            if done and start.tree <= done[-1][0]:
-                raise self._wrong(f"began tree {start.tree} after tree {done[-1][0]}")
+                return start.model, self._earlier.joined(SplitTable.of(done).before(start.kept))
+            if start.tree <= last:
+                raise self._wrong(f"began tree {start.tree} after tree {last}")
+            last = start.tree
             done.append((start.tree, self._grow(start)))
             if self._on_round:
                 self._on_round(start.tree)

@@ -50,6 +50,16 @@ class SplitTable:
             self.tree[:stop], self.node[:stop], self.column[:stop], self.bin[:stop], self.missing_left[:stop]
         )
 
+    def joined(self, later: SplitTable) -> SplitTable:
+        """These splits and those of later trees."""
+        return SplitTable(
+            np.concatenate([self.tree, later.tree]),
+            np.concatenate([self.node, later.node]),
+            np.concatenate([self.column, later.column]),
+            np.concatenate([self.bin, later.bin]),
+            np.concatenate([self.missing_left, later.missing_left]),
+        )
+
     def parts(self) -> tuple[NDArray[np.generic], ...]:
         """The five arrays."""
         return self.tree, self.node, self.column, self.bin, self.missing_left
@@ -133,6 +143,19 @@ class Forest:
             self.value[:stop],
             self.gain[:stop],
             self.cover[:stop],
+        )
+
+    def joined(self, later: Forest) -> Forest:
+        """These trees and later ones."""
+        return Forest(
+            np.concatenate([self.start, self.start[-1] + later.start[1:]]),
+            np.concatenate([self.output, later.output]),
+            np.concatenate([self.owner, later.owner]),
+            np.concatenate([self.left, later.left]),
+            np.concatenate([self.right, later.right]),
+            np.concatenate([self.value, later.value]),
+            np.concatenate([self.gain, later.gain]),
+            np.concatenate([self.cover, later.cover]),
         )
 
     def splits_of(self, owner: int) -> NDArray[np.int64]:

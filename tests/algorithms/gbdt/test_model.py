@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
 import hecore
+from hecore.algorithms.cli import app
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTRegressor
@@ -214,3 +216,30 @@ def test_export_needs_all_shares_of_one_model(joint: Joint) -> None:
         export_joint(active, [replace(passive, splits=passive.splits.before(1))])
     with pytest.raises(ProtocolError, match="custom"):
         export_joint(replace(active, objective="custom"), [passive])
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def command(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, ["model", *map(str, arguments)])
+
+
+def test_the_command_shows_and_joins_shares(joint: Joint, tmp_path: Path) -> None:
+    files = [tmp_path / "active.safetensors", tmp_path / "passive.safetensors"]
+    for model, path in zip(joint.models, files, strict=True):
+        save_share(model.share, path)
+    shown = command("show", files[0])
+    assert shown.exit_code == 0, shown.output
+    for text in ("active (label", "passive1", "3 with", "last logloss", "mean gain", "x0"):
+        assert text in shown.output
+    shown = command("show", files[1])
+    assert "passive (own splits)" in shown.output
+    assert "gain" not in shown.output
+    out = tmp_path / "joint.json"
+    joined = command("export-joint", *reversed(files), "--out", out)
+    assert joined.exit_code == 0, joined.output
+    assert out.read_bytes() == export_joint(joint.models[0].share, [joint.models[1].share])
+    failed = command("export-joint", files[1], "--out", out)
+    assert failed.exit_code == 1
+    assert "0 of the 1 shares" in failed.output
