@@ -161,7 +161,11 @@ def demo(
     rows: Annotated[
         int | None, typer.Option(help="Rows of the data set to use, 450 to 569; all by default.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 6,
+    algorithm: Annotated[
+        str, typer.Option(help="What is trained: gbdt (trees) or lr (logistic regression).")
+    ] = "gbdt",
+    trees: Annotated[int, typer.Option(help="Trees to grow, for gbdt.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows, for lr.")] = 6,
     key_bits: Annotated[int, typer.Option(help="Length of each party's key: 2048, 3072 or 4096.")] = 2048,
     backend: Annotated[
         str | None, typer.Option(help="Arithmetic backend; the fastest present by default.")
@@ -180,7 +184,7 @@ def demo(
     hecore.get_backend(backend)
     if plot is not None:
         check_plot(plot)
-    settings = DemoSettings(rows, epochs, key_bits, backend)
+    settings = DemoSettings(rows, epochs, key_bits, backend, algorithm=algorithm, trees=trees)
     with _ProgressLine() as line:
         result = run_demo(settings, line.show)
     console.print(score_table(result))
@@ -257,7 +261,7 @@ class _ProgressLine:
         """What `run_demo` tells."""
         text, share, left = stage, "", ""
         if training is not None:
-            text += f", epoch {training.epoch + 1}/{training.epochs}"
+            text += f", {training.unit} {training.epoch + 1}/{training.epochs}"
             text += "" if training.loss is None else f", loss {training.loss:.4f}"
             share = f"{training.done:.0%}"
             rest = timedelta(seconds=round(training.seconds / training.done - training.seconds))

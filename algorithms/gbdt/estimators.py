@@ -216,6 +216,11 @@ class VerticalGBDT:
         evaluation = [value for _, value in share.metrics if value is not None]
         return result | ({"evaluation": evaluation} if evaluation else {})
 
+    @property
+    def loss_(self) -> list[float]:
+        """The metric of the training rows by round; empty at a passive party."""
+        return self.evals_result_.get("train", [])
+
     # --- pieces -------------------------------------------------------------------------------------
 
     def _bins(self, table: Table, before: ActiveShare | PassiveShare | None) -> tuple[ColumnBins, ...]:
