@@ -85,14 +85,24 @@ class RowPartition:
         return out
 
 
-def joined(partitions: Sequence[RowPartition]) -> RowPartition:
-    """Consecutive partitions as one."""
+def merged(partitions: Sequence[RowPartition], most: int) -> list[RowPartition]:
+    """Consecutive partitions joined to larger ones of up to `most` rows (or one that is larger already)."""
+    out: list[RowPartition] = []
+    waiting: list[RowPartition] = []
+    for partition in partitions:
+        if waiting and sum(len(part.batch) for part in waiting) + len(partition.batch) > most:
+            out.append(_joined(waiting))
+            waiting = []
+        waiting.append(partition)
+    return [*out, _joined(waiting)] if waiting else out
+
+
+def _joined(partitions: Sequence[RowPartition]) -> RowPartition:
     if len(partitions) == 1:
         return partitions[0]
     codes = np.concatenate([partition.codes.T for partition in partitions], axis=1).T
-    return RowPartition(
-        concatenate([partition.batch for partition in partitions]), codes, partitions[0].start
-    )
+    batch = concatenate([partition.batch for partition in partitions])
+    return RowPartition(batch, codes, partitions[0].start)
 
 
 def add_histograms(first: Sequence[CipherBatch], second: Sequence[CipherBatch]) -> list[CipherBatch]:

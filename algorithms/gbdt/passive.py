@@ -6,12 +6,12 @@ Everything received is checked against what this party knows; ProtocolError name
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 
 import numpy as np
 
 from hecore import CipherBatch, Meter
 from hecore.algorithms.channel import Channel
+from hecore.algorithms.engine import Engine, LocalEngine
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt import messages as msg
 from hecore.algorithms.gbdt.binning import Binned
@@ -22,7 +22,7 @@ from hecore.algorithms.gbdt.encrypted import (
     SumsPlan,
     add_histograms,
     group_columns,
-    joined,
+    merged,
     packed_reply,
     secret_order,
 )
@@ -37,6 +37,9 @@ from hecore.errors import HecoreError
 from hecore.kernels import Backend
 from hecore.keys import PublicKey
 
+#: Rows of a partition once all blocks are here: many for joint bins, few enough for 1 GB of ciphertexts.
+PARTITION_ROWS = 1 << 20
+
 
 class PassiveTraining:
     """One passive party's side of a training.
@@ -44,6 +47,7 @@ class PassiveTraining:
     binned   its columns, training rows first, then those of the evaluation table
     rows     number of training rows
     earlier  its splits of the model that is continued
+    engine   what runs steps over row partitions; None runs them here
     """
 
     def __init__(
@@ -58,9 +62,11 @@ class PassiveTraining:
         meter: Meter,
         on_round: Callable[[int], None] | None = None,
         earlier: SplitTable | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._channel, self._config, self._binned, self._rows = channel, config, binned, rows
         self._public, self._backend, self._meter, self._on_round = public, backend, meter, on_round
+        self._engine = engine or LocalEngine()
         self._earlier = SplitTable.of([]) if earlier is None else earlier
 
     def run(self) -> tuple[str, SplitTable]:
@@ -81,7 +87,7 @@ class PassiveTraining:
 
     def _grow(self, start: msg.Round) -> list[OwnSplit]:
         """One tree."""
-        tree = PassiveTree(self._config, self._binned, self._drawn(start), self._channel)
+        tree = PassiveTree(self._config, self._binned, self._drawn(start), self._channel, self._engine)
         with self._meter.phase("histogram"):
             tree.prepare(start.tree)
         for number in range(start.blocks):
@@ -168,8 +174,10 @@ class OpenSums:
 class PassiveTree:
     """One tree at a passive party: partitions of encrypted rows, its nodes, its secret order."""
 
-    def __init__(self, config: GBDTConfig, binned: Binned, drawn: Left, channel: Channel) -> None:
-        self._config, self._binned, self._channel = config, binned, channel
+    def __init__(
+        self, config: GBDTConfig, binned: Binned, drawn: Left, channel: Channel, engine: Engine
+    ) -> None:
+        self._config, self._binned, self._channel, self._engine = config, binned, channel, engine
         self._drawn = drawn
         self._drawn_rows = np.flatnonzero(drawn)
         self._number = np.cumsum(drawn) - 1  # of a drawn row among all drawn ones
@@ -204,12 +212,12 @@ class PassiveTree:
         self._arrived += rows.size
 
     def complete(self) -> None:
-        """All blocks are here: one partition from now on."""
+        """All blocks are here: they become few large partitions."""
         if self._arrived != self._drawn_rows.size or not self._partitions:
             raise self._wrong(
                 f"sent gradients of {self._arrived} rows for {self._drawn_rows.size} drawn ones"
             )
-        self._partitions = [joined(self._partitions)]
+        self._partitions = merged(self._partitions, PARTITION_ROWS)
 
     def apply(self, step: msg.Grow) -> None:
         """Splits that others made."""
@@ -269,8 +277,9 @@ class PassiveTree:
             root, self._root = self._root, None
             return root
         drawn = self._number[self._guard.drawn(node)]
-        parts = [partition.histograms(drawn, self._groups) for partition in self._partitions]
-        return reduce(add_histograms, parts)
+        return self._engine.reduce(
+            lambda partition: partition.histograms(drawn, self._groups), self._partitions, add_histograms
+        )
 
     def _wrong(self, what: str) -> ProtocolError:
         return ProtocolError(f"{self._channel.peer} {what}")
