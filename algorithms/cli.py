@@ -162,7 +162,11 @@ def demo(
     rows: Annotated[
         int | None, typer.Option(help="Rows of the data set to use, 450 to 569; all by default.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 6,
+    algorithm: Annotated[
+        str, typer.Option(help="What is trained: gbdt (trees) or lr (logistic regression).")
+    ] = "gbdt",
+    trees: Annotated[int, typer.Option(help="Trees to grow, for gbdt.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows, for lr.")] = 6,
     key_bits: Annotated[int, typer.Option(help="Length of each party's key: 2048, 3072 or 4096.")] = 2048,
     backend: Annotated[
         str | None, typer.Option(help="Arithmetic backend; the fastest present by default.")
@@ -181,7 +185,7 @@ def demo(
     hecore.get_backend(backend)
     if plot is not None:
         check_plot(plot)
-    settings = DemoSettings(rows, epochs, key_bits, backend)
+    settings = DemoSettings(rows, epochs, key_bits, backend, algorithm=algorithm, trees=trees)
     with _ProgressLine() as line:
         result = run_demo(settings, line.show)
     console.print(score_table(result))
@@ -190,6 +194,37 @@ def demo(
     if plot is not None:
         plot_run(result, plot)
         _say(f"plot written to {plot}")
+
+
+models = typer.Typer(help="Look at trained models, and join their shares.", no_args_is_help=True)
+app.add_typer(models, name="model")
+
+
+@models.command()
+@friendly
+def show(share: Annotated[Path, typer.Argument(help="A party's share of a tree model.")]) -> None:
+    """What a share is of, how many splits each party has, and which of its own columns count."""
+    from hecore.algorithms.gbdt.describe import describe_share
+    from hecore.algorithms.gbdt.model import load_share
+
+    for part in describe_share(load_share(share)):
+        console.print(part, highlight=False)
+
+
+@models.command("export-joint")
+@friendly
+def export_joint(
+    shares: Annotated[list[Path], typer.Argument(help="The shares of all parties, in any order.")],
+    out: Annotated[Path, typer.Option(help="The XGBoost model to write, in JSON.")],
+) -> None:
+    """Join the shares of all parties to one XGBoost model that predicts the same.
+
+    Whoever does this sees the thresholds of all parties: each hands over its share only if it agrees to that.
+    """
+    from hecore.algorithms.gbdt.export import export_files
+
+    out.write_bytes(export_files(shares))
+    _say(f"XGBoost model written to {out}")
 
 
 class _ProgressLine:
@@ -227,7 +262,7 @@ class _ProgressLine:
         """What `run_demo` tells."""
         text, share, left = stage, "", ""
         if training is not None:
-            text += f", epoch {training.epoch + 1}/{training.epochs}"
+            text += f", {training.unit} {training.epoch + 1}/{training.epochs}"
             text += "" if training.loss is None else f", loss {training.loss:.4f}"
             share = f"{training.done:.0%}"
             rest = timedelta(seconds=round(training.seconds / training.done - training.seconds))

@@ -27,6 +27,8 @@ from hecore import generate_key
 from hecore.algorithms.channel import CurveKeys, ZmqOptions, dial, listen
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, PeerAborted, PeerLost, ProtocolError
+from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier
+from hecore.algorithms.gbdt.demo import train_trees, tree_config, trees_in_the_clear
 from hecore.algorithms.lr import LogisticRegressionConfig, Progress, VerticalLogisticRegression
 from hecore.algorithms.party import ACTIVE, PASSIVE
 
@@ -35,6 +37,7 @@ TEST_SHARE = 0.2
 #: With fewer the training refuses: the passive party's weights could give labels away.
 MINIMUM_ROWS = 450
 JOB = "hecore demo"
+ALGORITHMS = ("gbdt", "lr")
 #: Both processes run on one machine: a party that is not there within seconds will not come.
 OPTIONS = ZmqOptions(connect_timeout=30.0, grace=10.0)
 #: Seconds that a process gets to end by itself, or to say why its peer lost it.
@@ -51,9 +54,22 @@ class DemoSettings:
     epochs: int = 6
     key_bits: int = 2048
     backend: str | None = None
+    algorithm: str = "gbdt"
+    trees: int = 20
+
+    def check(self) -> None:
+        """ConfigurationError for a parameter that is out of range."""
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigurationError(f"algorithm = {self.algorithm!r} is not one of {', '.join(ALGORITHMS)}")
+        self.config()
+        self.tree_config()
+
+    def tree_config(self) -> GBDTConfig:
+        """The parameters of the demo's trees."""
+        return tree_config(self.trees)
 
     def config(self) -> LogisticRegressionConfig:
-        """The training parameters of the demo."""
+        """The parameters of the demo's logistic regression."""
         return LogisticRegressionConfig(
             epochs=self.epochs, batch_size=128, learning_rate=0.05, learning_rate_decay=0.8
         )
@@ -100,6 +116,7 @@ class DemoResult:
     test_rows: int
     scores: dict[str, tuple[float, float]]
     parties: dict[str, PartyResult] = field(default_factory=dict)
+    algorithm: str = "lr"
 
 
 def load_data(rows: int | None) -> DemoData:
@@ -133,7 +150,7 @@ def run_demo(
     """
     tell = on_event or (lambda text, progress: None)
     data = load_data(settings.rows)
-    settings.config()  # refuse bad parameters before anything starts
+    settings.check()  # refuse bad parameters before anything starts
     started = time.perf_counter()
     with _Parties(settings) as parties:
         tell(f"two processes make their {settings.key_bits}-bit keys", None)
@@ -148,8 +165,9 @@ def run_demo(
         training_seconds=finished - ready,
         train_rows=len(data.train),
         test_rows=len(data.test),
-        scores=_scores(data, results[ACTIVE]),
+        scores=_scores(data, results[ACTIVE], settings),
         parties=results,
+        algorithm=settings.algorithm,
     )
 
 
@@ -311,10 +329,22 @@ def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
         channel = dial(role, other, pipe.recv(), keys, allowed, job=JOB, options=OPTIONS)
     with channel:
         key = generate_key(settings.key_bits)
-        model = VerticalLogisticRegression(channel, settings.config(), key=key, backend=settings.backend)
-        pipe.send(("ready", None))
-        model.fit(table.take(data.train), lambda progress: pipe.send(("progress", progress)))
-        scores = model.predict_proba(table.take(data.test))
+        model: VerticalGBDTClassifier | VerticalLogisticRegression
+        if settings.algorithm == "gbdt":
+            model, scores = train_trees(
+                channel,
+                settings.tree_config(),
+                key,
+                settings.backend,
+                (table.take(data.train), table.take(data.test)),
+                lambda: pipe.send(("ready", None)),
+                lambda progress: pipe.send(("progress", progress)),
+            )
+        else:
+            model = VerticalLogisticRegression(channel, settings.config(), key=key, backend=settings.backend)
+            pipe.send(("ready", None))
+            model.fit(table.take(data.train), lambda progress: pipe.send(("progress", progress)))
+            scores = model.predict_proba(table.take(data.test))
         traffic = channel.traffic.snapshot()
     return PartyResult(
         scores=None if scores is None else scores[:, 1].tolist(),
@@ -327,7 +357,7 @@ def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
     )
 
 
-def _scores(data: DemoData, active: PartyResult) -> dict[str, tuple[float, float]]:
+def _scores(data: DemoData, active: PartyResult, settings: DemoSettings) -> dict[str, tuple[float, float]]:
     """AUC and accuracy on the held-out rows: the joint model, and two models trained in the clear."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, roc_auc_score
@@ -344,8 +374,11 @@ def _scores(data: DemoData, active: PartyResult) -> dict[str, tuple[float, float
         return float(roc_auc_score(truth, scores)), float(accuracy_score(truth, decided))
 
     def centralised(values: NDArray[np.float64]) -> tuple[float, float]:
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        model.fit(values[data.train], label[data.train])
+        if settings.algorithm == "gbdt":
+            model = trees_in_the_clear(settings.tree_config(), values[data.train], label[data.train])
+        else:
+            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+            model.fit(values[data.train], label[data.train])
         return judge(model.predict_proba(values[data.test])[:, 1])
 
     return {

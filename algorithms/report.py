@@ -32,6 +32,23 @@ PHASES = {
     "validate": "validating",
     "wait": "waiting for the peer",
 }
+TREE_OPERATIONS = {
+    "encrypt": "rows of (g, h) encrypted",
+    "validate": "ciphertexts validated",
+    "histogram_entries": "rows × columns summed up",
+    "pack": "sums packed into slots",
+    "rerandomize": "ciphertexts re-randomised",
+    "decrypt": "ciphertexts decrypted",
+}
+TREE_PHASES = {
+    "encrypt": "encrypting (g, h)",
+    "histogram": "encrypted histograms",
+    "pack": "packing, fresh noise",
+    "decrypt": "decrypting sums",
+    "local": "own histograms",
+    "validate": "validating",
+    "wait": "waiting for the peer",
+}
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#d0d0d0")
 
 
@@ -53,7 +70,8 @@ def party_table(result: DemoResult) -> RichTable:
     for role in (ACTIVE, PASSIVE):
         table.add_column(role, justify="right")
     parties = [result.parties[role] for role in (ACTIVE, PASSIVE)]
-    for phase, text in PHASES.items():
+    phases, operations = _words(result)
+    for phase, text in phases.items():
         table.add_row(f"{text}, seconds", *(f"{party.seconds.get(phase, 0.0):.2f}" for party in parties))
     rest = (max(0.0, result.training_seconds - sum(party.seconds.values())) for party in parties)
     table.add_row("start, handshake and scoring, seconds", *(f"{seconds:.2f}" for seconds in rest))
@@ -61,19 +79,29 @@ def party_table(result: DemoResult) -> RichTable:
     table.add_row("sent", *(megabytes(party.sent["bytes"]) for party in parties))
     table.add_row("messages sent", *(f"{party.sent['messages']:,}" for party in parties))
     table.add_section()
-    for operation, text in OPERATIONS.items():
+    for operation, text in operations.items():
         table.add_row(text, *(f"{party.operations.get(operation, 0):,}" for party in parties))
     return table
+
+
+def _words(result: DemoResult) -> tuple[dict[str, str], dict[str, str]]:
+    """Phases and operations of the algorithm that ran."""
+    return (TREE_PHASES, TREE_OPERATIONS) if result.algorithm == "gbdt" else (PHASES, OPERATIONS)
+
+
+def _unit(result: DemoResult) -> str:
+    return "tree" if result.algorithm == "gbdt" else "epoch"
 
 
 def summary(result: DemoResult) -> str:
     """Backend, keys and loss in a sentence or two."""
     used = {party.backend for party in result.parties.values()}
     loss = result.parties[ACTIVE].loss
+    unit = _unit(result)
     return (
         f"backend {', '.join(sorted(used))}; keys made in {result.key_setup_seconds:.1f} s, processes started"
-        f" included; training loss {loss[0]:.4f} in the first epoch, {loss[-1]:.4f} in the last. Each party's"
-        " messages are listed in THREAT_MODEL.md."
+        f" included; training loss {loss[0]:.4f} in the first {unit}, {loss[-1]:.4f} in the last. Each"
+        " party's messages are listed in THREAT_MODEL.md."
     )
 
 
@@ -105,9 +133,9 @@ def plot_run(result: DemoResult, path: Path) -> None:
     _plot_loss(left, result)
     _plot_phases(right, result)
     joint, central = list(result.scores.values())[:2]
+    name = "trees" if result.algorithm == "gbdt" else "logistic regression"
     figure.suptitle(
-        f"joint logistic regression: AUC {joint[0]:.4f} on held-out rows; {central[0]:.4f} with all columns"
-        " in one place"
+        f"joint {name}: AUC {joint[0]:.4f} on held-out rows; {central[0]:.4f} with all columns in one place"
     )
     figure.savefig(path, dpi=130)
 
@@ -117,7 +145,8 @@ def _plot_loss(axes: Axes, result: DemoResult) -> None:
 
     loss = result.parties[ACTIVE].loss
     axes.plot(range(1, len(loss) + 1), loss, marker="o", color=COLOURS[0])
-    axes.set(xlabel="epoch", ylabel="training loss", title="loss, one number opened an epoch")
+    title = "loss by tree" if result.algorithm == "gbdt" else "loss, one number opened an epoch"
+    axes.set(xlabel=_unit(result), ylabel="training loss", title=title)
     axes.set_xlim(0.5, len(loss) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
@@ -126,7 +155,8 @@ def _plot_loss(axes: Axes, result: DemoResult) -> None:
 def _plot_phases(axes: Axes, result: DemoResult) -> None:
     roles = [PASSIVE, ACTIVE]
     start = [0.0, 0.0]
-    for (phase, text), colour in zip(PHASES.items(), COLOURS, strict=True):
+    phases, _ = _words(result)
+    for (phase, text), colour in zip(phases.items(), COLOURS, strict=True):
         seconds = [result.parties[role].seconds.get(phase, 0.0) for role in roles]
         axes.barh(roles, seconds, left=start, label=text, color=colour)
         start = [a + b for a, b in zip(start, seconds, strict=True)]
@@ -134,4 +164,4 @@ def _plot_phases(axes: Axes, result: DemoResult) -> None:
     axes.set_xlim(0, 1.02 * max(start))
     figure = axes.get_figure()
     if figure is not None:
-        figure.legend(fontsize=8, loc="outside lower right", ncols=len(PHASES), frameon=False)
+        figure.legend(fontsize=8, loc="outside lower right", ncols=len(phases), frameon=False)

@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, psi, gpu-code, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, psi, gbdt, gpu-code, list."""
 
 from __future__ import annotations
 
@@ -254,6 +254,57 @@ def table(
 
 
 app.command()(psi)
+
+
+@app.command()
+def gbdt(
+    case: Annotated[
+        str, typer.Option(help="[bold]synthetic[/bold], [bold]a9a[/bold], or both with a comma.")
+    ] = "synthetic",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with a9a's active, passive and test .libsvm files.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=20, help="Rows of the synthetic set.")] = 100_000,
+    columns: Annotated[str, typer.Option(help="Its columns: active,passive.")] = "30,300",
+    bins: Annotated[int, typer.Option(min=2, help="Bins of a column of the synthetic set.")] = 32,
+    depth: Annotated[int, typer.Option(min=1, help="Depth of its trees.")] = 4,
+    trees: Annotated[int, typer.Option(min=1, help="Trees to time, after one to warm up.")] = 3,
+    sweep: Annotated[
+        str, typer.Option(help="Also vary these around the synthetic set: rows, columns, bins, depth.")
+    ] = "",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Estimate 5 M × 500 with 10 classes from measured rates.")
+    ] = False,
+    key_bits: Annotated[int, typer.Option(help="Length of n in bits.")] = 2048,
+    json: Annotated[Path | None, typer.Option(help="Write the runs to this file.", dir_okay=False)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture to this PNG.", dir_okay=False)] = None,
+) -> None:
+    """Joint trees end to end: seconds a tree by phase, both parties on this machine."""
+    from .gbdt_command import Wishes, measure_all
+
+    try:
+        wishes = Wishes(
+            cases=_words(case),
+            data=data,
+            rows=rows,
+            columns=_pair(columns),
+            bins=bins,
+            depth=depth,
+            trees=trees,
+            sweep=_words(sweep),
+            estimate=estimate,
+            key_bits=key_bits,
+        )
+        measure_all(wishes, _console(), json, plot)
+    except (HecoreError, OSError) as error:
+        raise _stop(error) from None
+
+
+def _pair(text: str) -> tuple[int, int]:
+    words = text.split(",")
+    if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
+        raise typer.BadParameter(f"{text!r} are not two numbers", param_hint="--columns")
+    return int(words[0]), int(words[1])
 
 
 @app.command("list")

@@ -164,12 +164,44 @@ def pack(a: CipherBatch, layout: SlotLayout) -> CipherBatch:
     places = padded.reshape(rows * groups, layout.slots)
     backend = a.backend
     source = backend.concatenate([a.residues, backend.from_ints(a.public.square, [1])])
-    packed = backend.gather(source, places[:, -1])
-    for slot in range(layout.slots - 2, -1, -1):
-        shifted = backend.mod_pow(packed, 1 << layout.slot_bits)
-        packed = backend.mod_mul(shifted, backend.gather(source, places[:, slot]))
+    packed = _shift_and_add(backend, source, places, layout.slot_bits)
     count("pack", len(a.residues))
     return replace(a, residues=packed, layout=layout, terms=1, fresh=False)
+
+
+def pack_rows(a: CipherBatch) -> CipherBatch:
+    """Packed rows side by side: (m, k), one ciphertext a row, to a packed (m·k,) of as few as hold it.
+
+        before   (v00|v01)  (v10|v11)  (v20|v21)  …
+        after    (v00|v01|v10|v11|v20|v21|…)        r = ⌊slots that the key holds / k⌋ rows a ciphertext
+
+        Horner:  acc ← acc^(2^(k·slot_bits)) · c_i,   i = r − 1 … 0
+
+    Slots keep their width and the headroom that they have used: what was proved for `a` holds for the result.
+    LayoutMismatch for rows of more than one ciphertext. Costs k·slot_bits squarings and one product a row.
+    """
+    if a.layout is None or len(a.lead_shape) != 1 or a.row_length != 1 or a.shape[-1] == 0:
+        raise LayoutMismatch(f"pack_rows takes packed rows of one ciphertext, not shape {a.shape}")
+    rows, width = a.shape
+    per = (a.public.bits - 1) // a.layout.slot_bits // width
+    groups = -(-rows // per)
+    layout = replace(a.layout, slots=per * width)
+    padded = np.full(groups * per, rows, dtype=np.int64)  # `rows`: an extra element, 1 encrypts 0
+    padded[:rows] = np.arange(rows)
+    places = padded.reshape(groups, per)
+    source = a.backend.concatenate([a.residues, a.backend.from_ints(a.public.square, [1])])
+    packed = _shift_and_add(a.backend, source, places, width * layout.slot_bits)
+    count("pack", rows)
+    return replace(a, residues=packed, shape=(rows * width,), layout=layout, fresh=False)
+
+
+def _shift_and_add(backend: Backend, source: Residues, places: NDArray[np.int64], bits: int) -> Residues:
+    """∏_s source[places[:, s]]^(2^(bits·s)) for each row of `places`, by Horner from the last."""
+    packed = backend.gather(source, places[:, -1])
+    for slot in range(places.shape[1] - 2, -1, -1):
+        shifted = backend.mod_pow(packed, 1 << bits)
+        packed = backend.mod_mul(shifted, backend.gather(source, places[:, slot]))
+    return packed
 
 
 def rerandomize(a: CipherBatch, randomness: str = "uniform") -> CipherBatch:

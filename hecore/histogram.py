@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .meter import count
 
 if TYPE_CHECKING:
     from .ciphertext import CipherBatch
+    from .kernels.backend import Residues
 
 
 def histogram(batch: CipherBatch, codes: Any, bins: int) -> CipherBatch:
@@ -43,3 +45,28 @@ def histogram(batch: CipherBatch, codes: Any, bins: int) -> CipherBatch:
     residues = map_columns(batch, lambda x: kernel_histogram(backend, x, codes, bins))
     shape = (features, bins, *batch.shape[1:])
     return replace(batch, residues=residues, shape=shape, terms=terms, fresh=False)
+
+
+def prefix_sums(sums: CipherBatch) -> CipherBatch:
+    """Running totals over the bins of a histogram: out[f, b] = Σ sums[f, b'] over b' ≤ b, of the same shape.
+
+    sums   what `histogram` returned, or sums of such: (features, bins) or (features, bins, k). Bins share no
+           row, so the headroom that `sums` has used covers the union of any of its bins.
+
+    One product a bin and feature, in steps that take all features at once.
+    """
+    if sums.ndim not in (2, 3) or len(sums.lead_shape) < 2:
+        raise ShapeMismatch(f"prefix_sums takes the (features, bins) of a histogram, not shape {sums.shape}")
+    features, bins, width = sums.shape[0], sums.shape[1], prod(sums.grid[2:])
+    places = np.arange(features * bins * width, dtype=np.int64).reshape(features, bins, width)
+    backend = sums.backend
+    steps: list[Residues] = []
+    for place in range(bins):
+        column = backend.gather(sums.residues, places[:, place].ravel())
+        steps.append(backend.mod_mul(steps[-1], column) if steps else column)
+    if not steps:
+        return sums
+    joined = backend.concatenate(steps)
+    order = np.arange(len(joined), dtype=np.int64).reshape(bins, features, width).swapaxes(0, 1)
+    count("add", len(joined))
+    return replace(sums, residues=backend.gather(joined, order.ravel()), fresh=False)

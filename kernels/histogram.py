@@ -129,8 +129,11 @@ def _joint_table(
 ) -> Residues:
     """∏ x[i] per joint bin; 1 in the default bin, which is filled at the end."""
     kept = np.arange(joint.size) if default_bin is None else np.flatnonzero(joint != default_bin)
-    order = kept[np.argsort(joint[kept], kind="stable")]
-    return backend.segment_product(x, order.astype(np.int64), counted_offsets(joint[kept], size))
+    bins = joint[kept]
+    if size <= 1 << 16:  # numpy sorts 16-bit numbers by counting, ten times as fast
+        bins = bins.astype(np.uint16)
+    order = kept[np.argsort(bins, kind="stable")]
+    return backend.segment_product(x, order.astype(np.int64), counted_offsets(bins, size))
 
 
 def _marginals(backend: Backend, table: Residues, features: int, bins: int) -> list[Residues]:

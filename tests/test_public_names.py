@@ -97,6 +97,12 @@ PUBLIC = {
         "split_rows",
         "write_rows",
     ],
+    "hecore.algorithms.gbdt": [
+        "GBDTConfig",
+        "Progress",
+        "VerticalGBDTClassifier",
+        "VerticalGBDTRegressor",
+    ],
     "hecore.algorithms.lr": [
         "LogisticRegressionConfig",
         "Progress",

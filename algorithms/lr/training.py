@@ -35,7 +35,7 @@ MAX_LOSS_BYTES = 512
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch."""
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`."""
 
     epoch: int
     epochs: int
@@ -43,6 +43,7 @@ class Progress:
     batches: int
     loss: float | None
     seconds: float
+    unit: str = "epoch"
 
     @property
     def done(self) -> float:

@@ -60,7 +60,7 @@ def test_version():
     [
         (["--help"], ["keygen", "demo", "--version", "Paillier"]),
         (["keygen", "--help"], ["--out", "--bits", "--passphrase-file", "2048, 3072 or 4096"]),
-        (["demo", "--help"], ["--rows", "--epochs", "--key-bits", "--backend", "--plot", "default: 6"]),
+        (["demo", "--help"], ["--rows", "--epochs", "--key-bits", "--backend", "--plot", "default: gbdt"]),
     ],
 )
 def test_help_fits_and_names_every_option(arguments, words, columns):
@@ -111,6 +111,8 @@ def test_wrong_usage_is_two_and_names_the_word(arguments, word):
         (["--rows", "-1"], "rows = -1 is not in"),
         (["--epochs", "0"], "epochs = 0 is not in 1 … 100000"),
         (["--epochs", "100001"], "epochs = 100001 is not in"),
+        (["--trees", "0"], "n_estimators = 0 is not in"),
+        (["--algorithm", "other"], "algorithm = 'other' is not one of gbdt, lr"),
         (["--key-bits", "1024"], "a modulus of 1024 bits can be factored: use 2048 or more"),
         (["--key-bits", "2050"], "not a multiple of 128: use 2048, 3072 or 4096"),
         (["--key-bits", "65536"], "longer than the 8192 supported"),

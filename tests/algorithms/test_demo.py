@@ -29,7 +29,7 @@ from .command import COLOUR, CONTROL, children, left_over, lines_until, on_termi
 
 ROWS, TRAIN, BATCHES = 460, 368, 3
 #: One backend everywhere: the same pace, and nothing to compile first.
-DEMO = ("demo", "--rows", str(ROWS), "--backend", "gmp")
+DEMO = ("demo", "--algorithm", "lr", "--rows", str(ROWS), "--backend", "gmp")
 SMALL = (*DEMO, "--epochs", "1")
 #: Longer than any test waits for it; the first line of progress comes after a tenth.
 LONG = (*DEMO, "--epochs", "4")
@@ -94,6 +94,24 @@ def test_the_table_counts_what_the_protocol_does(finished):
         size, unit = cell.split()
         assert unit == "kB"
         assert 512 * (TRAIN + BATCHES * 11) / 1000 < float(size) < 400
+
+
+def test_trees_by_default(tmp_path):
+    """A small forest: what is shown is of trees, and nearly as good as scikit-learn's."""
+    plot = tmp_path / "trees.png"
+    done = piped("demo", "--trees", "3", "--rows", str(ROWS), "--plot", plot, COLUMNS="100")
+    assert done.returncode == 0, done.stderr
+    run = Run(done.stdout, done.stderr, plot)
+    assert "joint training, tree 3/3" in run.err
+    auc = [
+        float(run.row(name)[0])
+        for name in ("joint, nobody shows data (hecore)", "all columns in one place (scikit-learn)")
+    ]
+    assert abs(auc[0] - auc[1]) < 0.02
+    assert run.row("rows of (g, h) encrypted") == [f"{3 * TRAIN:,}", "0"]
+    assert run.row("rows × columns summed up")[0] == "0"
+    assert re.search(r"training loss 0\.\d{4} in the first tree", " ".join(run.out.split()))
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_summary(finished):

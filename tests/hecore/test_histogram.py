@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import hecore
 from hecore import ShapeMismatch, SlotLayout, SlotOverflow, histogram
+from hecore.histogram import prefix_sums
 
 LAYOUT = SlotLayout(4, 30, 12)
 
@@ -99,3 +100,22 @@ def test_a_batch_without_rows(encryptor: hecore.Encryptor) -> None:
     for batch in (encryptor.encrypt(5), encryptor.encrypt([1, 2, 3], layout=SlotLayout(1, 20, 10))):
         with pytest.raises(ShapeMismatch, match="for a batch of shape"):
             histogram(batch, codes, 2)
+
+
+@settings(max_examples=40)
+@given(tables(), st.booleans())
+def test_prefix_sums(
+    encryptor: hecore.Encryptor, decryptor: hecore.Decryptor, case: Any, packed: bool
+) -> None:
+    values, codes, bins = case
+    layout = LAYOUT if packed and values.ndim == 2 else None
+    sums = histogram(encryptor.encrypt(values, layout=layout), codes, bins)
+    running = prefix_sums(sums)
+    assert (running.layout, running.shape, running.terms) == (layout, sums.shape, sums.terms)
+    assert not running.fresh
+    assert np.array_equal(decryptor.decrypt(running), np.cumsum(expected(values, codes, bins), axis=1))
+
+
+def test_prefix_sums_of_another_shape(encryptor: hecore.Encryptor) -> None:
+    with pytest.raises(ShapeMismatch, match="not shape"):
+        prefix_sums(encryptor.encrypt(np.arange(3)))

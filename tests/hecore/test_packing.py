@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import hecore
 from hecore import EncodingOverflow, LayoutMismatch, SlotLayout, SlotOverflow
 from hecore.encoding import FixedPoint
+from hecore.evaluator import pack_rows
 from hecore.packing import pack, unpack
 
 
@@ -318,3 +319,40 @@ def test_what_cannot_be_packed(encryptor: hecore.Encryptor) -> None:
         encryptor.encrypt(1).pack(NARROW)
     with pytest.raises(LayoutMismatch, match=r"reshape it to \(1,\)"):
         encryptor.encrypt(1, layout=NARROW)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 3), st.data())
+def test_rows_side_by_side(
+    encryptor: hecore.Encryptor,
+    decryptor: hecore.Decryptor,
+    rows: int,
+    width: int,
+    terms: int,
+    data: st.DataObject,
+) -> None:
+    """Extreme sums of either sign next to each other, in slots that are just wide enough."""
+    layout = SlotLayout(4, 14, 12)
+    largest = (1 << 12) - 1
+    values = np.array(
+        data.draw(
+            st.lists(st.sampled_from([largest, -largest, 0, 1]), min_size=rows * width, max_size=rows * width)
+        )
+    ).reshape(rows, width)
+    batch = encryptor.encrypt(values, layout=layout)
+    total = functools.reduce(operator.add, [batch] * min(terms, layout.max_terms))
+    packed = pack_rows(total)
+    assert packed.shape == (rows * width,)
+    assert len(packed.residues) == -(-rows // (511 // 14 // width))
+    assert (packed.terms, packed.fresh) == (total.terms, False)
+    assert np.array_equal(decryptor.decrypt(packed), (values * min(terms, layout.max_terms)).ravel())
+
+
+def test_rows_that_do_not_fit_side_by_side(encryptor: hecore.Encryptor) -> None:
+    for batch in (
+        encryptor.encrypt([[1, 2, 3]], layout=SlotLayout(2, 20, 10)),  # two ciphertexts a row
+        encryptor.encrypt([1, 2], layout=NARROW),
+        encryptor.encrypt([[1, 2]]),
+    ):
+        with pytest.raises(LayoutMismatch, match="rows of one ciphertext"):
+            pack_rows(batch)

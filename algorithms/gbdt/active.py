@@ -1,0 +1,207 @@
+"""The driver of the active party: gradients out, trees grown with all parties, margins, early stopping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hecore import Decryptor, Encryptor, Meter
+from hecore.algorithms.channel import Channel
+from hecore.algorithms.gbdt import messages as msg
+from hecore.algorithms.gbdt.binning import Binned
+from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.algorithms.gbdt.gradients import Gradients, quantise
+from hecore.algorithms.gbdt.growth import LEAF, Grower, GrownTree
+from hecore.algorithms.gbdt.objectives import Floats, Objective
+from hecore.algorithms.gbdt.planner import Plan
+from hecore.algorithms.gbdt.remote import RemoteSource, send_gradients
+from hecore.algorithms.gbdt.rows import NodeRows
+from hecore.algorithms.gbdt.sampling import draw_columns, draw_rows
+from hecore.algorithms.gbdt.sources import LocalSource, OwnSplit, SplitSource, TreeRows
+from hecore.algorithms.gbdt.splits import Penalty
+from hecore.algorithms.gbdt.trees import Forest, SplitTable
+from hecore.randomness import random_bytes
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns at hand: the active party's own, or in the centralised run those of any party."""
+
+    party: str
+    binned: Binned
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """All rows: training first, then evaluation. `weight` of training rows; `training` which they are."""
+
+    label: Floats
+    training: NDArray[np.bool_]
+    weight: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands after a round; metrics of the training and the evaluation rows."""
+
+    round: int
+    rounds: int
+    metric_name: str
+    train: float
+    evaluation: float | None
+    seconds: float
+
+    @property
+    def done(self) -> float:
+        """Fraction of all rounds."""
+        return self.round / self.rounds
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves at the active party.
+
+    model     the name that all shares have
+    splits    of each of its blocks
+    metrics   training and evaluation, by round; `margins` of all rows, of rounds not kept as well
+    """
+
+    model: str
+    forest: Forest
+    splits: list[SplitTable]
+    metrics: list[tuple[float, float | None]]
+    margins: Floats
+
+
+class ActiveTraining:
+    """Boosting over blocks of columns at hand and parties elsewhere.
+
+    Without `channels` it is the centralised run: the same code on the same integers, with every party's
+    columns in a block of its own. `earlier` continues a model: the number of its trees, and its margins.
+    """
+
+    def __init__(
+        self,
+        config: GBDTConfig,
+        objective: Objective,
+        rows: TrainingRows,
+        blocks: Sequence[Block],
+        channels: Sequence[Channel] = (),
+        *,
+        encryptor: Encryptor | None = None,
+        decryptor: Decryptor | None = None,
+        plan: Plan,
+        meter: Meter,
+        on_progress: Callable[[Progress], None] | None = None,
+        earlier: tuple[int, Floats] | None = None,
+    ) -> None:
+        self._config, self._objective, self._rows = config, objective, rows
+        self._blocks, self._channels = blocks, channels
+        self._encryptor, self._decryptor = encryptor, decryptor
+        self._plan, self._meter, self._on_progress = plan, meter, on_progress
+        single = config.multi_strategy == "one_output_per_tree" and objective.outputs > 1
+        self._outputs = list(range(objective.outputs)) if single else [-1]
+        self._earlier = 0 if earlier is None else earlier[0]
+        self._margins = None if earlier is None else earlier[1]
+        self._grown: list[GrownTree] = []
+        self._splits: list[list[tuple[int, list[OwnSplit]]]] = [[] for _ in blocks]
+        self._metrics: list[tuple[float, float | None]] = []
+
+    def run(self) -> Trained:
+        """Train, and tell the passive parties how many trees are kept."""
+        started = time.perf_counter()
+        margins = self._margins
+        if margins is None:
+            margins = np.full((self._rows.label.size, self._objective.outputs), self._objective.start)
+        best, kept = np.inf, 0
+        for number in range(self._config.n_estimators):
+            self._boost(number, margins)
+            train, evaluation = self._measure(margins)
+            self._metrics.append((train, evaluation))
+            if self._on_progress:
+                seconds = time.perf_counter() - started
+                at = (number + 1, self._config.n_estimators, self._objective.metric_name)
+                self._on_progress(Progress(*at, train, evaluation, seconds))
+            if evaluation is None or not self._config.early_stopping_rounds:
+                kept = number + 1
+            elif evaluation < best:
+                best, kept = evaluation, number + 1
+            elif number + 1 - kept >= self._config.early_stopping_rounds:
+                break
+        trees = kept * len(self._outputs)
+        model = random_bytes(16).hex()
+        for channel in self._channels:
+            channel.send(msg.Round(tree=self._earlier + trees, kept=self._earlier + trees, model=model))
+        outputs = [output for _ in range(len(self._grown)) for output in self._outputs]
+        width = 1 if self._outputs != [-1] else self._objective.outputs
+        forest = Forest.of(self._grown, outputs[: len(self._grown)], width).before(trees)
+        splits = [SplitTable.of(own).before(self._earlier + trees) for own in self._splits]
+        return Trained(model, forest, splits, self._metrics, margins)
+
+    def _boost(self, number: int, margins: Floats) -> None:
+        """One round: a tree, or one for each output."""
+        with self._meter.phase("gradients"):
+            g, h = self._objective.gradient(margins, self._rows.label)
+            if self._rows.weight is not None:
+                g, h = g * self._rows.weight[:, None], h * self._rows.weight[:, None]
+        for output in self._outputs:
+            tree = self._earlier + len(self._grown)
+            own = slice(None) if output < 0 else slice(output, output + 1)
+            grown, nodes = self._grow(tree, number, g[:, own], h[:, own])
+            for leaf in np.flatnonzero(grown.owner == LEAF):
+                margins[nodes[int(leaf)], own] += grown.value[leaf]
+            self._grown.append(grown)
+
+    def _grow(self, tree: int, number: int, g: Floats, h: Floats) -> tuple[GrownTree, NodeRows]:
+        with self._meter.phase("gradients"):
+            drawn, factor = draw_rows(self._config, tree, self._rows.training, g)
+            if factor is not None:
+                g, h = g * factor, h * factor
+            gradients = quantise(g * drawn[:, None], h * drawn[:, None], self._config.gradient_bits)
+        data = TreeRows(gradients.values, drawn)
+        nodes = NodeRows(drawn.size)
+        alone = number < self._config.first_trees_local
+        blocks = self._blocks[:1] if alone else self._blocks
+        local = [self._local(block, tree, nodes, block is self._blocks[0]) for block in blocks]
+        remote = [] if alone else self._remote(tree, data, nodes)
+        sources: list[SplitSource] = [*local, *remote]
+        for source in sources:
+            source.begin(tree, data)
+        names = [block.party for block in self._blocks] + [channel.peer for channel in self._channels]
+        penalty = self._penalty(gradients)
+        grower = Grower(self._config, sources, names, nodes, data, penalty, self._plan.nodes_at_once)
+        grown = grower.grow()
+        for place, source in enumerate(local):
+            self._splits[place].append((tree, source.splits))
+        return grown, nodes
+
+    def _local(self, block: Block, tree: int, nodes: NodeRows, own: bool) -> LocalSource:
+        config = self._config
+        columns = draw_columns(config, tree, block.party, len(block.binned.columns))
+        least_bin = 1 if own else config.min_samples_bin
+        return LocalSource(block.binned, columns, nodes, config.min_samples_leaf, least_bin, self._meter)
+
+    def _remote(self, tree: int, data: TreeRows, nodes: NodeRows) -> list[RemoteSource]:
+        if not self._channels or self._encryptor is None or self._decryptor is None:
+            return []
+        bits, block_rows = self._config.gradient_bits, self._plan.block_rows
+        layout = send_gradients(self._channels, tree, data, self._encryptor, bits, block_rows, self._meter)
+        return [
+            RemoteSource(channel, self._decryptor, layout, nodes, self._meter) for channel in self._channels
+        ]
+
+    def _penalty(self, gradients: Gradients) -> Penalty:
+        return Penalty.of(self._config, self._objective.max_delta_step, gradients.scales())
+
+    def _measure(self, margins: Floats) -> tuple[float, float | None]:
+        """The metric on training rows, and on evaluation rows if there are any."""
+        rows, training = self._rows, self._rows.training
+        weight = None if rows.weight is None else rows.weight[training]
+        train = self._objective.metric(margins[training], rows.label[training], weight)
+        if training.all():
+            return train, None
+        return train, self._objective.metric(margins[~training], rows.label[~training])

@@ -1,0 +1,181 @@
+"""What is minimised: gradients and second derivatives by row, start value, prediction and metric.
+
+Margins are (rows, outputs): one output, or one a class. With p the prediction of a row and y its label:
+
+    binary:logistic    p = σ(z)        g = p − y        h = p·(1 − p)
+    multi:softprob     p = softmax(z)  g_k = p_k − [y = k]   h_k = 2·p_k·(1 − p_k)
+    reg:squarederror   p = z           g = z − y        h = 1
+    count:poisson      p = exp(z)      g = p − y        h = exp(z + max_delta_step)
+
+as XGBoost has them. Sample weights multiply g and h.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hecore.algorithms.errors import ConfigurationError, TableError
+from hecore.algorithms.gbdt.config import GBDTConfig
+
+Floats = NDArray[np.float64]
+#: margins (rows, outputs), label (rows,) → g, h (rows, outputs)
+Gradient = Callable[[Floats, Floats], tuple[Floats, Floats]]
+
+#: Least second derivative, as in XGBoost: a sure row keeps some weight.
+LEAST_HESSIAN = 1e-16
+POISSON_MAX_DELTA_STEP = 0.7
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One of the objectives above, for a label.
+
+    outputs         columns of the margins
+    gradient        g and h
+    start           the margin before the first tree, one for all outputs
+    transform       margins to predictions: (rows,) or (rows, classes)
+    metric          predictions, label, weights → a number, smaller is better; `metric_name` says which
+    max_delta_step  of leaf values, 0 for none
+    """
+
+    name: str
+    outputs: int
+    gradient: Gradient
+    start: float
+    metric_name: str
+    max_delta_step: float = 0.0
+
+    def transform(self, margins: Floats) -> Floats:
+        """Predictions of margins: probabilities, means."""
+        return transform(self.name, margins)
+
+    def metric(self, margins: Floats, label: Floats, weight: Floats | None = None) -> float:
+        """Mean loss: logloss, mlogloss, rmse, poisson-nloglik."""
+        loss = _LOSSES[self.name if self.name in _LOSSES else "reg:squarederror"](margins, label)
+        mean = float(np.average(loss, weights=weight))
+        return float(np.sqrt(mean)) if self.metric_name == "rmse" else mean
+
+
+def make_objective(
+    config: GBDTConfig, label: Floats, weight: Floats | None = None, custom: Gradient | None = None
+) -> Objective:
+    """The objective of `config` for this label. TableError for a label that it cannot have."""
+    if (config.objective == "custom") != (custom is not None):
+        raise ConfigurationError('objective = "custom" and a custom objective belong together')
+    if config.objective == "binary:logistic":
+        _check_classes(label, most=2)
+        mean = float(np.average(label, weights=weight))
+        start = float(np.log(mean / (1 - mean)))
+        return Objective("binary:logistic", 1, _logistic, start, "logloss", config.max_delta_step)
+    if config.objective == "multi:softprob":
+        classes = _check_classes(label, most=None)
+        step = config.max_delta_step
+        return Objective("multi:softprob", classes, _softmax_gradient, 0.0, "mlogloss", step)
+    if config.objective == "count:poisson":
+        return _poisson(config, label, weight)
+    if config.objective == "custom" and custom is not None:
+        return Objective("custom", 1, custom, 0.0, "rmse", config.max_delta_step)
+    start = float(np.average(label, weights=weight))
+    return Objective("reg:squarederror", 1, _squared, start, "rmse", config.max_delta_step)
+
+
+def transform(name: str, margins: Floats) -> Floats:
+    """Predictions of an objective by its name: (rows,), or (rows, classes) for several."""
+    if name == "multi:softprob":
+        return softmax(margins)
+    flat = margins[:, 0]
+    if name == "binary:logistic":
+        return sigmoid(flat)
+    return np.exp(flat) if name == "count:poisson" else flat
+
+
+def sigmoid(margins: Floats) -> Floats:
+    """1 / (1 + e^−z), without overflow."""
+    small = np.exp(-np.abs(margins))
+    return np.asarray(np.where(margins >= 0, 1.0, small) / (1.0 + small))
+
+
+def softmax(margins: Floats) -> Floats:
+    """e^{z_k} / Σ e^{z_j} by row."""
+    powers = np.exp(margins - margins.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _logistic(margins: Floats, label: Floats) -> tuple[Floats, Floats]:
+    p = sigmoid(margins)
+    return p - label[:, None], np.maximum(p * (1.0 - p), LEAST_HESSIAN)
+
+
+def _softmax_gradient(margins: Floats, label: Floats) -> tuple[Floats, Floats]:
+    p = softmax(margins)
+    truth = np.zeros_like(p)
+    truth[np.arange(len(p)), label.astype(np.int64)] = 1.0
+    return p - truth, np.maximum(2.0 * p * (1.0 - p), LEAST_HESSIAN)
+
+
+def _squared(margins: Floats, label: Floats) -> tuple[Floats, Floats]:
+    return margins - label[:, None], np.ones_like(margins)
+
+
+def _poisson(config: GBDTConfig, label: Floats, weight: Floats | None) -> Objective:
+    if label.min() < 0:
+        raise TableError(f"count:poisson needs labels of at least 0, not {label.min():g}")
+    mean = float(np.average(label, weights=weight))
+    if mean == 0:
+        raise TableError("all labels are 0: there is nothing to learn")
+    step = config.max_delta_step or POISSON_MAX_DELTA_STEP
+
+    def gradient(margins: Floats, label: Floats) -> tuple[Floats, Floats]:
+        p = np.exp(margins)
+        return p - label[:, None], p * np.exp(step)
+
+    return Objective("count:poisson", 1, gradient, float(np.log(mean)), "poisson-nloglik", step)
+
+
+def _check_classes(label: Floats, most: int | None) -> int:
+    """The number of classes of labels 0, 1, …, all of which must occur."""
+    present = np.unique(label)
+    if present.size < 2 or not np.array_equal(present, np.arange(present.size)):
+        raise TableError(f"labels must be 0, 1, …, each of them present; these hold {_listed(present)}")
+    if most is not None and present.size > most:
+        raise TableError(f"{present.size} classes of labels: binary:logistic takes 2; use multi:softprob")
+    return int(present.size)
+
+
+def _listed(values: Floats) -> str:
+    shown = ", ".join(f"{value:g}" for value in values[:5])
+    return shown + (", …" if values.size > 5 else "")
+
+
+def _log_loss(margins: Floats, label: Floats) -> Floats:
+    z = margins[:, 0]
+    return np.asarray(np.logaddexp(0.0, z) - label * z)
+
+
+def _multi_log_loss(margins: Floats, label: Floats) -> Floats:
+    p = softmax(margins)[np.arange(len(margins)), label.astype(np.int64)]
+    return np.asarray(-np.log(np.maximum(p, 1e-15)))
+
+
+def _poisson_loss(margins: Floats, label: Floats) -> Floats:
+    z = margins[:, 0]
+    counts, place = np.unique(label, return_inverse=True)
+    log_factorials = np.array([math.lgamma(count + 1.0) for count in counts])
+    return np.asarray(np.exp(z) - label * z + log_factorials[place])
+
+
+def _squared_loss(margins: Floats, label: Floats) -> Floats:
+    return np.asarray((margins[:, 0] - label) ** 2)
+
+
+_LOSSES = {
+    "binary:logistic": _log_loss,
+    "multi:softprob": _multi_log_loss,
+    "count:poisson": _poisson_loss,
+    "reg:squarederror": _squared_loss,
+}

@@ -1,0 +1,62 @@
+"""Sizes of blocks and messages from the data and the memory that is free; the choice is logged."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.keys import PublicKey
+
+logger = logging.getLogger("hecore.gbdt")
+
+#: Rows of a block while a tree begins: enough to fill vectors and joint bins, few enough to overlap
+#: encryption, transport and accumulation.
+LEAST_BLOCK, MOST_BLOCK = 4096, 1 << 16
+BLOCKS_WANTED = 8
+#: Sums of one message: 2^17 of them take some 4 MB, and 128 MB while they are unpacked at a passive party.
+SUMS_AT_ONCE = 1 << 17
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the planner chose.
+
+    block_rows     rows encrypted and sent at a time
+    nodes_at_once  nodes summed up in one message
+    """
+
+    block_rows: int
+    nodes_at_once: int
+
+
+def plan(config: GBDTConfig, public: PublicKey, rows: int, candidates: int) -> Plan:
+    """Block size from the rows, nodes a message from the most candidates that a party can have."""
+    ciphertext = public.square.nbytes
+    block = config.block_rows or min(MOST_BLOCK, max(LEAST_BLOCK, -(-rows // BLOCKS_WANTED)))
+    memory = free_memory()
+    while config.block_rows == 0 and block > LEAST_BLOCK and 8 * block * ciphertext > memory:
+        block //= 2
+    nodes = max(1, min(SUMS_AT_ONCE, memory // (16 * ciphertext)) // max(1, candidates))
+    logger.info(
+        "%d rows, up to %d candidate splits a node: blocks of %d rows, %d nodes a message (%.1f GB free)",
+        rows,
+        candidates,
+        block,
+        nodes,
+        memory / 1e9,
+    )
+    return Plan(block, nodes)
+
+
+def free_memory() -> int:
+    """Bytes that this machine can give now."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
