@@ -68,24 +68,33 @@ class Encryptor:
         """
         batch = despite_loss(lambda: self._encrypt(values, scale_bits, layout))
         count("encrypt", len(batch.residues))
-        return on_backend(batch, self.backend)
+        return batch
 
     def _encrypt(self, values: Any, scale_bits: int | None, layout: SlotLayout | None) -> CipherBatch:
-        worker, messages, shape, scale = self._import(values, scale_bits, layout)
+        worker, messages, shape, scale = self._import_direct(
+            values, scale_bits, layout
+        ) or self._import_encoded(values, scale_bits, layout)
         powers = noise.draw(worker, self._key, self.randomness, len(messages))
         residues = worker.mul_one_plus(powers, messages)
-        return CipherBatch(self.public, worker, residues, shape, scale, layout, fresh=True)
+        batch = CipherBatch(self.public, worker, residues, shape, scale, layout, fresh=True)
+        return on_backend(batch, self.backend)
 
-    def _import(
+    def _import_direct(
+        self, values: Any, scale_bits: int | None, layout: SlotLayout | None
+    ) -> tuple[Backend, Residues, Shape, int] | None:
+        """The messages of an array that the backend takes as it is, unless others are faster for so few."""
+        if not isinstance(values, np.ndarray):
+            return None
+        number = values.size if layout is None else layout.ciphertexts(values.size)
+        if resolve(self._wanted, count=number) is not self.backend:
+            return None
+        taken = import_direct(self.backend, values, scale_bits, layout, self.public)
+        return None if taken is None else (self.backend, *taken)
+
+    def _import_encoded(
         self, values: Any, scale_bits: int | None, layout: SlotLayout | None
     ) -> tuple[Backend, Residues, Shape, int]:
-        """The messages, on the backend that is fastest for so many; their shape and scale."""
-        size = values.size if isinstance(values, np.ndarray) else 0
-        if resolve(self._wanted, count=size // (layout.slots if layout else 1)) is self.backend:
-            direct = import_direct(self.backend, values, scale_bits, layout, self.public)
-            if direct is not None:
-                return self.backend, *direct
-        # By way of limbs on the host, which also finds what cannot be encoded.
+        """The messages by way of limbs on the host, which also finds what cannot be encoded."""
         numbers = encode(values, scale_bits)
         plain = numbers
         if layout is None:
@@ -94,5 +103,4 @@ class Encryptor:
             layout.check_key(self.public)
             plain = packing.pack(numbers, layout)
         worker = resolve(self._wanted, count=len(plain.limbs))
-        messages = import_plain(worker, plain, self.public)
-        return worker, messages, numbers.shape, numbers.scale_bits
+        return worker, import_plain(worker, plain, self.public), numbers.shape, numbers.scale_bits

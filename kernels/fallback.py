@@ -60,6 +60,11 @@ class FallbackBackend(Backend):
         """Of the backend that new batches go to."""
         return self.cpu.name if self.lost else self.fast.name
 
+    @property
+    def least_count(self) -> int:  # type: ignore[override]
+        """As of the backend that new batches go to."""
+        return self.cpu.least_count if self.lost else self.fast.least_count
+
     @cached_property
     def cpu(self) -> Backend:
         """The backend that takes over."""

@@ -37,7 +37,7 @@ class CudaBackend(Numbers, Backend):
     """
 
     name = "cuda"
-    #: An estimate: a chain of a hundred products takes a warp about as long as one core takes for some tens.
+    #: Fewer powers leave most of a device idle and take as long; an estimate until measured on a GPU.
     least_count = 64
 
     def __init__(self, devices: Sequence[Device]) -> None:

@@ -214,6 +214,12 @@ def test_auto_puts_the_cpu_behind_the_gpu(monkeypatch: pytest.MonkeyPatch) -> No
         assert auto is select.get_backend("auto")
         assert select.get_backend("cuda") is auto.fast is gpu
         assert auto.cpu is cpu
+        assert auto.least_count == gpu.least_count > 1
+        assert select.get_backend("auto", count=gpu.least_count) is auto
+        assert select.get_backend("auto", count=gpu.least_count - 1) is cpu
+        assert select.get_backend("cuda", count=1) is gpu
+        auto.lost = True
+        assert auto.least_count == 1
     finally:
         for cached in (select._loaded, select._gpu_with_fallback):
             cached.cache_clear()
