@@ -92,7 +92,8 @@ def align(
         raise ConfigurationError(f"role = {role!r} is neither {ACTIVE!r} nor {PASSIVE!r}")
     if not several or (role == PASSIVE and len(several) != 1):
         raise ConfigurationError(f"the {role} party has {len(several)} channels")
-    pairs = [_Pair(channel, ids, role, settings, state, on_progress) for channel in several]
+    own = _Own(ids, role, settings, int(ids.repeated().size), int(ids.empty().size))
+    pairs = [_Pair(channel, own, state, on_progress) for channel in several]
     with _talking(pairs):
         if role == ACTIVE:
             return _align_active(pairs, ids, settings)
@@ -166,21 +167,36 @@ def _check_common(
     raise AlignmentError(f"{named}{rest} have {number} in common{least}")
 
 
+@dataclass(frozen=True)
+class _Own:
+    """What this party brings, alike to every other."""
+
+    ids: Ids
+    role: str
+    config: msg.PsiConfig
+    repeated: int
+    empty: int
+
+    @property
+    def configuration(self) -> str:
+        return msgspec.json.encode(self.config, order="sorted").decode()
+
+    def purpose(self, me: str, peer: str) -> str:
+        """SHA-256 of all that the secrets of an exchange may be used for again."""
+        names = msgspec.json.encode([self.role, me, peer, self.configuration])
+        return hashlib.sha256(names + self.ids.fingerprint()).hexdigest()
+
+
 class _Pair:
     """One party's side of the exchange with one other."""
 
     def __init__(
-        self,
-        channel: Channel,
-        ids: Ids,
-        role: str,
-        config: msg.PsiConfig,
-        folder: Path | None,
-        on_progress: OnProgress | None,
+        self, channel: Channel, own: _Own, folder: Path | None, on_progress: OnProgress | None
     ) -> None:
-        self.channel, self._ids, self._role, self._config = channel, ids, role, config
+        if folder is not None and Path(channel.peer).name != channel.peer:
+            raise ConfigurationError(f"{channel.peer!r} cannot be the name of a folder that keeps its state")
+        self.channel, self._own, self._ids, self._config = channel, own, own.ids, own.config
         self._on_progress = on_progress
-        self._configuration = msgspec.json.encode(config, order="sorted").decode()
         self._folder = None if folder is None else folder / channel.peer
         self.state = ExchangeState(None, "")
         self.masked: steps.MaskedList
@@ -189,14 +205,14 @@ class _Pair:
     def meet(self) -> None:
         """Exchange Hellos; both sides compare the same things, and name both where they do not fit."""
         me, peer = self.channel.me, self.channel.peer
-        names = msgspec.json.encode([self._role, me, peer, self._configuration])
-        self.state = ExchangeState(self._folder, hashlib.sha256(names + self._ids.fingerprint()).hexdigest())
+        purpose = "" if self._folder is None else self._own.purpose(me, peer)
+        self.state = ExchangeState(self._folder, purpose)
         mine = msg.PsiHello(
-            role=self._role,
-            configuration=self._configuration,
+            role=self._own.role,
+            configuration=self._own.configuration,
             ids=len(self._ids),
-            repeated=self._ids.repeated().size,
-            empty=self._ids.empty().size,
+            repeated=self._own.repeated,
+            empty=self._own.empty,
             nonce=random_bytes(16).hex(),
             session=self.state.session,
             done=self.state.done,
@@ -211,13 +227,13 @@ class _Pair:
         self._begin(mine, theirs)
 
     def _begin(self, mine: msg.PsiHello, theirs: msg.PsiHello) -> None:
-        active = mine if self._role == ACTIVE else theirs
+        active = mine if self._own.role == ACTIVE else theirs
         if mine.session and mine.session == theirs.session:
             session, done = mine.session, min(active.done, self._chunks(max(mine.ids, theirs.ids)))
         else:
             nonces = "".join(sorted([mine.nonce, theirs.nonce]))
             session, done = hashlib.sha256(b"hecore psi session" + nonces.encode()).hexdigest()[:32], 0
-        kept = (mine.ids, theirs.ids) if self._role == ACTIVE else (0, 0)
+        kept = (mine.ids, theirs.ids) if self._own.role == ACTIVE else (0, 0)
         self.state.begin(session, done, *kept)
         order = steps.shuffled(len(self._ids), self.state.seed)
         self.masked = steps.MaskedList(self._ids, self.state.scalar, order, self._config.chunk_rows)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -101,6 +106,49 @@ def test_both_processes_say_whose_ids_repeat(people, keys):
     assert (active.returncode, errors) == (1, text)
     assert (passive.returncode, passive.stderr) == (1, text)
     assert not (keys / "out.parquet").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_both_processes_killed_go_on_where_they_were(keys):
+    """kill −9 of both sides; started again they keep their session, its chunks and the right outcome."""
+    paths = {"active": keys / "active.csv", "passive": keys / "passive.csv"}
+    for first, path in enumerate(paths.values()):
+        rows = range(20_000 * first, 20_000 * first + 60_000)
+        path.write_text("id,x\n" + "".join(f"c{i:06},{i}\n" for i in rows))
+    port = free_port()
+    lines = {
+        party: psi(
+            keys, party, path, port, "--state", keys / f"{party}.state", "--out", keys / f"{party}.parquet"
+        )
+        for party, path in paths.items()
+    }
+    record = keys / "active.state" / "passive" / "exchange.json"
+    with started(*lines["active"]), started(*lines["passive"]):
+        kept(record, lambda found: found["done"] > 0)
+    before, written = json.loads(record.read_bytes()), record.stat().st_mtime_ns
+    with started(*lines["active"]) as active, started(*lines["passive"]) as passive:
+        after = kept(record, lambda found: record.stat().st_mtime_ns > written)
+        outputs = [process.communicate(timeout=300) for process in (active, passive)]
+    assert [active.returncode, passive.returncode] == [0, 0], outputs
+    assert after["session"] == before["session"]
+    assert after["done"] >= before["done"]
+    for party in paths:
+        ids = pq.read_table(keys / f"{party}.parquet", columns=["id"]).column("id").to_pylist()
+        assert ids == [f"c{i:06}" for i in range(20_000, 60_000)]
+        assert not record.exists()
+
+
+def kept(record: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The state of an exchange, once it is as wanted."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            found: dict[str, Any] = json.loads(record.read_bytes())
+            if wanted(found):
+                return found
+        time.sleep(0.05)
+    raise AssertionError("the state was never kept")
 
 
 # --- refusals before anything is sent --------------------------------------------------------------------

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from hecore.algorithms.channel import loopback_pair
+from hecore.algorithms.data import Ids
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.messages import Message
+from hecore.algorithms.psi import align
 from hecore.algorithms.psi import messages as msg
 from hecore.algorithms.psi import state as psi_state
 from hecore.algorithms.psi.state import ExchangeState
@@ -128,6 +130,12 @@ def test_a_spoilt_state_is_refused(folders, content, text):
     first, _ = run(ACTIVE, PASSIVE, states=folders, ends=[ends])
     with pytest.raises(ConfigurationError, match=text):
         raise first
+
+
+def test_a_name_that_is_no_folder_cannot_keep_a_state(tmp_path):
+    here, _ = loopback_pair("active", "../passive")
+    with pytest.raises(ConfigurationError, match=r"'\.\./passive' cannot be the name of a folder"):
+        align(here, Ids(["a"]), "active", state=tmp_path)
 
 
 def test_tags_on_disk_are_what_was_written(tmp_path, monkeypatch):
