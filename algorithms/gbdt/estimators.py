@@ -17,6 +17,7 @@ from hecore.algorithms.errors import ConfigurationError, HandshakeError, Protoco
 from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress, TrainingRows
 from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins, fit_bins
 from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
 from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
@@ -215,6 +216,12 @@ class VerticalGBDT:
         result = {"train": [train for train, _ in share.metrics]}
         evaluation = [value for _, value in share.metrics if value is not None]
         return result | ({"evaluation": evaluation} if evaluation else {})
+
+    @property
+    def feature_importances_(self) -> Floats:
+        """Share of each of this party's own columns in its splits; see `importance` for gains."""
+        counts = np.array(list(importances(self._fitted()).values()))
+        return np.asarray(counts / max(1.0, counts.sum()))
 
     @property
     def loss_(self) -> list[float]:
