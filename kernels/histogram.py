@@ -53,8 +53,9 @@ def histogram(
 ) -> Residues:
     """out[f·B + b] = ∏ x[i] over rows i with codes[i, f] = b; `bins` = B ≥ 1. Empty bins are 1.
 
-    `table_bins`: the largest joint table, in elements; less saves memory, and costs products. `codes` integers [n, features] in [0, B). Every x[i] is taken for invertible: the default bin
-    divides (NotInvertible). Raises ValueError on other shapes, types or codes.
+    `codes` integers [n, features] in [0, B). Every x[i] is taken for invertible: the default bin
+    divides (NotInvertible). `table_bins` bounds a joint table, in elements: less memory, and more
+    products. Raises ValueError on other shapes, types or codes.
     """
     codes = np.asarray(codes)
     if codes.dtype.kind not in "iu" or codes.ndim != 2 or codes.shape[0] != len(x):
