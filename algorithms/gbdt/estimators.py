@@ -56,6 +56,11 @@ class VerticalGBDT:
         objective: Gradient | None = None,
     ) -> None:
         self.channels = list(channel) if isinstance(channel, Sequence) else [channel]
+        peers = [end.peer for end in self.channels]
+        if not peers or len(set(peers)) < len(peers):
+            raise ConfigurationError(
+                f"channels to {', '.join(peers) or 'nobody'}: one to each peer is needed"
+            )
         self.config = config or self._default_config()
         self.backend = resolve(backend)
         self.key = key or generate_key()
