@@ -118,7 +118,7 @@ class VerticalGBDT:
         objective = make_objective(config, rows.label[rows.training], weight, self._objective)
         before = self.share if margins and isinstance(self.share, ActiveShare) else None
         if before is not None:
-            _check_continued(before, objective, [peer.name for peer in peers])
+            _check_continued(before, config, objective, [peer.name for peer in peers])
             objective = replace(objective, start=before.start)
         bins = self._bins(table, before)
         binned = apply_bins(bins, _stacked(table, evaluation))
@@ -322,15 +322,15 @@ def training_rows(
     return TrainingRows(label, training, np.concatenate([weight, np.ones(label.size - len(table))]))
 
 
-def _check_continued(before: ActiveShare, objective: Objective, peers: Sequence[str]) -> None:
+def _check_continued(
+    before: ActiveShare, config: GBDTConfig, objective: Objective, peers: Sequence[str]
+) -> None:
     """ConfigurationError where a model cannot be continued like this."""
-    same = (before.objective, before.outputs) == (objective.name, objective.outputs)
-    if not same or before.peers != tuple(peers):
-        raise ConfigurationError(
-            f"the model has {before.objective} with {before.outputs} outputs and was trained with"
-            f" {', '.join(before.peers)}: it cannot be continued with {objective.name},"
-            f" {objective.outputs} outputs and {', '.join(peers)}"
-        )
+    had = (before.objective, before.outputs, before.config.multi_strategy, list(before.peers))
+    wanted = (objective.name, objective.outputs, config.multi_strategy, list(peers))
+    for name, old, new in zip(("objective", "outputs", "multi_strategy", "peers"), had, wanted, strict=True):
+        if old != new:
+            raise ConfigurationError(f"the model has {name} {old!r}: it cannot be continued with {new!r}")
 
 
 def _present(margins: Sequence[Floats | None]) -> list[Floats]:
