@@ -57,7 +57,10 @@ class PartyCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TreesRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run: `tree_seconds` of every tree but the warm-up, and what each party did for all of them."""
+    """A run: seconds of every tree but the warm-up, and what each party did for all of them.
+
+    `processor_seconds` are those of both parties' threads: on a busy machine they tell more than the clock.
+    """
 
     problem: str
     rows: int
@@ -67,6 +70,7 @@ class TreesRun(msgspec.Struct, frozen=True, kw_only=True):
     depth: int
     key_bits: int
     tree_seconds: list[float]
+    processor_seconds: list[float]
     warm_up_seconds: float
     parties: dict[str, PartyCost]
     scores: dict[str, float]
@@ -144,11 +148,10 @@ def measure(
         VerticalGBDTClassifier(end, config, key=generate_key(key_bits, insecure_test_key=insecure))
         for end in channels
     ]
-    times: list[float] = []
-    started = time.perf_counter()
+    marks = [(time.perf_counter(), time.process_time())]
 
     def note(progress: Progress) -> None:
-        times.append(time.perf_counter() - started - sum(times))
+        marks.append((time.perf_counter(), time.process_time()))
         if on_tree:
             on_tree(progress)
 
@@ -163,6 +166,7 @@ def measure(
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(active), pool.submit(passive)]
         margins, _ = (future.result() for future in futures)
+    seconds = np.diff(np.array(marks), axis=0).tolist()
     return TreesRun(
         problem=problem.name,
         rows=len(problem.active),
@@ -171,8 +175,9 @@ def measure(
         bins=config.max_bin,
         depth=config.max_depth,
         key_bits=key_bits,
-        tree_seconds=times[WARM_UP_TREES:],
-        warm_up_seconds=sum(times[:WARM_UP_TREES]),
+        tree_seconds=[clock for clock, _ in seconds[WARM_UP_TREES:]],
+        processor_seconds=[processor for _, processor in seconds[WARM_UP_TREES:]],
+        warm_up_seconds=sum(clock for clock, _ in seconds[:WARM_UP_TREES]),
         parties={
             name: _cost(model, end)
             for name, model, end in zip(("active", "passive"), models, channels, strict=True)

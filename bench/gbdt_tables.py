@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,10 @@ COLOURS = ("#4477aa", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#66ccee", "#9
 
 def print_runs(runs: Sequence[TreesRun], console: Console) -> None:
     """Seconds a tree of each run, then phases by party."""
-    table = Table(title="seconds a tree, both parties on this machine (median; lowest and highest)")
-    for name in ("problem", "bins", "depth", "seconds", "range", "trees", "sent a tree", "score"):
+    table = Table(
+        title="seconds a tree, both parties on this machine: median, range, processor seconds, bytes"
+    )
+    for name in ("problem", "bins", "depth", "seconds", "range", "processor", "trees", "sent", "score"):
         table.add_column(name, justify="left" if name in ("problem", "score") else "right")
     for run in runs:
         trees = len(run.tree_seconds) + 1
@@ -42,6 +45,7 @@ def print_runs(runs: Sequence[TreesRun], console: Console) -> None:
             str(run.depth),
             f"{run.median:.2f}",
             f"{min(run.tree_seconds):.2f}–{max(run.tree_seconds):.2f}",
+            f"{statistics.median(run.processor_seconds):.2f}",
             str(len(run.tree_seconds)),
             f"{sent / 1e6:.1f} MB",
             ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()),

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from .kernels.backend import Residues
 
 
-def histogram(batch: CipherBatch, codes: Any, bins: int) -> CipherBatch:
+def histogram(batch: CipherBatch, codes: Any, bins: int, *, table_bins: int = MAX_JOINT_BINS) -> CipherBatch:
     """Sums of the rows of `batch` by bin: out[f, b] = Σ batch[i] over rows i with codes[i, f] = b.
 
-    batch    shape (n,), or (n, k) where k values share a row (packed, for instance (g, h) pairs)
-    codes    integers (n, features) in [0, bins)
-    returns  shape (features, bins) or (features, bins, k); an empty bin encrypts 0
+    batch       shape (n,), or (n, k) where k values share a row (packed, for instance (g, h) pairs)
+    codes       integers (n, features) in [0, bins)
+    table_bins  the largest joint table (kernels/histogram), in ciphertexts: less takes less memory
+    returns     shape (features, bins) or (features, bins, k); an empty bin encrypts 0
 
     Joint and default bins (kernels/histogram) save most of the n·features products. Raises ShapeMismatch for
     other shapes, codes or numbers of bins, SlotOverflow when n terms do not fit a slot.
@@ -42,7 +43,7 @@ def histogram(batch: CipherBatch, codes: Any, bins: int) -> CipherBatch:
     terms = checked_terms(batch.layout, batch.terms * max(1, rows))
     count("histogram_entries", features * len(batch.residues))
     backend = batch.backend
-    residues = map_columns(batch, lambda x: kernel_histogram(backend, x, codes, bins))
+    residues = map_columns(batch, lambda x: kernel_histogram(backend, x, codes, bins, table_bins))
     shape = (features, bins, *batch.shape[1:])
     return replace(batch, residues=residues, shape=shape, terms=terms, fresh=False)
 

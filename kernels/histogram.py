@@ -44,18 +44,25 @@ class HistogramPlan:
     products: int
 
 
-def histogram(backend: Backend, x: Residues, codes: NDArray[np.integer], bins: int) -> Residues:
+def histogram(
+    backend: Backend,
+    x: Residues,
+    codes: NDArray[np.integer],
+    bins: int,
+    table_bins: int = MAX_JOINT_BINS,
+) -> Residues:
     """out[f·B + b] = ∏ x[i] over rows i with codes[i, f] = b; `bins` = B ≥ 1. Empty bins are 1.
 
     `codes` integers [n, features] in [0, B). Every x[i] is taken for invertible: the default bin
-    divides (NotInvertible). Raises ValueError on other shapes, types or codes.
+    divides (NotInvertible). `table_bins` bounds a joint table, in elements: less memory, and more
+    products. Raises ValueError on other shapes, types or codes.
     """
     codes = np.asarray(codes)
     if codes.dtype.kind not in "iu" or codes.ndim != 2 or codes.shape[0] != len(x):
         raise ValueError(f"codes must be integers [{len(x)}, features], not {codes.dtype} {codes.shape}")
     if bins < 1 or (codes.size and (int(codes.min()) < 0 or int(codes.max()) >= bins)):
         raise ValueError(f"codes must lie in 0 ≤ code < {bins}")
-    groups = plan_groups(codes, bins).groups
+    groups = plan_groups(codes, bins, table_bins).groups
     parts: list[Residues] = []
     for group in groups:
         joint = joint_codes(codes[:, group.start : group.stop], bins)
@@ -75,7 +82,7 @@ def joint_codes(codes: NDArray[np.integer], bins: int) -> NDArray[np.int64]:
     return joint
 
 
-def plan_groups(codes: NDArray[np.integer], bins: int) -> HistogramPlan:
+def plan_groups(codes: NDArray[np.integer], bins: int, table_bins: int = MAX_JOINT_BINS) -> HistogramPlan:
     """Consecutive features in joint tables of the width k that costs least for these codes and B.
 
     Default bins are used where, over all groups, they save more than the total of all rows costs.
@@ -84,7 +91,8 @@ def plan_groups(codes: NDArray[np.integer], bins: int) -> HistogramPlan:
     rows, features = codes.shape
     plans = []
     width = 1
-    while width <= max(1, features) and bins**width <= MAX_JOINT_BINS:
+    largest = max(bins, min(table_bins, MAX_JOINT_BINS)) if bins <= MAX_JOINT_BINS else MAX_JOINT_BINS
+    while width <= max(1, features) and bins**width <= largest:
         starts = range(0, features, width)
         plans.append(_plan_width(codes, [(s, min(s + width, features)) for s in starts], bins))
         if 2 * bins**width > 2 * rows + bins:  # wider tables only cost more from here on

@@ -72,7 +72,7 @@ class RowPartition:
     codes: NDArray[np.integer]
     start: int
 
-    def histograms(self, drawn: Indices, groups: Sequence[ColumnGroup]) -> list[CipherBatch]:
+    def histograms(self, drawn: Indices, groups: Sequence[ColumnGroup], table_bins: int) -> list[CipherBatch]:
         """Encrypted histograms of each group over the `drawn` rows that stand here: (columns, width, 2·K)."""
         inside = drawn[(drawn >= self.start) & (drawn < self.start + len(self.batch))] - self.start
         whole = inside.size == len(self.batch)
@@ -81,7 +81,7 @@ class RowPartition:
         out = []
         for group in groups:
             codes = by_column[group.columns] if whole else by_column[np.ix_(group.columns, inside)]
-            out.append(encrypted_histogram(batch, codes.T, group.width))
+            out.append(encrypted_histogram(batch, codes.T, group.width, table_bins=table_bins))
         return out
 
 

@@ -18,6 +18,7 @@ from hecore.algorithms.errors import ConfigurationError, HandshakeError, Protoco
 from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress, TrainingRows
 from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins, fit_bins
 from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
 from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
@@ -56,6 +57,11 @@ class VerticalGBDT:
         objective: Gradient | None = None,
     ) -> None:
         self.channels = list(channel) if isinstance(channel, Sequence) else [channel]
+        peers = [end.peer for end in self.channels]
+        if not peers or len(set(peers)) < len(peers):
+            raise ConfigurationError(
+                f"channels to {', '.join(peers) or 'nobody'}: one to each peer is needed"
+            )
         self.config = config or self._default_config()
         self.backend = resolve(backend)
         self.key = key or generate_key()
@@ -114,7 +120,7 @@ class VerticalGBDT:
         objective = make_objective(config, rows.label[rows.training], weight, self._objective)
         before = self.share if margins and isinstance(self.share, ActiveShare) else None
         if before is not None:
-            _check_continued(before, objective, [peer.name for peer in peers])
+            _check_continued(before, config, objective, [peer.name for peer in peers])
             objective = replace(objective, start=before.start)
         bins = self._bins(table, before)
         binned = apply_bins(bins, _stacked(table, evaluation))
@@ -219,6 +225,12 @@ class VerticalGBDT:
         return result | ({"evaluation": evaluation} if evaluation else {})
 
     @property
+    def feature_importances_(self) -> Floats:
+        """Share of each of this party's own columns in its splits; see `importance` for gains."""
+        counts = np.array(list(importances(self._fitted()).values()))
+        return np.asarray(counts / max(1.0, counts.sum()))
+
+    @property
     def loss_(self) -> list[float]:
         """The metric of the training rows by round; empty at a passive party."""
         return self.evals_result_.get("train", [])
@@ -312,15 +324,15 @@ def training_rows(
     return TrainingRows(label, training, np.concatenate([weight, np.ones(label.size - len(table))]))
 
 
-def _check_continued(before: ActiveShare, objective: Objective, peers: Sequence[str]) -> None:
+def _check_continued(
+    before: ActiveShare, config: GBDTConfig, objective: Objective, peers: Sequence[str]
+) -> None:
     """ConfigurationError where a model cannot be continued like this."""
-    same = (before.objective, before.outputs) == (objective.name, objective.outputs)
-    if not same or before.peers != tuple(peers):
-        raise ConfigurationError(
-            f"the model has {before.objective} with {before.outputs} outputs and was trained with"
-            f" {', '.join(before.peers)}: it cannot be continued with {objective.name},"
-            f" {objective.outputs} outputs and {', '.join(peers)}"
-        )
+    had = (before.objective, before.outputs, before.config.multi_strategy, list(before.peers))
+    wanted = (objective.name, objective.outputs, config.multi_strategy, list(peers))
+    for name, old, new in zip(("objective", "outputs", "multi_strategy", "peers"), had, wanted, strict=True):
+        if old != new:
+            raise ConfigurationError(f"the model has {name} {old!r}: it cannot be continued with {new!r}")
 
 
 def _present(margins: Sequence[Floats | None]) -> list[Floats]:

@@ -5,8 +5,6 @@ Everything received is checked against what this party knows; ProtocolError name
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from hecore import CipherBatch, Meter
@@ -29,12 +27,14 @@ from hecore.algorithms.gbdt.encrypted import (
 from hecore.algorithms.gbdt.gradients import row_layout
 from hecore.algorithms.gbdt.guards import NodeGuard
 from hecore.algorithms.gbdt.histograms import count_histogram
+from hecore.algorithms.gbdt.planner import table_bins
 from hecore.algorithms.gbdt.rows import Left, NodeRows, pack_bits, unpack_bits
 from hecore.algorithms.gbdt.sampling import draw_columns
 from hecore.algorithms.gbdt.sources import OwnSplit
 from hecore.algorithms.gbdt.trees import SplitTable
 from hecore.errors import HecoreError
 from hecore.kernels import Backend
+from hecore.kernels.histogram import MAX_JOINT_BINS
 from hecore.keys import PublicKey
 
 #: Rows of a partition once all blocks are here: many for joint bins, few enough for 1 GB of ciphertexts.
@@ -60,12 +60,12 @@ class PassiveTraining:
         *,
         backend: Backend,
         meter: Meter,
-        on_round: Callable[[int], None] | None = None,
         earlier: SplitTable | None = None,
         engine: Engine | None = None,
     ) -> None:
         self._channel, self._config, self._binned, self._rows = channel, config, binned, rows
-        self._public, self._backend, self._meter, self._on_round = public, backend, meter, on_round
+        self._public, self._backend, self._meter = public, backend, meter
+        self._table_bins = table_bins(public, max(column.width for column in binned.columns))
         self._engine = engine or LocalEngine()
         self._earlier = SplitTable.of([]) if earlier is None else earlier
 
@@ -82,12 +82,12 @@ class PassiveTraining:
                 raise self._wrong(f"began tree {start.tree} after tree {last}")
             last = start.tree
             done.append((start.tree, self._grow(start)))
-            if self._on_round:
-                self._on_round(start.tree)
 
     def _grow(self, start: msg.Round) -> list[OwnSplit]:
         """One tree."""
-        tree = PassiveTree(self._config, self._binned, self._drawn(start), self._channel, self._engine)
+        drawn = self._drawn(start)
+        most = self._table_bins
+        tree = PassiveTree(self._config, self._binned, drawn, self._channel, self._engine, most)
         with self._meter.phase("histogram"):
             tree.prepare(start.tree)
         for number in range(start.blocks):
@@ -175,9 +175,16 @@ class PassiveTree:
     """One tree at a passive party: partitions of encrypted rows, its nodes, its secret order."""
 
     def __init__(
-        self, config: GBDTConfig, binned: Binned, drawn: Left, channel: Channel, engine: Engine
+        self,
+        config: GBDTConfig,
+        binned: Binned,
+        drawn: Left,
+        channel: Channel,
+        engine: Engine,
+        table_bins: int = MAX_JOINT_BINS,
     ) -> None:
         self._config, self._binned, self._channel, self._engine = config, binned, channel, engine
+        self._table_bins = table_bins
         self._drawn = drawn
         self._drawn_rows = np.flatnonzero(drawn)
         self._number = np.cumsum(drawn) - 1  # of a drawn row among all drawn ones
@@ -206,7 +213,7 @@ class PassiveTree:
         codes = np.ascontiguousarray(self._binned.codes.T[:, rows]).T
         partition = RowPartition(batch, codes, self._arrived)
         everything = np.arange(self._arrived, self._arrived + rows.size)
-        sums = partition.histograms(everything, self._groups)
+        sums = partition.histograms(everything, self._groups, self._table_bins)
         self._root = sums if self._root is None else add_histograms(self._root, sums)
         self._partitions.append(partition)
         self._arrived += rows.size
@@ -278,7 +285,9 @@ class PassiveTree:
             return root
         drawn = self._number[self._guard.drawn(node)]
         return self._engine.reduce(
-            lambda partition: partition.histograms(drawn, self._groups), self._partitions, add_histograms
+            lambda partition: partition.histograms(drawn, self._groups, self._table_bins),
+            self._partitions,
+            add_histograms,
         )
 
     def _wrong(self, what: str) -> ProtocolError:

@@ -1,4 +1,4 @@
-"""Sizes of blocks and messages from the data and the memory that is free; the choice is logged."""
+"""Sizes of blocks, messages and joint tables from the data and the memory that is free; all are logged."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.kernels.histogram import MAX_JOINT_BINS
 from hecore.keys import PublicKey
 
 logger = logging.getLogger("hecore.gbdt")
@@ -15,6 +16,8 @@ logger = logging.getLogger("hecore.gbdt")
 #: encryption, transport and accumulation.
 LEAST_BLOCK, MOST_BLOCK = 4096, 1 << 16
 BLOCKS_WANTED = 8
+#: Times its wire size that a ciphertext takes while it is worked on: the backend's form, and a copy.
+IN_MEMORY = 3
 #: Sums of one message: 2^17 of them take some 4 MB, and 128 MB while they are unpacked at a passive party.
 SUMS_AT_ONCE = 1 << 17
 
@@ -48,6 +51,25 @@ def plan(config: GBDTConfig, public: PublicKey, rows: int, candidates: int) -> P
         memory / 1e9,
     )
     return Plan(block, nodes)
+
+
+def table_bins(public: PublicKey, bins: int) -> int:
+    """The largest joint table that a passive party may fill: a tenth of its free memory at most.
+
+    How many columns share a table, of those that fit, is chosen for each histogram by the products it costs
+    (kernels/histogram).
+    """
+    memory = free_memory()
+    fits = max(bins, min(MAX_JOINT_BINS, memory // (10 * IN_MEMORY * public.square.nbytes)))
+    joint = max(width for width in range(1, 19) if width == 1 or bins**width <= fits)
+    logger.info(
+        "joint tables of up to %d bins: up to %d columns of %d bins share one (%.1f GB free)",
+        fits,
+        joint,
+        bins,
+        memory / 1e9,
+    )
+    return fits
 
 
 def free_memory() -> int:

@@ -197,3 +197,12 @@ def test_savings_that_kernels_md_promises(counting: Any) -> None:
     assert spent(counting, uniform(10_000, 4, 10), 10) < 0.55 * 4 * 10_000
     a9a_like = sparse(3000, 62, 2, share=2 * 5.3 / 62)
     assert spent(counting, a9a_like, 2) < 62 * 3000 / 8
+
+
+def test_a_smaller_table_takes_fewer_columns() -> None:
+    """The widest group keeps within the table that is allowed; one column always fits."""
+    codes = np.random.default_rng(0).integers(0, 4, (5000, 8))
+    for table_bins, widest in ((1 << 18, 4), (64, 3), (16, 2), (1, 1)):
+        groups = plan_groups(codes, 4, table_bins).groups
+        assert max(group.stop - group.start for group in groups) <= widest
+    assert max(g.stop - g.start for g in plan_groups(codes, 4, 64).groups) == 3

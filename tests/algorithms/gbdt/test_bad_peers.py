@@ -293,6 +293,17 @@ def test_shares_of_two_models_do_not_score(small_keys: list[hecore.PrivateKey], 
 # --- data and settings ----------------------------------------------------------------------------
 
 
+def test_channels_that_do_not_fit(small_keys: list[hecore.PrivateKey]) -> None:
+    first, second = loopback_pair("active", "passive1"), loopback_pair("active", "passive1")
+    for channels in ([], [first[0], second[0]]):
+        with pytest.raises(ConfigurationError, match="one to each peer"):
+            VerticalGBDTClassifier(channels, CONFIG, key=small_keys[0])
+    ends = [loopback_pair("active", "passive1")[1], loopback_pair("other", "passive1")[1]]
+    model = VerticalGBDTClassifier(ends, CONFIG, key=small_keys[0])
+    with pytest.raises(ConfigurationError, match="a passive party has one channel"):
+        model.fit(tables(ROWS, [1, 3])[1])
+
+
 def test_wrong_labels_and_settings(small_keys: list[hecore.PrivateKey]) -> None:
     parts = tables(ROWS, [1, 3])
 

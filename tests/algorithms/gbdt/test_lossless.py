@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hecore
 from hecore.algorithms.data import Table
@@ -228,3 +230,50 @@ def test_ties_inside_the_passive_party(small_keys: list[hecore.PrivateKey]) -> N
     joint = fit_jointly(parts, config, small_keys)
     assert_lossless(joint, fit_centrally(parts, config), parts)
     assert set(joint.models[1].share.splits.column.tolist()) == {0}
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> tuple[list[Table], GBDTConfig]:
+    """Small problems of any kind: parties, labels, gaps, growth, sampling and guards."""
+    label, objective = draw(
+        st.sampled_from(
+            [
+                ("binary", "binary:logistic"),
+                ("classes", "multi:softprob"),
+                ("numbers", "reg:squarederror"),
+                ("counts", "count:poisson"),
+            ]
+        )
+    )
+    columns = draw(st.lists(st.integers(1, 4), min_size=2, max_size=3))
+    parts = tables(draw(st.integers(40, 160)), columns, seed=draw(st.integers(0, 99)), label=label)
+    if draw(st.booleans()):
+        parts = gappy(parts)
+    leafwise = draw(st.booleans())
+    config = GBDTConfig(
+        objective=objective,
+        n_estimators=2,
+        max_depth=draw(st.integers(0 if leafwise else 1, 4)),
+        max_leaves=draw(st.integers(2, 9)) if leafwise else 0,
+        grow_policy="lossguide" if leafwise else "depthwise",
+        multi_strategy=draw(st.sampled_from(["multi_output_tree", "one_output_per_tree"])),
+        max_bin=draw(st.integers(2, 20)),
+        min_samples_leaf=draw(st.integers(1, 6)),
+        min_samples_bin=draw(st.integers(1, 8)),
+        min_child_weight=draw(st.sampled_from([0.0, 1.0])),
+        subsample=draw(st.sampled_from([0.7, 1.0])),
+        colsample_bytree=draw(st.sampled_from([0.5, 1.0])),
+        block_rows=draw(st.sampled_from([0, 17])),
+        seed=draw(st.integers(0, 99)),
+    )
+    return parts, config
+
+
+@settings(max_examples=25)
+@given(trainings())
+def test_any_training_is_lossless(
+    small_keys: list[hecore.PrivateKey], case: tuple[list[Table], GBDTConfig]
+) -> None:
+    parts, config = case
+    joint = fit_jointly(parts, config, small_keys, kind=VerticalGBDTRegressor)
+    assert_lossless(joint, fit_centrally(parts, config), parts)

@@ -153,6 +153,7 @@ def test_importances(joint: Joint) -> None:
     splits = int((active.forest.owner >= 0).sum())
     assert sum(sum(weight.values()) for weight in weights) == splits
     assert list(weights[1]) == list(passive.columns)
+    assert joint.models[1].feature_importances_.sum() == pytest.approx(1.0)
     gains = importances(active, "gain")
     best = max(gains, key=lambda name: gains[name])
     mine = active.forest.gain[active.forest.splits_of(0)]

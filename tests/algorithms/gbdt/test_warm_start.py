@@ -67,7 +67,7 @@ def test_another_objective_does_not_continue(small_keys: list[hecore.PrivateKey]
     parts = tables(150, [2, 2])
     joint = fit_jointly(parts, msgspec.structs.replace(CONFIG, n_estimators=1), small_keys)
     other = msgspec.structs.replace(CONFIG, objective="reg:squarederror")
-    with pytest.raises(ConfigurationError, match="it cannot be continued with reg:squarederror"):
+    with pytest.raises(ConfigurationError, match="cannot be continued with 'reg:squarederror'"):
         continued(joint, parts, other, small_keys, None, tmp_path)
 
 
