@@ -14,7 +14,7 @@ import pytest
 from hecore.algorithms.channel import CurveKeys, ZmqChannel, ZmqOptions, dial, listen, loopback_pair
 from hecore.algorithms.channel.framed import FramedChannel
 
-FAST = ZmqOptions(connect_timeout=10, grace=1, heartbeat=0.2, heartbeat_timeout=0.8, linger=5)
+FAST = ZmqOptions(connect_timeout=10, grace=1, retry=0.5, heartbeat=0.2, heartbeat_timeout=0.8, linger=5)
 
 
 @dataclass
