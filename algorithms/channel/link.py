@@ -397,7 +397,8 @@ class Link:
                     f"{self.peer} has {standing.block} blocks from {self.me}, who knows of {stored} only:"
                     " the store of one side is older than the other's"
                 )
-            if standing.block < acked:
+            # Of the same process this is a greeting that was overtaken, and no loss.
+            if standing.block < acked and greeting.process != self._peer_process:
                 return HandshakeError(
                     f"{self.peer} has lost blocks {standing.block} … {acked - 1}, which it had acknowledged"
                 )

@@ -143,7 +143,7 @@ class Mailbox:
             if not self.out.durable:
                 upto[out.stream] = out.acked
             elif out.stream in self._kept:
-                upto[out.stream] = min(out.acked, self._kept[out.stream].made_blocks)
+                upto[out.stream] = min(out.whole, self._kept[out.stream].made_blocks)
             for block in range(self._peer_has.get(out.stream, 0), out.acked):
                 self.out.drop(out.stream, block)
             self._peer_has[out.stream] = out.acked

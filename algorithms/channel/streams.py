@@ -45,6 +45,11 @@ class OutStream:
         self.flying = 0  # bytes sent and not acknowledged
         self.open = True
 
+    @property
+    def whole(self) -> int:
+        """Blocks of messages that the peer has all of; the start of one that is under way is kept with it."""
+        return self.acked - (self.waiting[0].chunk if self.waiting else 0)
+
     def add(self, block: Block) -> None:
         """A new block, not yet durable."""
         self.waiting.append(block)

@@ -276,9 +276,13 @@ class _Dialled:
         configure(self.socket, self._keys, self._endpoint, self._times)
         self._tries += 1
         self.again = now + 3 * self._times.handshake  # should libzmq say nothing at all
-        self.socket.connect(self._endpoint)
         for socket in (self.socket, self.monitor):
             self._poller.register(socket, zmq.POLLIN)
+        try:
+            self.socket.connect(self._endpoint)
+        except zmq.ZMQError:
+            self.shut(now)
+            raise
 
     def follow(self, now: float) -> Iterator[tuple[bool, int | None]]:
         """(up, failure) for each thing that happened to the connection."""

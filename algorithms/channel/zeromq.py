@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 
 #: Drivers' messages; other streams are free for other uses.
 MAIN = 0
-#: Seconds for a peer that has closed, and is not there any more, to come back for what it did not take.
-FORLORN = 1.0
+#: Seconds that a goodbye waits for a peer that is not there, and needs nothing else.
+FORLORN = 0.5
 
 
 def listen(
@@ -157,8 +157,9 @@ class ZmqChannel(FramedChannel):
             self.node.farewell(self.peer, last.reason, min(deadline, self.node.patience(self.peer)))
             return
         with contextlib.suppress(ChannelError):  # whatever has ended it: it is closed now
+            all_there = self.node.settle(self.peer, now)
             self.node.submit(self.peer, MAIN, self._sent, self._encode(last))
-            if self._peer_closed() and not self.metrics.connected:
+            if not self.metrics.connected and (all_there or self._peer_closed()):
                 deadline = min(deadline, now + FORLORN)
             if not self.node.settle(self.peer, deadline) and not self.node.state(self.peer)[1]:
                 log.warning("%s closed before %s had everything", self.me, self.peer)

@@ -23,7 +23,7 @@ class Network:
 
     keys: dict[str, CurveKeys]
     opened: contextlib.ExitStack
-    allowed: dict[str, str] = field(init=False)
+    allowed: dict[str, str | list[str]] = field(init=False)
     options: ZmqOptions = FAST
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Network:
         *,
         job: str = "test",
         keys: CurveKeys | None = None,
-        allowed: dict[str, str] | None = None,
+        allowed: dict[str, str | list[str]] | None = None,
         **changes: float,
     ) -> ZmqChannel:
         channel = dial(

@@ -233,12 +233,14 @@ class World:
         self.collect()
 
     def write(self, name: str, torn: bool = False) -> None:
-        """A party's writer writes what is queued; `torn`: and dies before the sync."""
+        """A party's writer writes some of what is queued; `torn`: and dies before the sync."""
         party = self.parties[name]
         if not party.alive:
             return
-        outputs = party.box.link.outputs
-        appends, outputs.appends = outputs.appends, []
+        queue = party.box.link.outputs.appends
+        count = len(queue) if self.rng.random() < 0.5 else self.rng.randint(0, len(queue))
+        appends = queue[:count]
+        del queue[:count]
         for out, log in ((True, party.box.out), (False, party.box.into)):
             items = [(append.block, append.data) for append in appends if append.out == out]
             if not items:

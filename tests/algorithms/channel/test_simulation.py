@@ -92,7 +92,7 @@ def test_whatever_happens_every_effect_comes_once() -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", range(int(__import__("os").environ.get("N","80"))))
 def test_bad_days(seed: int) -> None:
     """Long walks get deeper than short ones that can be shortened: hundreds of messages, dozens of deaths."""
     world = World(seed, 120)
