@@ -166,6 +166,9 @@ def demo(
     backend: Annotated[
         str | None, typer.Option(help="Arithmetic backend; the fastest present by default.")
     ] = None,
+    kills: Annotated[
+        int, typer.Option(min=0, max=100, help="Kill a party this many times, and start it again.")
+    ] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write loss and time by phase to this PNG.")] = None,
 ) -> None:
     """Train one model over two processes that do not show each other their data.
@@ -180,7 +183,7 @@ def demo(
     hecore.get_backend(backend)
     if plot is not None:
         check_plot(plot)
-    settings = DemoSettings(rows, epochs, key_bits, backend)
+    settings = DemoSettings(rows, epochs, key_bits, backend, kills)
     with _ProgressLine() as line:
         result = run_demo(settings, line.show)
     console.print(score_table(result))

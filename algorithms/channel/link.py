@@ -95,7 +95,9 @@ class Chunk(NamedTuple):
 
 def cut_up(frames: Sequence[Buffer], size: int = CHUNK) -> list[Chunk]:
     """A message, a run of bytes in any pieces, as chunks. It takes a while where it is large."""
-    return [Chunk(pieces, sum(len(piece) for piece in pieces), checksum(pieces)) for pieces in cut(frames, size)]
+    return [
+        Chunk(pieces, sum(len(piece) for piece in pieces), checksum(pieces)) for pieces in cut(frames, size)
+    ]
 
 
 class Append(NamedTuple):

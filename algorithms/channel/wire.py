@@ -300,7 +300,7 @@ class _Dialled:
             yield False, None
 
     def shut(self, now: float, linger: int = 0) -> None:
-        """Close the socket, after `linger` milliseconds with all that waits in it; set the time of the next."""
+        """Close the socket, after `linger` ms with all that waits in it; set the time of the next."""
         if self.socket is None or self.monitor is None:
             return
         # First the monitor: libzmq's thread would wait for ever to tell a monitor that nobody reads.

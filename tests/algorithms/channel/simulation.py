@@ -182,7 +182,10 @@ class Party:
     def checkpoint(self) -> None:
         if not self.box.link.durable:
             return
-        self.saved = [*self.saved[-2:], Checkpoint(list(self.history), self.made, self.taken, self.box.watermarks())]
+        self.saved = [
+            *self.saved[-2:],
+            Checkpoint(list(self.history), self.made, self.taken, self.box.watermarks()),
+        ]
         if len(self.saved) == 3:
             self.box.retain(self.saved[0].marks)
 
@@ -350,7 +353,9 @@ class World:
             self.pass_time(0.25)
             if all(party.done for party in self.parties.values()):
                 return
-        states = {name: (party.made, party.taken, vars(party.box.link)) for name, party in self.parties.items()}
+        states = {
+            name: (party.made, party.taken, vars(party.box.link)) for name, party in self.parties.items()
+        }
         raise AssertionError(f"the parties do not come to an end: {states}")
 
 

@@ -100,10 +100,10 @@ def test_a_party_changes_its_key_by_having_two_for_a_while() -> None:
 def test_an_allow_list_file(tmp_path: Path) -> None:
     first, second = (CurveKeys.generate().public for _ in range(2))
     path = tmp_path / "allow.toml"
-    AllowList({"bank \"A\" é": [first, second]}).save(path)
-    assert AllowList.load(path).keys_of("bank \"A\" é") == [first, second]
+    AllowList({'bank "A" é': [first, second]}).save(path)
+    assert AllowList.load(path).keys_of('bank "A" é') == [first, second]
     AllowList.load(path).trust("b", CurveKeys.generate().public).save(path)
-    assert AllowList.load(path).keys_of("bank \"A\" é") == [first, second]
+    assert AllowList.load(path).keys_of('bank "A" é') == [first, second]
     assert [entry.name for entry in tmp_path.iterdir()] == ["allow.toml"]
     for text in ("", "format = 2\n[parties]\n", "format = 1\nmore = 1\n[parties]\n", "\xff"):
         path.write_text(text, encoding="latin-1")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -92,7 +90,7 @@ def test_whatever_happens_every_effect_comes_once() -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(int(__import__("os").environ.get("N","80"))))
+@pytest.mark.parametrize("seed", range(60))
 def test_bad_days(seed: int) -> None:
     """Long walks get deeper than short ones that can be shortened: hundreds of messages, dozens of deaths."""
     world = World(seed, 120)
