@@ -12,6 +12,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -69,6 +70,7 @@ class DemoSettings:
     backend: str | None = None
     kills: int = 0
     folder: str | None = None
+    temporary: bool = False  # the folder goes with the run
 
     def config(self) -> LogisticRegressionConfig:
         """The training parameters of the demo."""
@@ -159,7 +161,7 @@ def run_demo(
     with ExitStack() as stack:
         if settings.folder is None:
             folder = stack.enter_context(TemporaryDirectory(prefix="hecore-demo-"))
-            settings = replace(settings, folder=folder)
+            settings = replace(settings, folder=folder, temporary=True)
         parties = stack.enter_context(_Parties(settings))
         tell(f"two processes make their {settings.key_bits}-bit keys", None)
         parties.introduce()
@@ -321,7 +323,7 @@ def _ending(process: Any) -> Failure:
 
 def run_party(role: str, settings: DemoSettings, pipe: Pipe) -> None:
     """The main function of a child process: one party, from its keys to its result."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=[settings], daemon=True).start()
     try:
         pipe.send(("result", _train(role, settings, pipe)))
     except Exception as error:
@@ -332,11 +334,13 @@ def run_party(role: str, settings: DemoSettings, pipe: Pipe) -> None:
         pipe.close()
 
 
-def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its children."""
+def _end_with_parent(settings: DemoSettings) -> None:
+    """A parent that was killed can neither stop its children nor remove their keys."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        if settings.temporary and settings.folder:
+            shutil.rmtree(settings.folder, ignore_errors=True)
         os._exit(1)
 
 
@@ -344,9 +348,8 @@ def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
     data = load_data(settings.rows)
     table = data.active if role == ACTIVE else data.passive
     home = _Home(Path(settings.folder or ".") / role)
-    channel = _meet(role, home, pipe)
-    with channel:
-        key = home.paillier(settings.key_bits)
+    key = home.paillier(settings.key_bits)
+    with _meet(role, home, pipe) as channel:
         model = VerticalLogisticRegression(
             channel,
             settings.config(),
@@ -398,10 +401,10 @@ class _Home:
             key = generate_key(bits)
             save_key(key, path, passphrase.read_text())
             return key
-        key = load_key(path, passphrase.read_text())
-        if not isinstance(key, PrivateKey):
+        kept = load_key(path, passphrase.read_text())
+        if not isinstance(kept, PrivateKey):
             raise ProtocolError(f"{path} holds no private key")
-        return key
+        return kept
 
     def report(self, pipe: Pipe, what: str, value: object) -> None:
         """Tell the parent, the first time."""
@@ -420,11 +423,10 @@ def _meet(role: str, home: _Home, pipe: Pipe) -> ZmqChannel:
     options: dict[str, Any] = {"job": JOB, "options": OPTIONS, "store": home.store}
     if role == ACTIVE:
         channel = listen(role, other, endpoint, keys, AllowList.load(allowed), **options)
-        home.report(pipe, "endpoint", channel.endpoint)
         endpoint = channel.endpoint
-    elif not home.again:
-        endpoint = pipe.recv()
-    if role == PASSIVE:
+        home.report(pipe, "endpoint", endpoint)
+    else:
+        endpoint = endpoint if home.again else pipe.recv()
         channel = dial(role, other, endpoint, keys, AllowList.load(allowed), **options)
     if not home.again:
         address.write_text(endpoint)

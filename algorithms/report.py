@@ -60,7 +60,7 @@ def party_table(result: DemoResult) -> RichTable:
     table.add_section()
     table.add_row("sent", *(megabytes(party.sent["bytes"]) for party in parties))
     table.add_row("messages sent", *(f"{party.sent['messages']:,}" for party in parties))
-    table.add_row("sent again", *(megabytes(party.link.resent_bytes) for party in parties))
+    table.add_row("resent after a break", *(megabytes(party.link.resent_bytes) for party in parties))
     trips = (party.link.round_trip for party in parties)
     table.add_row("round trip, ms", *("" if trip is None else f"{1000 * trip:.1f}" for trip in trips))
     table.add_section()

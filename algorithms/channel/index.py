@@ -86,7 +86,7 @@ class Index:
                 self._database.execute("BEGIN IMMEDIATE")
                 try:
                     for text, values in changes:
-                        self._database.execute(text, values)  # type: ignore[arg-type]
+                        self._database.execute(text, values)
                     self._database.execute("COMMIT")
                 except BaseException:
                     if self._database.in_transaction:
@@ -122,7 +122,7 @@ class LogIndex:
     def bases(self) -> tuple[int, dict[int, Base]]:
         """See SegmentIndex.bases."""
         first, text = self._index.rows("SELECT first, bases FROM logs WHERE name = ?", self._name)[0]
-        return int(first), msgspec.json.decode(text, type=dict[int, Base])
+        return int(first), msgspec.json.decode(str(text), type=dict[int, Base])
 
     def forget(self, first: int, bases: dict[int, Base]) -> None:
         """See SegmentIndex.forget."""

@@ -159,7 +159,7 @@ def load_header(data: Buffer) -> AnyPacket:
     if version != VERSION:
         raise HandshakeError(f"the peer speaks protocol {version}, this party {VERSION}")
     try:
-        packet = _DECODER.decode(data[len(_PREFIX) :])
+        packet: AnyPacket = _DECODER.decode(data[len(_PREFIX) :])
     except _UNREADABLE as error:
         raise MalformedMessage(f"a packet's header is malformed: {error}") from error
     if isinstance(packet, Data) and packet.chunk >= packet.chunks:

@@ -275,10 +275,10 @@ class Log:
             self._first = first
             keys = [key for key, place in self._places.items() if place.segment < first]
             for key in keys:
-                block = self._places.pop(key).block
-                if block.ends_message:
-                    base = self.bases.get(block.stream, Base())
-                    self.bases[block.stream] = max(base, Base(block.block + 1, block.sequence + 1))
+                gone_block = self._places.pop(key).block
+                if gone_block.ends_message:
+                    after = Base(gone_block.block + 1, gone_block.sequence + 1)
+                    self.bases[gone_block.stream] = max(self.bases.get(gone_block.stream, Base()), after)
                 self._recent.drop((self, *key))
             files = [self._files.pop(number) for number in gone]
             for number in gone:

@@ -101,7 +101,7 @@ class ZmqChannel(FramedChannel):
     def __init__(self, node: Node, peer: str, endpoint: str | None = None, *, owns: bool = False) -> None:
         super().__init__(node.me, peer, node.job, node.options.max_message_bytes)
         self.node, self._owns = node, owns
-        self.endpoint = endpoint or node.endpoint
+        self.endpoint = endpoint or node.endpoint or ""
         try:
             node.add(peer, endpoint)
         except BaseException:

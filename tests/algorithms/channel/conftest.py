@@ -1,4 +1,4 @@
-"""Channels for tests: both kinds, with short times, and a TCP proxy that can misbehave."""
+"""Channels for tests: all kinds, with short times, and a TCP proxy that can misbehave."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
-from hecore.algorithms.channel import CurveKeys, ZmqChannel, ZmqOptions, dial, listen, loopback_pair
+from hecore.algorithms.channel import (
+    CurveKeys,
+    FolderStore,
+    ZmqChannel,
+    ZmqOptions,
+    dial,
+    listen,
+    loopback_pair,
+)
 from hecore.algorithms.channel.framed import FramedChannel
 
 FAST = ZmqOptions(connect_timeout=10, grace=1, retry=0.5, heartbeat=0.2, heartbeat_timeout=0.8, linger=5)
@@ -29,6 +38,11 @@ class Network:
     def __post_init__(self) -> None:
         self.allowed = {party: keys.public for party, keys in self.keys.items()}
 
+    folder: Path | None = None  # where stores lie; None for channels that are not durable
+
+    def store(self, party: str) -> FolderStore | None:
+        return None if self.folder is None else FolderStore(self.folder / party, party, "test")
+
     def listen(self, endpoint: str = "tcp://127.0.0.1:0", **changes: float) -> ZmqChannel:
         channel = listen(
             "active",
@@ -38,6 +52,7 @@ class Network:
             self.allowed,
             job="test",
             options=replace(self.options, **changes),  # type: ignore[arg-type]
+            store=self.store("active"),
         )
         self.opened.callback(channel.close)
         return channel
@@ -59,6 +74,7 @@ class Network:
             allowed or self.allowed,
             job=job,
             options=replace(self.options, **changes),  # type: ignore[arg-type]
+            store=self.store("passive"),
         )
         self.opened.callback(channel.close)
         return channel
@@ -70,8 +86,10 @@ def network() -> Iterator[Network]:
         yield Network({name: CurveKeys.generate() for name in ("active", "passive", "third")}, opened)
 
 
-@pytest.fixture(params=["loopback", "zeromq"])
-def pair(request: pytest.FixtureRequest, network: Network) -> Iterator[tuple[FramedChannel, FramedChannel]]:
+@pytest.fixture(params=["loopback", "zeromq", "durable"])
+def pair(
+    request: pytest.FixtureRequest, network: Network, tmp_path: Path
+) -> Iterator[tuple[FramedChannel, FramedChannel]]:
     """The ends of one channel: active, passive."""
     if request.param == "loopback":
         with contextlib.ExitStack() as opened:
@@ -80,6 +98,7 @@ def pair(request: pytest.FixtureRequest, network: Network) -> Iterator[tuple[Fra
                 opened.callback(end.close)
             yield ends
     else:
+        network.folder = tmp_path if request.param == "durable" else None
         listener = network.listen()
         yield listener, network.dial(listener.endpoint)
 
