@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.channel import FolderStore, Watermark, ZmqChannel
-from hecore.algorithms.channel.disk import sync_folder
+from hecore.algorithms.channel.disk import make_folder, sync_folder
 from hecore.algorithms.draws import RepeatableDraws
 from hecore.algorithms.errors import CheckpointError
 
@@ -86,7 +86,7 @@ class Checkpoints:
         number = self._runs
         self._runs += 1
         folder = self._store.folder / "checkpoints" / str(number)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         draws = RepeatableDraws(self._store.secret, f"{number} {task}")
         return Run(folder, self._channel, task, dict(binding), draws, self.every)
 

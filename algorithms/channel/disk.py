@@ -66,7 +66,7 @@ class OsDisk:
 
     def names(self, folder: Path) -> list[str]:
         """See Disk.names."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         return sorted(entry.name for entry in folder.iterdir())
 
     def remove(self, path: Path) -> None:
@@ -112,6 +112,13 @@ class OsFile:
     def close(self) -> None:
         """See File.close."""
         os.close(self._descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for its owner alone."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

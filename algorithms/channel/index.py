@@ -36,6 +36,7 @@ class Index:
     def __init__(self, path: Path | str) -> None:
         self._path = path
         self._mutex = threading.Lock()
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")

@@ -361,6 +361,7 @@ class Link:
         if problem is not None:
             self.fail(problem)
             return
+        self.left = self.left and same
         self.peer_epoch, self._peer_process = greeting.epoch, greeting.process
         self._peer_number, self._peer_window = greeting.number, greeting.window
         self._hears(now)

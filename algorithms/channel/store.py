@@ -18,7 +18,7 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-from hecore.algorithms.channel.disk import Disk, OsDisk, sync_folder
+from hecore.algorithms.channel.disk import Disk, OsDisk, make_folder, sync_folder
 from hecore.algorithms.channel.index import FORMAT, Index
 from hecore.algorithms.channel.segments import Log, MemoryLog, Recent
 from hecore.algorithms.channel.streams import Block, InStream, OutStream
@@ -171,7 +171,7 @@ def _whole(blocks: list[Block]) -> list[Block]:
 
 def _locked(folder: Path) -> int:
     """Make the folder and lock it; StoreInUse if another process has."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o077:
         raise StoreError(f"the store {folder} is open to others (mode {mode:04o}): chmod 700 it")

@@ -36,6 +36,7 @@ CURVE_OVERHEAD = 64  # per frame; 33 bytes in fact
 #: Whole packets that libzmq takes in before it stops to read a connection.
 QUEUE = 64
 DOMAIN = b"hecore"  # "*" would not match a socket that names a domain
+NEVER = 2**31 - 1  # milliseconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 
 _EVENTS = (
@@ -272,7 +273,9 @@ class _Dialled:
         self.monitor.connect(address)
         self.socket.routing_id = b"\x01" + os.urandom(16)  # libzmq keeps those that start with 0 to itself
         self.socket.curve_serverkey = self._peer_keys[self._tries % len(self._peer_keys)].encode()
-        self.socket.reconnect_ivl = -1
+        # libzmq must not dial again by itself; but with −1 it ends the pipe at once when the peer dies, and
+        # aborts the process if that happens between two parts of a packet (fq.cpp, assertion !_more).
+        self.socket.reconnect_ivl = NEVER
         configure(self.socket, self._keys, self._endpoint, self._times)
         self._tries += 1
         self.again = now + 3 * self._times.handshake  # should libzmq say nothing at all

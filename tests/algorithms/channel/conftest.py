@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -107,8 +108,10 @@ class Proxy:
     """A TCP relay to `port` that can be slow, swallow what it gets, and cut its connections."""
 
     def __init__(self, port: int) -> None:
-        self.swallow = False
+        self.swallow = False  # what goes towards `port`
+        self.swallow_all = False  # and what comes back
         self.rate: float | None = None  # bytes per second towards `port`
+        self.back_rate: float | None = None  # and back
         self._port = port
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -121,6 +124,13 @@ class Proxy:
         for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def reset(self) -> None:
+        """Break all connections by RST, without a word of farewell."""
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.cut()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -149,10 +159,11 @@ class Proxy:
     def _relay(self, source: socket.socket, target: socket.socket, towards: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 14):
-                if not (towards and self.swallow):
+                if not (self.swallow_all or (towards and self.swallow)):
                     target.sendall(data)
-                if towards and self.rate:
-                    time.sleep(len(data) / self.rate)
+                rate = self.rate if towards else self.back_rate
+                if rate:
+                    time.sleep(len(data) / rate)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
 

@@ -58,7 +58,7 @@ class Settings(msgspec.Struct):
 
 def open_channel(settings: Settings) -> ZmqChannel:
     keys = CurveKeys(settings.public, settings.secret)
-    options = msgspec.structs.asdict(settings)["options"]
+    options = {name: type(getattr(ZmqOptions(), name))(value) for name, value in settings.options.items()}
     store = FolderStore(Path(settings.folder) / "store", settings.me, settings.job)
     opens = listen if settings.listens else dial
     return opens(
@@ -68,7 +68,7 @@ def open_channel(settings: Settings) -> ZmqChannel:
         keys,
         settings.allowed,
         job=settings.job,
-        options=ZmqOptions(**options),
+        options=ZmqOptions(**options),  # type: ignore[arg-type]
         store=store,
     )
 

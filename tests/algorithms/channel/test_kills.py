@@ -58,7 +58,8 @@ def run(folder: Path, count: int, kills: int, seed: int = 1) -> None:
         pair.start("b")
         died = kill_on_the_way(pair, count, kills, seed)
         assert pair.finish(120) == expected(count)
-    print(f"{2 * count:,} messages, {died:,} kills, {time.monotonic() - started:,.0f} s: no effect lost or doubled")
+    seconds = time.monotonic() - started
+    print(f"{2 * count:,} messages, {died:,} kills, {seconds:,.0f} s: no effect lost or doubled")
     assert died >= kills
 
 

@@ -99,3 +99,42 @@ def test_bad_days(seed: int) -> None:
     assert min(epochs.values()) > 5
     world.finish()
     assert {name: party.digest for name, party in world.parties.items()} == undisturbed(120)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_packet_in_five_is_lost_and_others_are_doubled_and_overtaken(seed: int) -> None:
+    """Row 7."""
+    world = World(seed, 120)
+    for _ in range(4000):
+        for name in world.parties:
+            world.drive(name)
+            world.write(name)
+        if world.rng.random() < 0.1:
+            world.double()
+        for _ in range(3):
+            if world.rng.random() < 0.2:
+                world.lose()
+            else:
+                world.deliver(world.rng.randrange(4))
+        world.pass_time(0.05)
+        if all(party.done for party in world.parties.values()):
+            break
+    assert {name: party.digest for name, party in world.parties.items()} == undisturbed(120)
+
+
+def test_a_party_killed_between_making_durable_and_acknowledging() -> None:
+    """Row 2: the message is sent again, and dropped as a duplicate."""
+    world = World(1, 3)
+    a, b = world.parties.values()
+    world.work(3)
+    for name in ("a", "b"):
+        world.parties[name].checkpoint()
+    stored = b.box.link.into[0].stored
+    assert stored > 0
+    b.crash()
+    world.flying.clear()  # with every acknowledgement
+    a.box.link.out[0].go_back()
+    world.restart("b")
+    assert b.box.link.into[0].stored == stored
+    world.finish()
+    assert {name: party.digest for name, party in world.parties.items()} == undisturbed(3)
