@@ -14,11 +14,11 @@ Protocol steps know none of them: a driver takes a `Channel` and does not care w
 
 from hecore.algorithms.channel.base import Channel, Tally, Traffic
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
-from hecore.algorithms.channel.link import Metrics
 from hecore.algorithms.channel.loopback import loopback_pair
 from hecore.algorithms.channel.mailbox import Watermark
 from hecore.algorithms.channel.node import Node
 from hecore.algorithms.channel.options import ZmqOptions
+from hecore.algorithms.channel.ports import Metrics
 from hecore.algorithms.channel.store import FolderStore
 from hecore.algorithms.channel.zeromq import ZmqChannel, dial, listen
 

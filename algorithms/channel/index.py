@@ -76,7 +76,7 @@ class Index:
         """The rows of a query."""
         try:
             with self._mutex:
-                return self._database.execute(query, values).fetchall()  # type: ignore[arg-type]
+                return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path} cannot be read: {error}") from error
 

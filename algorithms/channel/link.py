@@ -19,9 +19,8 @@ nothing is sent again, however slow the line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from hecore.algorithms.channel.meeting import disagreement
 from hecore.algorithms.channel.packet import (
     CHUNK,
     MAX_STREAMS,
@@ -35,9 +34,8 @@ from hecore.algorithms.channel.packet import (
     Refusal,
     Standing,
     State,
-    checksum,
-    cut,
 )
+from hecore.algorithms.channel.ports import Append, Chunk, LinkOptions, Metrics, Outputs
 from hecore.algorithms.channel.streams import Arrived, Block, InStream, OutStream
 from hecore.algorithms.errors import (
     ChannelError,
@@ -51,71 +49,6 @@ from hecore.algorithms.errors import (
 #: Blocks under way at once, however small.
 MAX_FLYING = 1024
 UNKNOWN = bytes(16)
-
-
-@dataclass(frozen=True)
-class LinkOptions:
-    """Times in seconds, sizes in bytes."""
-
-    heartbeat: float = 1.0  # a sign of life is given and asked for this often
-    silence: float = 3.0  # nothing heard for this long is worth a warning
-    dead: float = 30.0  # and for this long: the connection is given up; a slow line needs time for a block
-    grace: float = 600.0  # for which a peer that was there may be away
-    retry: float = 5.0  # without progress for this long, send again; doubles up to `retry_most`
-    retry_most: float = 30.0
-    inbox: int = 1 << 30  # messages that wait to be taken, before a stream is closed
-    max_message: int = 1 << 30
-
-
-@dataclass
-class Metrics:
-    """What went over a link; a snapshot is a copy."""
-
-    sent_bytes: int = 0
-    sent_messages: int = 0
-    resent_bytes: int = 0
-    received_bytes: int = 0
-    received_messages: int = 0
-    doubled_blocks: int = 0  # came again
-    refused_packets: int = 0  # malformed, foreign, of another epoch
-    connections: int = 0
-    queued_bytes: int = 0  # not acknowledged yet
-    credit: int = 0  # what the peer allows under way
-    round_trip: float | None = None  # seconds, smoothed
-    connected: bool = False
-
-
-class Chunk(NamedTuple):
-    """A part of a message, of at most CHUNK bytes."""
-
-    pieces: tuple[Buffer, ...]
-    length: int
-    crc: int
-
-
-def cut_up(frames: Sequence[Buffer], size: int = CHUNK) -> list[Chunk]:
-    """A message, a run of bytes in any pieces, as chunks. It takes a while where it is large."""
-    return [
-        Chunk(pieces, sum(len(piece) for piece in pieces), checksum(pieces)) for pieces in cut(frames, size)
-    ]
-
-
-class Append(NamedTuple):
-    """Make a block durable: of the outbox if `out`, else of the inbox."""
-
-    out: bool
-    block: Block
-    data: tuple[Buffer, ...]
-
-
-@dataclass
-class Outputs:
-    """What the machine asks for; the caller takes and clears."""
-
-    sends: list[AnyPacket] = field(default_factory=list)
-    appends: list[Append] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    reconnect: bool = False
 
 
 class Link:
@@ -152,7 +85,7 @@ class Link:
         self.left = False  # the peer has closed, and does not even acknowledge any more
         self.absent_since: float | None = now
         self.terms: dict[str, str] = {}
-        self._peer_process = UNKNOWN
+        self.peer_process = UNKNOWN
         self._peer_number = -1
         self._peer_window = 0
         self._number = 0
@@ -195,7 +128,7 @@ class Link:
         except MalformedMessage as error:
             self.refuse(str(error))
         self._pump(now)
-        return packet.process == self._peer_process
+        return packet.process == self.peer_process
 
     @property
     def idle(self) -> bool:
@@ -330,7 +263,7 @@ class Link:
         if isinstance(packet, Greeting):
             self._meet(now, packet)
             return
-        if not self.up or packet.epoch != self.peer_epoch or packet.process != self._peer_process:
+        if not self.up or packet.epoch != self.peer_epoch or packet.process != self.peer_process:
             if now - self._greeted >= self.options.heartbeat / 4:
                 self._greet(now, answers=False)
             return
@@ -346,10 +279,10 @@ class Link:
 
     def _meet(self, now: float, greeting: Greeting) -> None:
         """Compare who is there with who was, and go on from what each has."""
-        same = greeting.process == self._peer_process
+        same = greeting.process == self.peer_process
         if same and greeting.number <= self._peer_number:
             return
-        if not same and greeting.epoch == self.peer_epoch and self._peer_process != UNKNOWN:
+        if not same and greeting.epoch == self.peer_epoch and self.peer_process != UNKNOWN:
             error = HandshakeError(
                 f"another process of {self.peer} has connected: it was restarted without what it had"
                 " stored, or runs twice"
@@ -357,12 +290,12 @@ class Link:
             self.outputs.sends.append(self._refusal(error, greeting))
             self.refuse(str(error))
             return
-        problem = self._disagreement(greeting)
+        problem = disagreement(self, greeting)
         if problem is not None:
             self.fail(problem)
             return
         self.left = self.left and same
-        self.peer_epoch, self._peer_process = greeting.epoch, greeting.process
+        self.peer_epoch, self.peer_process = greeting.epoch, greeting.process
         self._peer_number, self._peer_window = greeting.number, greeting.window
         self._hears(now)
         standings = {standing.stream: standing for standing in greeting.received}
@@ -382,38 +315,6 @@ class Link:
                 self.outputs.sends.append(self._farewell)
         self._progress, self._retry = now, self.options.retry
         self._count_queue()
-
-    def _disagreement(self, greeting: Greeting) -> HandshakeError | None:
-        """Why these two can never go on together."""
-        if greeting.job != self.job:
-            return HandshakeError(f"{self.peer} works on job {greeting.job!r}, {self.me} on {self.job!r}")
-        for name in sorted(self.terms.keys() & greeting.terms.keys()):
-            if self.terms[name] != greeting.terms[name]:
-                return HandshakeError(
-                    f"{self.me} and {self.peer} do not have the same {name}: both must start alike"
-                )
-        for standing in greeting.received:
-            out = self.out.get(standing.stream)
-            stored, acked = (out.stored, out.acked) if out is not None else (0, 0)
-            if standing.block > stored:
-                return HandshakeError(
-                    f"{self.peer} has {standing.block} blocks from {self.me}, who knows of {stored} only:"
-                    " the store of one side is older than the other's"
-                )
-            # Of the same process this is a greeting that was overtaken, and no loss.
-            if standing.block < acked and greeting.process != self._peer_process:
-                return HandshakeError(
-                    f"{self.peer} has lost blocks {standing.block} … {acked - 1}, which it had acknowledged"
-                )
-        for kept in greeting.kept:
-            into = self.into.get(kept.stream)
-            accepted = into.accepted if into is not None else 0
-            if kept.first > accepted:
-                return HandshakeError(
-                    f"{self.peer} keeps blocks from {kept.first} on, but {self.me} has {accepted} only:"
-                    " the store of one side is older than the other's"
-                )
-        return None
 
     def _refused(self, packet: Refusal) -> None:
         if packet.refused != self.process or self.end is not None:
@@ -549,7 +450,7 @@ class Link:
         )
 
     def _refusal(self, error: ChannelError, packet: AnyPacket | None = None) -> Refusal:
-        refused = self._peer_process if packet is None else packet.process
+        refused = self.peer_process if packet is None else packet.process
         return Refusal(*self._from(), refused, self.peer_epoch, type(error).__name__, str(error)[:MAX_TEXT])
 
     def _from(self) -> tuple[str, str, str, int, bytes]:

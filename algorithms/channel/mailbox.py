@@ -18,8 +18,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from hecore.algorithms.channel.link import Chunk, Link, cut_up
+from hecore.algorithms.channel.link import Link
 from hecore.algorithms.channel.packet import CHUNK, Buffer, gather
+from hecore.algorithms.channel.ports import Chunk, cut_up
 from hecore.algorithms.channel.segments import Log, MemoryLog
 from hecore.algorithms.channel.streams import Arrived
 from hecore.algorithms.errors import MalformedMessage, ReplayError, StoreError

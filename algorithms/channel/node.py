@@ -20,7 +20,7 @@ import msgspec
 import zmq
 
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
-from hecore.algorithms.channel.link import Link, Metrics
+from hecore.algorithms.channel.link import Link
 from hecore.algorithms.channel.mailbox import Mailbox, Watermark, prepare
 from hecore.algorithms.channel.options import ZmqOptions
 from hecore.algorithms.channel.packet import (
@@ -32,6 +32,7 @@ from hecore.algorithms.channel.packet import (
     dump_header,
     load_header,
 )
+from hecore.algorithms.channel.ports import Metrics
 from hecore.algorithms.channel.segments import Log
 from hecore.algorithms.channel.store import MemoryStore, Store, in_streams, out_streams
 from hecore.algorithms.channel.wire import Event, Incoming, Route, Wire, WireTimes

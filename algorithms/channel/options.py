@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from hecore.algorithms.channel.link import LinkOptions
+from hecore.algorithms.channel.ports import LinkOptions
 from hecore.algorithms.messages import MAX_MESSAGE_BYTES
 
 

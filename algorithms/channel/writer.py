@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from hecore.algorithms.channel.link import Append
+from hecore.algorithms.channel.ports import Append
 from hecore.algorithms.channel.segments import Log
 from hecore.algorithms.errors import StoreError
 

@@ -26,10 +26,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
 from hecore.algorithms.channel.framed import Abort, FramedChannel, Goodbye
-from hecore.algorithms.channel.link import Metrics
 from hecore.algorithms.channel.mailbox import Watermark
 from hecore.algorithms.channel.node import Node
 from hecore.algorithms.channel.options import ZmqOptions
+from hecore.algorithms.channel.ports import Metrics
 from hecore.algorithms.channel.store import Store
 from hecore.algorithms.errors import ChannelError, ChannelTimeout, MalformedMessage
 from hecore.algorithms.messages import read_header, tag_of

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from hecore.algorithms.channel.link import Link, LinkOptions
+from hecore.algorithms.channel.link import Link
 from hecore.algorithms.channel.mailbox import Mailbox, Watermark, prepare
 from hecore.algorithms.channel.packet import AnyPacket, Buffer, Data, dump_header, load_header
+from hecore.algorithms.channel.ports import LinkOptions
 from hecore.algorithms.channel.segments import Base, Log, Recent
 from hecore.algorithms.channel.store import in_streams, out_streams
 
