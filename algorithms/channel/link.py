@@ -90,6 +90,7 @@ class Link:
         self._peer_window = 0
         self._number = 0
         self._left = False
+        self._widest = window  # the peer may still act on a window that was made smaller since
         self._farewell: Farewell | None = None
         self._last_words: Farewell | None = None  # the peer's, until all before them has arrived
         self._heard = now
@@ -337,9 +338,18 @@ class Link:
             self.metrics.doubled_blocks += block.block < into.accepted
             self._state_due = True
             return
+        self._check_credit(into, block)
         into.accept(block)
         self.metrics.received_bytes += block.length
         self.outputs.appends.append(Append(False, block, tuple(pieces)))
+
+    def _check_credit(self, into: InStream, block: Block) -> None:
+        """MalformedMessage for what a peer sends beyond what it was ever allowed."""
+        self._widest = max(self._widest, self.window)
+        unstored = sum(stream.unstored for stream in self.into.values())
+        waiting = self.options.inbox + self.options.max_message + self._widest
+        if (unstored and unstored + block.length > self._widest) or into.ready_bytes > waiting:
+            raise MalformedMessage(f"block {block.block} of stream {into.stream} exceeds the window")
 
     def _hear(self, now: float, state: State) -> None:
         self._peer_window = state.window

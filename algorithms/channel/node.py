@@ -118,13 +118,15 @@ class Node:
             process=self._process,
             now=now,
             options=self.options.of_link(self.store.durable),
+            window=self._share(len(self._peers) + 1),
             outgoing=out_streams(out),
             incoming=in_streams(into),
             peer_epoch=self.store.peer_epoch(peer),
         )  # fmt: skip
         with self._lock:
             self._peers[peer] = _Served(Mailbox(link, out, into))
-            self._share_window()
+            for served in self._peers.values():
+                served.box.link.window = self._share(len(self._peers))
         if endpoint is not None:
             self._in_io_thread(lambda: self._wire.dial(peer, endpoint, time.monotonic()))
 
@@ -331,11 +333,9 @@ class Node:
             self._failure = self._failure or error
             self._changed.notify_all()
 
-    def _share_window(self) -> None:
+    def _share(self, peers: int) -> int:
         """One budget for all peers, so that many cannot flood one; two blocks at the least."""
-        share = max(2 * CHUNK, self.options.window // max(1, len(self._peers)))
-        for served in self._peers.values():
-            served.box.link.window = share
+        return max(2 * CHUNK, self.options.window // peers)
 
     def _in_io_thread(self, work: Callable[[], None]) -> None:
         """Have the I/O thread do something with the sockets, and wait for it."""

@@ -115,6 +115,7 @@ class InStream:
         self.sequence = self.chunk = self.chunks = 0  # of the block that comes next
         self.ready: deque[Arrived] = deque()
         self.ready_bytes = 0
+        self.unstored = 0  # bytes accepted that are not durable yet
         self._begun: deque[Block] = deque()  # accepted blocks of messages that are not ready
 
     def check(self, block: Block, max_chunks: int) -> bool:
@@ -134,6 +135,7 @@ class InStream:
     def accept(self, block: Block) -> None:
         """Take the next block in; it is not durable yet."""
         self._begun.append(block)
+        self.unstored += block.length
         self.accepted = block.block + 1
         self.chunks = block.chunks
         self.sequence, self.chunk = (
@@ -145,6 +147,7 @@ class InStream:
         while self.stored < upto:
             self.stored += 1
             end = self._begun[self.stored - 1 - self._begun[0].block]
+            self.unstored -= end.length
             if not end.ends_message:
                 continue
             length = 0

@@ -21,7 +21,7 @@ import zmq
 
 from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions, listen
 from hecore.algorithms.channel.mailbox import prepare
-from hecore.algorithms.channel.packet import CHUNK, Data, Greeting, Standing, State, dump_header
+from hecore.algorithms.channel.packet import CHUNK, Data, Greeting, Standing, State, dump_header, load_header
 from hecore.algorithms.channel.wire import PIECE
 from hecore.algorithms.errors import (
     AuthenticationError,
@@ -380,6 +380,22 @@ def test_what_an_allowed_peer_may_not_send_is_dropped(network: Network, name: st
         assert listener.receive(Note, 10).number == 7
         assert listener.metrics.refused_packets == 1
         assert listener.metrics.received_bytes == len(run)
+
+
+def test_a_peer_that_ignores_the_window_is_not_taken_in(network: Network) -> None:
+    """It is allowed 2 MiB and sends 50, which all are the next block: memory holds what was allowed."""
+    listener = network.listen(window=2 << 20)
+    with raw_peer(network, listener.endpoint) as sock:
+        sock.send(dump_header(greeting()))
+        sock.recv_multipart()
+        link = listener.node._peers["passive"].box.link
+        with listener.node._lock:  # nothing becomes durable meanwhile
+            for number in range(50):
+                packet = load_header(data(bytes(CHUNK), block=number, chunk=number, chunks=60)[0])
+                link.packet(time.monotonic(), packet, [bytes(CHUNK)])
+            assert link.into[0].unstored == 2 << 20
+            assert link.metrics.refused_packets == 1  # the others are not the next any more
+            link.outputs.appends.clear()
 
 
 def test_a_packet_of_another_version_ends_the_talk(network: Network) -> None:
