@@ -228,6 +228,9 @@ class Link:
             if now - self._greeted >= self.options.heartbeat:
                 self._greet(now, answers=False)
             away = now - (self.absent_since if self.absent_since is not None else now)
+            if away >= self.options.silence and not self.silent:
+                self.silent = True
+                self.outputs.notices.append(f"{self.peer} is not connected; waiting for it")
             if self.met and away >= self.options.grace:
                 self.end = PeerLost(f"{self.peer} has been away for {self.options.grace:g} s")
             return

@@ -364,10 +364,10 @@ class Node:
             while not self._stopping:
                 self._turn()
             self._send_all()
-        except (zmq.ZMQError, OSError, StoreError) as error:
-            self._on_failure(
-                error if isinstance(error, StoreError) else ChannelError(f"the sockets failed: {error}")
-            )
+        except Exception as error:  # whatever it is: a thread that has died must not look like a silent peer
+            log.exception("%s: the channel's thread has ended", self.me)
+            known = isinstance(error, StoreError)
+            self._on_failure(error if known else ChannelError(f"the channel failed: {error!r}"))
 
     def _turn(self) -> None:
         """One turn: wait, read, let time pass, send."""

@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 #: Frames on the wire: between two of them a heartbeat can pass.
 PIECE = 1 << 18
 CURVE_OVERHEAD = 64  # per frame; 33 bytes in fact
-#: Whole packets that libzmq takes in before it stops to read a connection.
-QUEUE = 64
 DOMAIN = b"hecore"  # "*" would not match a socket that names a domain
 NEVER = 2**31 - 1  # milliseconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
@@ -324,7 +322,9 @@ def configure(socket: zmq.Socket[bytes], keys: CurveKeys, endpoint: str, times: 
     socket.ipv6 = "[" in endpoint
     socket.linger = 0
     socket.sndhwm = 0  # the link's window limits what waits
-    socket.rcvhwm = QUEUE
+    # No limit here either: libzmq stops to read a connection whose queue is full, heartbeats included, and
+    # aborts the process when such a connection breaks (stream_engine_base.cpp, assertion !_io_error).
+    socket.rcvhwm = 0
     socket.maxmsgsize = PIECE + CURVE_OVERHEAD
     socket.heartbeat_ivl = _milliseconds(times.heartbeat)
     socket.heartbeat_timeout = _milliseconds(times.heartbeat_timeout)

@@ -49,12 +49,10 @@ class Writer:
         while batch := self._gather():
             try:
                 stored = _write(batch)
-            except (OSError, StoreError) as error:
-                self._on_failure(
-                    error
-                    if isinstance(error, StoreError)
-                    else StoreError(f"the store cannot be written, and the job stops: {error}")
-                )
+            except Exception as error:  # whatever it is, nothing more becomes durable
+                known = isinstance(error, StoreError)
+                text = f"the store cannot be written, and the job stops: {error}"
+                self._on_failure(error if known else StoreError(text))
                 return
             for (peer, out), upto in stored.items():
                 self._on_stored(peer, out, upto)
