@@ -15,7 +15,7 @@ TEST := $(VENV)/.hecore-installed-test
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint types pytest format bench clean
+.PHONY: help venv demo test lint types pytest format soak bench clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
@@ -47,6 +47,11 @@ types: $(TEST) ## mypy --strict on the installed wheel
 format: $(TEST) ## let ruff mend layout and simple findings
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A quarter of an hour or two; its record stands in docs/reliability.md.
+soak: $(TEST) ## a million messages, a thousand kills: nothing lost, nothing twice
+	HECORE_SOAK_MESSAGES=1000000 HECORE_SOAK_KILLS=1000 $(BIN)/python -m pytest -m slow -s \
+		tests/algorithms/channel/test_kills.py tests/algorithms/test_restarts.py
 
 bench: $(TEST) ## pytest-benchmark over tests/bench
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only

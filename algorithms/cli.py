@@ -6,21 +6,18 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
-from rich.text import Text
 
 import hecore
 from hecore.algorithms import cli_data
-from hecore.errors import HecoreError
+from hecore.algorithms.console import console, errors, friendly, say
+from hecore.algorithms.party_cli import app as party_app
 from hecore.keyfile import MINIMUM_PASSPHRASE
 
 if TYPE_CHECKING:
@@ -33,45 +30,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,  # a passphrase is among them
 )
-console = Console()
-errors = Console(stderr=True)  # errors and progress: what is piped on is the result alone
+app.add_typer(party_app, name="party")
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 LONGEST_PASSPHRASE = 4096
-
-
-def friendly(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors that hecore raises on purpose end the command with their text and exit code 1."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (HecoreError, OSError) as error:
-            text = Text.assemble(("error:", "red"), " ", _told(error))
-            errors.print(text, highlight=False, soft_wrap=True)
-            raise typer.Exit(1) from None
-        except (KeyboardInterrupt, typer.Abort):
-            errors.print("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
-
-    return run
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{os.fspath(error.filename)}: {error.strerror}"
-    return str(error)
-
-
-def _say(text: str) -> None:
-    """A line as it is: a path may hold what looks like markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        _say(f"hecore {hecore.__version__}")
+        say(f"hecore {hecore.__version__}")
         raise typer.Exit
 
 
@@ -113,9 +79,9 @@ def keygen(
     except BaseException:
         out.unlink()  # a pair or nothing
         raise
-    _say(f"private key  {out}  (mode 0600, encrypted; do not lose its passphrase)")
-    _say(f"public key   {public_path}")
-    _say(f"fingerprint  {key.public.fingerprint.hex()}")
+    say(f"private key  {out}  (mode 0600, encrypted; do not lose its passphrase)")
+    say(f"public key   {public_path}")
+    say(f"fingerprint  {key.public.fingerprint.hex()}")
 
 
 def _passphrase(file: Path | None) -> str:
@@ -171,6 +137,9 @@ def demo(
     backend: Annotated[
         str | None, typer.Option(help="Arithmetic backend; the fastest present by default.")
     ] = None,
+    kills: Annotated[
+        int, typer.Option(min=0, max=100, help="Kill a party this many times, and start it again.")
+    ] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write loss and time by phase to this PNG.")] = None,
 ) -> None:
     """Train one model over two processes that do not show each other their data.
@@ -185,7 +154,7 @@ def demo(
     hecore.get_backend(backend)
     if plot is not None:
         check_plot(plot)
-    settings = DemoSettings(rows, epochs, key_bits, backend, algorithm=algorithm, trees=trees)
+    settings = DemoSettings(rows, epochs, key_bits, backend, algorithm=algorithm, trees=trees, kills=kills)
     with _ProgressLine() as line:
         result = run_demo(settings, line.show)
     console.print(score_table(result))
@@ -193,7 +162,7 @@ def demo(
     console.print(summary(result), highlight=False)
     if plot is not None:
         plot_run(result, plot)
-        _say(f"plot written to {plot}")
+        say(f"plot written to {plot}")
 
 
 models = typer.Typer(help="Look at trained models, and join their shares.", no_args_is_help=True)
@@ -224,7 +193,7 @@ def export_joint(
     from hecore.algorithms.gbdt.export import export_files
 
     out.write_bytes(export_files(shares))
-    _say(f"XGBoost model written to {out}")
+    say(f"XGBoost model written to {out}")
 
 
 class _ProgressLine:
@@ -295,7 +264,7 @@ class _ProgressLine:
         return True
 
 
-cli_data.mount(app, friendly)
+cli_data.mount(app)
 
 if __name__ == "__main__":
     app()

@@ -1,21 +1,20 @@
-"""Commands around a party's rows: `hecore data show`, `hecore channel-key`, `hecore psi`."""
+"""Commands around a party's rows: `hecore data show`, `hecore psi`."""
 
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from hecore.algorithms.console import console, errors, friendly, say
 from hecore.algorithms.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from hecore.algorithms.data import Ids, Schema, Table
     from hecore.algorithms.psi import Progress
 
-console = Console()
-errors = Console(stderr=True)
 data_app = typer.Typer(help="Look at a party's files.", no_args_is_help=True)
 
 LIBSVM = (".libsvm", ".svm", ".svmlight")
@@ -32,14 +29,11 @@ LIBSVM = (".libsvm", ".svm", ".svmlight")
 QUIET = 30.0
 LONGEST_CATEGORIES, ROWS_SHOWN = 48, 5
 
-Friendly = Callable[[Callable[..., None]], Callable[..., None]]
 
-
-def mount(app: typer.Typer, friendly: Friendly) -> None:
-    """Add the commands to `app`; `friendly` turns hecore's errors into a line and an exit code."""
+def mount(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
     data_app.command("show")(friendly(show))
     app.add_typer(data_app, name="data")
-    app.command("channel-key")(friendly(channel_key))
     app.command("psi")(friendly(psi))
 
 
@@ -90,37 +84,20 @@ def _show_schema(schema: Schema, ids: Ids) -> None:
     for rows, what in ((empty, "without an id"), (repeated, "with the id of an earlier row")):
         if rows.size:
             shown = ", ".join(f"{row} ({ids[int(row)]!r})" for row in rows[:ROWS_SHOWN])
-            _say(f"{rows.size:,} rows {what}: {shown}{', …' if rows.size > ROWS_SHOWN else ''}")
+            say(f"{rows.size:,} rows {what}: {shown}{', …' if rows.size > ROWS_SHOWN else ''}")
 
 
 def _show_sparse(table: Table) -> None:
     stored = table.values.nnz / math.prod(table.values.shape)
-    _say(f"{table.name}: {len(table):,} rows, {len(table.columns):,} sparse columns, {stored:.2%} stored")
+    say(f"{table.name}: {len(table):,} rows, {len(table.columns):,} sparse columns, {stored:.2%} stored")
     if table.label is not None:
-        _say(f"labels {table.label.min():g} … {table.label.max():g}")
-
-
-def channel_key(
-    out: Annotated[Path, typer.Option(help="File for the key pair; the public key also goes to OUT.pub.")],
-) -> None:
-    """Make the key pair by which a party proves itself on the network: OUT, for you alone, and OUT.pub."""
-    from hecore.algorithms.channel import CurveKeys
-
-    public = Path(f"{out}.pub")
-    for path in (out, public):
-        if os.path.lexists(path):
-            raise ConfigurationError(f"{path} exists: keys are not overwritten, choose another name")
-    keys = CurveKeys.generate()
-    keys.save(out)
-    public.write_text(keys.public + "\n", encoding="ascii")
-    _say(f"key pair    {out}  (mode 0600, not encrypted)")
-    _say(f"public key  {public}  (for the other party)")
+        say(f"labels {table.label.min():g} … {table.label.max():g}")
 
 
 def psi(
     file: Annotated[Path, typer.Argument(help="This party's CSV or Parquet file.")],
     role: Annotated[str, typer.Option(help="active (holds the label, talks to all) or passive.")],
-    keys: Annotated[Path, typer.Option(help="This party's keys, from hecore channel-key.")],
+    keys: Annotated[Path, typer.Option(help="This party's keys, from hecore party keygen.")],
     key: Annotated[list[str], typer.Option(help="NAME=FILE: a party's public key. Once for each party.")],
     me: Annotated[str | None, typer.Option(help="This party's name; its role by default.")] = None,
     listen: Annotated[
@@ -163,13 +140,13 @@ def psi(
             for channel in _open(me or role, job, keys, public, listening, dialling, wait)
         ]
         found = align(channels, ids, role, config, state=state, on_progress=line.show)
-    _say(f"{found.common:,} of {len(ids):,} ids are common")
+    say(f"{found.common:,} of {len(ids):,} ids are common")
     if found.rows is None:
-        _say("which ones they are was revealed to the active party alone")
+        say("which ones they are was revealed to the active party alone")
     elif out is not None:
         with errors.status(f"writing {out.name}"):
             write_rows(source, found.rows, out, schema=infer_schema(source, id_column=id_column))
-        _say(f"common rows written to {out}")
+        say(f"common rows written to {out}")
 
 
 def _options(
@@ -252,8 +229,3 @@ class _Line:
         if name not in self._tasks:
             self._tasks[name] = self._bar.add_task(name, total=progress.total, text="")
         self._bar.update(self._tasks[name], completed=progress.done, text=text)
-
-
-def _say(text: str) -> None:
-    """A line as it is: a path may hold what looks like markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -11,26 +11,41 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import random
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import generate_key
-from hecore.algorithms.channel import CurveKeys, ZmqOptions, dial, listen
+from hecore import PrivateKey, generate_key, load_key, save_key
+from hecore.algorithms.channel import (
+    AllowList,
+    CurveKeys,
+    FolderStore,
+    Metrics,
+    ZmqChannel,
+    ZmqOptions,
+    dial,
+    listen,
+)
+from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, PeerAborted, PeerLost, ProtocolError
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier
 from hecore.algorithms.gbdt.demo import train_trees, tree_config, trees_in_the_clear
 from hecore.algorithms.lr import LogisticRegressionConfig, Progress, VerticalLogisticRegression
 from hecore.algorithms.party import ACTIVE, PASSIVE
+from hecore.randomness import random_bytes
 
 ACTIVE_COLUMNS = 10
 TEST_SHARE = 0.2
@@ -39,7 +54,9 @@ MINIMUM_ROWS = 450
 JOB = "hecore demo"
 ALGORITHMS = ("gbdt", "lr")
 #: Both processes run on one machine: a party that is not there within seconds will not come.
-OPTIONS = ZmqOptions(connect_timeout=30.0, grace=10.0)
+OPTIONS = ZmqOptions(connect_timeout=30.0, grace=30.0)
+#: Batches between two checkpoints.
+EVERY = 4
 #: Seconds that a process gets to end by itself, or to say why its peer lost it.
 PATIENCE = 5.0
 
@@ -48,7 +65,7 @@ Pipe = multiprocessing.connection.Connection
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the command line chooses."""
+    """What the command line chooses; the parties keep their keys and stores in `folder`."""
 
     rows: int | None = None
     epochs: int = 6
@@ -56,11 +73,18 @@ class DemoSettings:
     backend: str | None = None
     algorithm: str = "gbdt"
     trees: int = 20
+    kills: int = 0
+    folder: str | None = None
+    temporary: bool = False  # the folder goes with the run
 
     def check(self) -> None:
         """ConfigurationError for a parameter that is out of range."""
         if self.algorithm not in ALGORITHMS:
             raise ConfigurationError(f"algorithm = {self.algorithm!r} is not one of {', '.join(ALGORITHMS)}")
+        if self.kills and self.algorithm != "lr":
+            raise ConfigurationError(
+                f"kills = {self.kills}: only --algorithm lr keeps checkpoints from which it goes on"
+            )
         self.config()
         self.tree_config()
 
@@ -96,6 +120,8 @@ class PartyResult:
     sent: dict[str, Any]
     received: dict[str, Any]
     backend: str
+    share: str | None  # SHA-256 of the party's share of a logistic regression
+    link: Metrics
 
 
 @dataclass(frozen=True)
@@ -117,6 +143,7 @@ class DemoResult:
     scores: dict[str, tuple[float, float]]
     parties: dict[str, PartyResult] = field(default_factory=dict)
     algorithm: str = "lr"
+    kills: int = 0
 
 
 def load_data(rows: int | None) -> DemoData:
@@ -152,7 +179,11 @@ def run_demo(
     data = load_data(settings.rows)
     settings.check()  # refuse bad parameters before anything starts
     started = time.perf_counter()
-    with _Parties(settings) as parties:
+    with ExitStack() as stack:
+        if settings.folder is None:
+            folder = stack.enter_context(TemporaryDirectory(prefix="hecore-demo-"))
+            settings = replace(settings, folder=folder, temporary=True)
+        parties = stack.enter_context(_Parties(settings))
         tell(f"two processes make their {settings.key_bits}-bit keys", None)
         parties.introduce()
         ready = time.perf_counter()
@@ -168,6 +199,7 @@ def run_demo(
         scores=_scores(data, results[ACTIVE], settings),
         parties=results,
         algorithm=settings.algorithm,
+        kills=settings.kills,
     )
 
 
@@ -222,6 +254,7 @@ class _Parties:
     def collect(self, on_progress: Callable[[Progress], None]) -> dict[str, PartyResult]:
         """Pass the active party's progress on until both have reported their results."""
         results: dict[str, PartyResult] = {}
+        moments, done = self._moments(), 0.0
         while len(results) < len(self._pipes):
             waiting = {self._pipes[role]: role for role in self._pipes if role not in results}
             for pipe in multiprocessing.connection.wait(list(waiting)):
@@ -229,9 +262,25 @@ class _Parties:
                 kind, value = self._next(role)
                 if kind == "progress" and role == ACTIVE:
                     on_progress(value)
+                    done = value.done
                 elif kind == "result":
                     results[role] = value
+            if moments and moments[0] <= done:
+                moments.pop(0)
+                self._kill(random.SystemRandom().choice((ACTIVE, PASSIVE)))
         return results
+
+    def _moments(self) -> list[float]:
+        """When a party is killed: shares of the training."""
+        return sorted(random.SystemRandom().uniform(0, 0.95) for _ in range(self._settings.kills))
+
+    def _kill(self, role: str) -> None:
+        """End a party as a power cut would, at whatever it is doing, and start it again."""
+        self._processes[role].kill()
+        self._processes[role].join()
+        self._pipes[role].close()
+        with _interrupts_held():
+            self._start(role)
 
     def _send(self, role: str, value: str) -> None:
         with suppress(OSError):  # it has ended: the next receive says why
@@ -296,7 +345,7 @@ def _ending(process: Any) -> Failure:
 
 def run_party(role: str, settings: DemoSettings, pipe: Pipe) -> None:
     """The main function of a child process: one party, from its keys to its result."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=[settings], daemon=True).start()
     try:
         pipe.send(("result", _train(role, settings, pipe)))
     except Exception as error:
@@ -307,28 +356,22 @@ def run_party(role: str, settings: DemoSettings, pipe: Pipe) -> None:
         pipe.close()
 
 
-def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its children."""
+def _end_with_parent(settings: DemoSettings) -> None:
+    """A parent that was killed can neither stop its children nor remove their keys."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        if settings.temporary and settings.folder:
+            shutil.rmtree(settings.folder, ignore_errors=True)
         os._exit(1)
 
 
 def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
     data = load_data(settings.rows)
     table = data.active if role == ACTIVE else data.passive
-    other = PASSIVE if role == ACTIVE else ACTIVE
-    keys = CurveKeys.generate()
-    pipe.send(("key", keys.public))
-    allowed = {other: pipe.recv()}
-    if role == ACTIVE:
-        channel = listen(role, other, "tcp://127.0.0.1:0", keys, allowed, job=JOB, options=OPTIONS)
-        pipe.send(("endpoint", channel.endpoint))
-    else:
-        channel = dial(role, other, pipe.recv(), keys, allowed, job=JOB, options=OPTIONS)
-    with channel:
-        key = generate_key(settings.key_bits)
+    home = _Home(Path(settings.folder or ".") / role)
+    key = home.paillier(settings.key_bits)
+    with _meet(role, home, pipe, durable=settings.algorithm == "lr") as channel:
         model: VerticalGBDTClassifier | VerticalLogisticRegression
         if settings.algorithm == "gbdt":
             model, scores = train_trees(
@@ -337,15 +380,18 @@ def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
                 key,
                 settings.backend,
                 (table.take(data.train), table.take(data.test)),
-                lambda: pipe.send(("ready", None)),
+                lambda: home.report(pipe, "ready", None),
                 lambda progress: pipe.send(("progress", progress)),
             )
         else:
-            model = VerticalLogisticRegression(channel, settings.config(), key=key, backend=settings.backend)
-            pipe.send(("ready", None))
+            checkpoints = Checkpoints(home.store, channel, every=EVERY)
+            model = VerticalLogisticRegression(
+                channel, settings.config(), key=key, backend=settings.backend, checkpoints=checkpoints
+            )
+            home.report(pipe, "ready", None)
             model.fit(table.take(data.train), lambda progress: pipe.send(("progress", progress)))
             scores = model.predict_proba(table.take(data.test))
-        traffic = channel.traffic.snapshot()
+        traffic, link = channel.traffic.snapshot(), channel.metrics
     return PartyResult(
         scores=None if scores is None else scores[:, 1].tolist(),
         loss=model.loss_,
@@ -354,7 +400,72 @@ def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
         sent=traffic["sent"],
         received=traffic["received"],
         backend=model.backend.name,
+        share=model.digest() if isinstance(model, VerticalLogisticRegression) else None,
+        link=link,
     )
+
+
+class _Home:
+    """A party's folder, mode 0700: keys, the other's public key, and the store."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
+        self.store = FolderStore(folder / "store", folder.name, JOB)
+        #: A party that starts again knows its peer; nobody waits to introduce them.
+        self.again = (folder / "introduced").exists()
+
+    def curve(self) -> CurveKeys:
+        """The CURVE key pair, made at the first start."""
+        path = self.folder / "curve.key"
+        if not path.exists():
+            CurveKeys.generate().save(path)
+        return CurveKeys.load(path)
+
+    def paillier(self, bits: int) -> PrivateKey:
+        """The Paillier key pair, made at the first start; its passphrase lies beside it, readable for us."""
+        path, passphrase = self.folder / "paillier.key", self.folder / "passphrase"
+        if not path.exists():
+            descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(random_bytes(16).hex())
+            key = generate_key(bits)
+            save_key(key, path, passphrase.read_text())
+            return key
+        kept = load_key(path, passphrase.read_text())
+        if not isinstance(kept, PrivateKey):
+            raise ProtocolError(f"{path} holds no private key")
+        return kept
+
+    def report(self, pipe: Pipe, what: str, value: object) -> None:
+        """Tell the parent, the first time."""
+        if not self.again:
+            pipe.send((what, value))
+
+
+def _meet(role: str, home: _Home, pipe: Pipe, *, durable: bool) -> ZmqChannel:
+    """The channel to the other party, whose key and address come from the parent at the first start.
+
+    Trees keep no checkpoints yet: what a restarted party sent before would be of no use, so it is not kept.
+    """
+    other = PASSIVE if role == ACTIVE else ACTIVE
+    keys, address, allowed = home.curve(), home.folder / "endpoint", home.folder / "allowed.toml"
+    home.report(pipe, "key", keys.public)
+    if not home.again:
+        AllowList({other: pipe.recv()}).save(allowed)
+    endpoint = address.read_text() if home.again else "tcp://127.0.0.1:0"
+    options: dict[str, Any] = {"job": JOB, "options": OPTIONS, "store": home.store if durable else None}
+    if role == ACTIVE:
+        channel = listen(role, other, endpoint, keys, AllowList.load(allowed), **options)
+        endpoint = channel.endpoint
+        home.report(pipe, "endpoint", endpoint)
+    else:
+        endpoint = endpoint if home.again else pipe.recv()
+        channel = dial(role, other, endpoint, keys, AllowList.load(allowed), **options)
+    if not home.again:
+        address.write_text(endpoint)
+        (home.folder / "introduced").touch()
+    return channel
 
 
 def _scores(data: DemoData, active: PartyResult, settings: DemoSettings) -> dict[str, tuple[float, float]]:

@@ -9,7 +9,13 @@
     │   ├── MalformedMessage       (ValueError)       bytes that are no message, or too many
     │   ├── SequenceError          a message was lost or came twice
     │   ├── AuthenticationError    a key or a name is not the one that is trusted
-    │   └── HandshakeError         another protocol version, job or process than expected
+    │   ├── HandshakeError         another protocol version, job or process than expected
+    │   ├── Fenced                 a newer process of this party has taken over
+    │   └── ReplayError            a restarted party does not repeat what it had sent
+    ├── StoreError                 what a party keeps on disk cannot be written, read or trusted
+    │   ├── StoreDamaged           (ValueError)       bytes on disk are not those that were written
+    │   └── StoreInUse             another process works with it
+    ├── CheckpointError            (ValueError)       a checkpoint that cannot be gone on from
     ├── TableError                 (ValueError)       data that a party cannot use
     ├── AlignmentError             (ValueError)       ids that cannot be aligned, or too few in common
     ├── ConfigurationError         (ValueError)       a parameter of a job outside its range
@@ -87,6 +93,41 @@ class AuthenticationError(ChannelError):
 
 class HandshakeError(ChannelError):
     """The peer speaks another protocol version, works on another job or is another process."""
+
+
+class Fenced(ChannelError):
+    """A process of a party is of an older epoch than one that its peer has met: it must end."""
+
+    def __init__(self, party: str, epoch: int, known: int) -> None:
+        super().__init__(
+            f"this process of {party} is of epoch {epoch}, and one of epoch {known} has taken over: it ends"
+        )
+        self.party = party
+        self.epoch = epoch
+        self.known = known
+
+    def __reduce__(self) -> tuple[type[Fenced], tuple[str, int, int]]:
+        return type(self), (self.party, self.epoch, self.known)
+
+
+class ReplayError(ChannelError):
+    """After a restart a party came to send something else than it had sent before at the same place."""
+
+
+class StoreError(HecoreError):
+    """What a party keeps on disk cannot be written or read; nothing was acknowledged that is not there."""
+
+
+class StoreDamaged(StoreError, ValueError):
+    """Bytes on disk are not those that were written; the text names the file and the offset."""
+
+
+class StoreInUse(StoreError):
+    """Another process works with this folder."""
+
+
+class CheckpointError(HecoreError, ValueError):
+    """A checkpoint is damaged, of another version, or of another job than the one that is to go on."""
 
 
 class TableError(HecoreError, ValueError):

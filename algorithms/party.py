@@ -20,7 +20,7 @@ from hecore.algorithms.errors import HandshakeError
 from hecore.algorithms.messages import Message, Name
 from hecore.errors import InvalidKey, WireFormatError
 from hecore.keys import PublicKey
-from hecore.randomness import random_bytes
+from hecore.randomness import Draw, random_bytes
 from hecore.wire import dump_key, load_key
 
 ACTIVE, PASSIVE = "active", "passive"
@@ -65,6 +65,7 @@ def handshake(
     configuration: msgspec.Struct,
     table: Table,
     public: PublicKey,
+    draw: Draw = random_bytes,
 ) -> Peer:
     """Exchange Hellos and compare; both sides fail alike, each naming both.
 
@@ -80,7 +81,7 @@ def handshake(
         alignment=table.alignment().hex(),
         rows=len(table),
         columns=len(table.columns),
-        nonce=random_bytes(16).hex(),
+        nonce=draw(16).hex(),
         payload=(dump_key(public),),
     )
     channel.send(mine)

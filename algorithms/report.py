@@ -78,6 +78,9 @@ def party_table(result: DemoResult) -> RichTable:
     table.add_section()
     table.add_row("sent", *(megabytes(party.sent["bytes"]) for party in parties))
     table.add_row("messages sent", *(f"{party.sent['messages']:,}" for party in parties))
+    table.add_row("resent after a break", *(megabytes(party.link.resent_bytes) for party in parties))
+    trips = (party.link.round_trip for party in parties)
+    table.add_row("round trip, ms", *("" if trip is None else f"{1000 * trip:.1f}" for trip in trips))
     table.add_section()
     for operation, text in operations.items():
         table.add_row(text, *(f"{party.operations.get(operation, 0):,}" for party in parties))
@@ -98,10 +101,11 @@ def summary(result: DemoResult) -> str:
     used = {party.backend for party in result.parties.values()}
     loss = result.parties[ACTIVE].loss
     unit = _unit(result)
+    killed = f"killed {result.kills} times in mid-run and resumed; " if result.kills else ""
     return (
-        f"backend {', '.join(sorted(used))}; keys made in {result.key_setup_seconds:.1f} s, processes started"
-        f" included; training loss {loss[0]:.4f} in the first {unit}, {loss[-1]:.4f} in the last. Each"
-        " party's messages are listed in THREAT_MODEL.md."
+        f"{killed}backend {', '.join(sorted(used))}; keys made in {result.key_setup_seconds:.1f} s, processes"
+        f" started included; training loss {loss[0]:.4f} in the first {unit}, {loss[-1]:.4f} in the last."
+        " Each party's messages are listed in THREAT_MODEL.md."
     )
 
 

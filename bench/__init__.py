@@ -4,5 +4,6 @@
 - `subjects`: hecore on one backend; `peers`: other libraries behind the same verbs
 - `timing`: medians over repeated calls, taken in turns; `runner`: one run over keys, cases and subjects
 - `machine`: what a figure was taken on; `record`: the JSON form of a run
+- `channel`: the durable channel between two processes
 - `tables`, `compare`, `plots`, `cli`: for people
 """

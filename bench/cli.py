@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, psi, gbdt, gpu-code, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, gpu-code, list."""
 
 from __future__ import annotations
 
@@ -305,6 +305,27 @@ def _pair(text: str) -> tuple[int, int]:
     if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
         raise typer.BadParameter(f"{text!r} are not two numbers", param_hint="--columns")
     return int(words[0]), int(words[1])
+
+
+@app.command()
+def channel(
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where both stores lie: its disk is measured too.", file_okay=False),
+    ] = None,
+    megabytes: Annotated[int, typer.Option(min=1, help="Bytes to send, in MB.")] = 2000,
+    message: Annotated[int, typer.Option(min=1, max=1000, help="Size of a message, in MB.")] = 16,
+    acks: Annotated[int, typer.Option(min=1, help="Small messages whose acknowledgement is timed.")] = 2000,
+) -> None:
+    """A durable, encrypted channel between two processes: rate, acknowledgements, memory."""
+    from .channel import measure_channel, report_lines
+
+    try:
+        figures = measure_channel(folder, megabytes, message, acks)
+    except (HecoreError, OSError) as error:
+        raise _stop(error) from None
+    for line in report_lines(figures):
+        typer.echo(line)
 
 
 @app.command("list")

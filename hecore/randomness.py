@@ -7,11 +7,16 @@ several times faster than asking the kernel for every byte and as hard to predic
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
 from .kernels import limbs as lb
 from .kernels.limbs import Limbs
+
+#: Gives `size` unpredictable bytes.
+Draw: TypeAlias = Callable[[int], bytes]
 
 #: Up to here os.urandom is asked directly.
 DIRECT_BYTES = 1 << 16
@@ -27,10 +32,13 @@ def random_bytes(size: int) -> bytes:
     return stream.update(bytes(size)) + stream.finalize()
 
 
-def random_bits(count: int, bits: int) -> Limbs:
-    """`count` integers uniform in [0, 2^bits), unsigned limbs uint64[count, ⌈bits/64⌉]."""
+def random_bits(count: int, bits: int, draw: Draw = random_bytes) -> Limbs:
+    """`count` integers uniform in [0, 2^bits), unsigned limbs uint64[count, ⌈bits/64⌉].
+
+    `draw(size)` gives the bytes; another one than the operating system's must be as hard to predict.
+    """
     width = lb.width_for_bits(bits)
-    out = lb.from_bytes(random_bytes(count * width * lb.LIMB_BYTES), width).copy()
+    out = lb.from_bytes(draw(count * width * lb.LIMB_BYTES), width).copy()
     out[:, -1] &= np.uint64((1 << (bits - (width - 1) * lb.LIMB_BITS)) - 1)
     return out
 
@@ -49,6 +57,6 @@ def random_below(bound: int, count: int) -> Limbs:
         out[rejected] = random_bits(rejected.size, bits)
 
 
-def random_integer(bits: int) -> int:
+def random_integer(bits: int, draw: Draw = random_bytes) -> int:
     """One integer uniform in [0, 2^bits)."""
-    return lb.to_ints(random_bits(1, bits))[0]
+    return lb.to_ints(random_bits(1, bits, draw))[0]

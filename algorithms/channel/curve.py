@@ -8,10 +8,11 @@ strings.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from zmq.utils import z85
 from hecore.algorithms.errors import AuthenticationError
 
 KEY_CHARACTERS = 40
+#: Keys of one party at once: the old and the new one.
+MOST_KEYS = 2
 
 
 @dataclass(frozen=True)
@@ -84,27 +87,62 @@ class _KeyFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AllowList:
-    """The parties that are trusted, each by exactly one public key."""
+    """The parties that are trusted, each by its public key, or by two while it changes to a new one."""
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        self._keys = dict(keys)
-        for party, key in self._keys.items():
-            check_key(key, f"the public key of {party}")
-        if len(set(self._keys.values())) != len(self._keys):
-            raise AuthenticationError("two parties of the allow-list have the same public key")
+    def __init__(self, keys: Mapping[str, str | Sequence[str]]) -> None:
+        self._keys = {party: [some] if isinstance(some, str) else list(some) for party, some in keys.items()}
+        for party, some in self._keys.items():
+            if not 1 <= len(some) <= MOST_KEYS:
+                raise AuthenticationError(f"{party} has {len(some)} public keys: one, or two in a change")
+            for key in some:
+                check_key(key, f"the public key of {party}")
+        every = [key for some in self._keys.values() for key in some]
+        if len(set(every)) != len(every):
+            raise AuthenticationError("a public key stands twice in the allow-list: each party has its own")
 
-    def key_of(self, party: str) -> str:
-        """The public key of a party; raises AuthenticationError if it is not on the list."""
+    def keys_of(self, party: str) -> list[str]:
+        """The public keys of a party; raises AuthenticationError if it is not on the list."""
         if party not in self._keys:
             raise AuthenticationError(f"{party!r} is not on the allow-list: {sorted(self._keys)}")
-        return self._keys[party]
+        return list(self._keys[party])
 
-    def party_of(self, key: str) -> str:
-        """The party of a public key; raises AuthenticationError if it is not on the list."""
-        for party, known in self._keys.items():
-            if known == key:
-                return party
-        raise AuthenticationError(f"public key {key} is not on the allow-list")
+    def find(self, key: str) -> str | None:
+        """The party of a public key, or None."""
+        return next((party for party, some in self._keys.items() if key in some), None)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> AllowList:
+        """The list in a file that `save` wrote. AuthenticationError if it is none."""
+        try:
+            content = msgspec.toml.decode(Path(path).read_bytes(), type=_ListFile)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise AuthenticationError(f"{Path(path)} is no allow-list: {error}") from None
+        if content.format != 1:
+            raise AuthenticationError(f"{Path(path)} has allow-list format {content.format}, not 1")
+        return cls(content.parties)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the list; whoever reads the file sees the old list or the new one."""
+        fresh = Path(f"{os.fspath(path)}.new")
+        lines = ["# Parties that may connect, and their public CURVE keys.", "format = 1", "", "[parties]"]
+        for party, some in sorted(self._keys.items()):
+            keys = ", ".join(f'"{key}"' for key in some)
+            lines.append(f"{json.dumps(party)} = [{keys}]")
+        with open(fresh, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+    def trust(self, party: str, key: str) -> AllowList:
+        """This list with one more key of a party; of two that it has, the older one goes."""
+        kept = [known for known in self._keys.get(party, []) if known != key]
+        return AllowList({**self._keys, party: [*kept[-1:], key]})
+
+
+class _ListFile(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    parties: dict[str, list[str]]
 
 
 def check_key(key: str, what: str = "a public key") -> None:

@@ -3,10 +3,9 @@
     send:     message → encode → number → count → _put
     receive:  _fill → check sender, job, number → inbox → type → decode → count
 
-A transport gives four primitives and decides nothing about messages. Three control records of the
+A transport gives four primitives and decides nothing about messages. Two control records of the
 channel itself travel like messages, but take no number and are not counted:
 
-    Hello      after every (re)connection; its number shows whether something was lost before it
     Goodbye    the sender has closed the channel; nothing follows
     Abort      the sender has given up, with its reason; nothing follows
 """
@@ -47,12 +46,6 @@ from hecore.algorithms.messages import (
 MAX_REASON = 1000
 
 
-class Hello(Message, frozen=True, tag="channel.hello"):
-    """`process` is random for every channel object: another one means a restart."""
-
-    process: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-
-
 class Goodbye(Message, frozen=True, tag="channel.goodbye"):
     """The sender has closed the channel."""
 
@@ -63,7 +56,7 @@ class Abort(Message, frozen=True, tag="channel.abort"):
     reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)]
 
 
-CONTROL = frozenset(tag_of(kind) for kind in (Hello, Goodbye, Abort))
+CONTROL = frozenset(tag_of(kind) for kind in (Goodbye, Abort))
 
 
 class FramedChannel(ABC):
@@ -80,7 +73,6 @@ class FramedChannel(ABC):
         self._inbox: deque[tuple[FrameHeader, list[bytes]]] = deque()
         self._end: ChannelError | None = None  # raised by every call once the inbox is empty
         self._closed = False
-        self._process: bytes | None = None
 
     # The four primitives of a transport.
 
@@ -93,8 +85,8 @@ class FramedChannel(ABC):
         """Wait for frames and give them to `_accept`; ChannelTimeout at the monotonic deadline."""
 
     @abstractmethod
-    def _offer(self, frames: list[bytes], patient: bool) -> None:
-        """Hand over a last control record if possible; a patient offer may wait for a while."""
+    def _say(self, last: Goodbye | Abort, patient: bool) -> None:
+        """Hand over a last record if possible; a patient party waits a while until it is heard."""
 
     @abstractmethod
     def _release(self) -> None:
@@ -134,11 +126,11 @@ class FramedChannel(ABC):
 
     def close(self) -> None:
         """See Channel.close."""
-        self._finish(Goodbye())
+        self._finish(Goodbye(), patient=True)
 
     def abort(self, reason: str) -> None:
         """See Channel.abort."""
-        self._finish(Abort(reason=reason[:MAX_REASON]))
+        self._finish(Abort(reason=reason[:MAX_REASON]), patient=True)
 
     def __enter__(self) -> Self:
         return self
@@ -154,10 +146,8 @@ class FramedChannel(ABC):
             return
         # The text of a foreign error may tell private data: the peer gets its type alone.
         reason = str(error) if isinstance(error, ChannelError) else type(error).__name__
-        if isinstance(error, Exception):
-            self.abort(reason)
-        else:  # an interrupt does not wait for a peer that is not there
-            FramedChannel.abort(self, reason)
+        # An interrupt does not wait for a peer that is not there.
+        self._finish(Abort(reason=reason[:MAX_REASON]), patient=isinstance(error, Exception))
 
     # What transports call.
 
@@ -180,7 +170,7 @@ class FramedChannel(ABC):
         self._inbox.clear()
         ended, self._end = self._end is not None, error
         if not ended:
-            self._offer(self._encode(Abort(reason=str(error)[:MAX_REASON])), patient=False)
+            self._say(Abort(reason=str(error)[:MAX_REASON]), patient=False)
 
     def _encode(self, message: Message) -> list[bytes]:
         return encode(
@@ -203,7 +193,7 @@ class FramedChannel(ABC):
             raise HandshakeError(f"{self.peer} sent a message for {header.receiver!r} to {self.me!r}")
         if header.job != self.job:
             raise HandshakeError(f"{self.peer} works on job {header.job!r}, {self.me} on {self.job!r}")
-        if header.sequence != self._due and header.type not in (tag_of(Hello), tag_of(Abort)):
+        if header.sequence != self._due and header.type != tag_of(Abort):
             raise SequenceError(self.peer, self._due, header.sequence)
         return header
 
@@ -211,28 +201,16 @@ class FramedChannel(ABC):
         if header.type == tag_of(Goodbye):
             decode(frames, Goodbye)
             self._end = PeerLost(f"{self.peer} closed the channel")
-        elif header.type == tag_of(Abort):
-            self._end = PeerAborted(self.peer, decode(frames, Abort).reason)
         else:
-            self._meet(decode(frames, Hello).process, header.sequence)
+            self._end = PeerAborted(self.peer, decode(frames, Abort).reason)
 
-    def _meet(self, process: bytes, sequence: int) -> None:
-        if self._process not in (None, process):
-            raise HandshakeError(
-                f"another process of {self.peer} has connected: it was restarted or runs twice; "
-                "this channel cannot go on with it"
-            )
-        self._process = process
-        if sequence != self._due:
-            raise SequenceError(self.peer, self._due, sequence)
-
-    def _finish(self, last: Message) -> None:
+    def _finish(self, last: Goodbye | Abort, patient: bool) -> None:
         if self._closed:
             return
         self._closed = True
         try:
             if self._end is None:
-                self._offer(self._encode(last), patient=True)
+                self._say(last, patient)
         finally:
             self._release()
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 
-from hecore.algorithms.channel.framed import FramedChannel
+from hecore.algorithms.channel.framed import Abort, FramedChannel, Goodbye
 from hecore.algorithms.errors import ChannelTimeout
 from hecore.algorithms.messages import MAX_MESSAGE_BYTES
 
@@ -39,7 +39,7 @@ class LoopbackChannel(FramedChannel):
             self._accept(self._incoming.popleft())
         if self._end is not None:
             raise self._end
-        self._offer(frames, patient=False)
+        self._hand_over(frames)
 
     def _fill(self, deadline: float | None) -> None:
         left = None if deadline is None else deadline - time.monotonic()
@@ -49,7 +49,10 @@ class LoopbackChannel(FramedChannel):
             frames = self._incoming.popleft()
         self._accept(frames)
 
-    def _offer(self, frames: list[bytes], patient: bool) -> None:
+    def _say(self, last: Goodbye | Abort, patient: bool) -> None:
+        self._hand_over(self._encode(last))
+
+    def _hand_over(self, frames: list[bytes]) -> None:
         with self._changed:
             self._outgoing.append(frames)
             self._changed.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -152,6 +153,16 @@ class Table:
         places = [self.columns.index(name) for name in columns]
         categories = {name: texts for name, texts in self.categories.items() if name in columns}
         return replace(self, columns=tuple(columns), values=self.values[:, places], categories=categories)
+
+    def digest(self) -> bytes:
+        """SHA-256 of columns, values and label: two tables with the same one train alike."""
+        told = (self.columns, self.values.shape, self.is_sparse, self.missing, self.label is None)
+        digest = hashlib.sha256(repr((*told, sorted(self.categories.items()))).encode())
+        values = self.values
+        stored = (values.data, values.indices, values.indptr) if self.is_sparse else (values,)
+        for part in (*stored, self.label):
+            digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+        return digest.digest()
 
     def alignment(self) -> bytes:
         """SHA-256 over the ids in their order: equal at two parties whose rows match."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from hecore import CipherBatch, Decryptor, Encryptor, Meter, SlotLayout, decode, generate_key
 from hecore.algorithms.channel import Channel
+from hecore.algorithms.checkpoint import Checkpoints, Run
 from hecore.algorithms.data import Table
+from hecore.algorithms.draws import fresh
 from hecore.algorithms.errors import (
     ConfigurationError,
     HandshakeError,
@@ -23,11 +26,12 @@ from hecore.algorithms.errors import (
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.config import LogisticRegressionConfig
-from hecore.algorithms.lr.training import Progress, SharedTraining
+from hecore.algorithms.lr.training import Arrays, Progress, SharedTraining, Standing
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
 from hecore.keys import PrivateKey, PublicKey
+from hecore.wire import dump_key, load_key
 
 FIT_TASK, PREDICT_TASK = "lr.shared.fit", "lr.predict"
 FORMAT, VERSION = "hecore logistic regression share", 1
@@ -47,6 +51,8 @@ class VerticalLogisticRegression:
     config    parameters; equal at both parties
     key       this party's key pair; None generates a fresh 2048-bit one
     backend   a Backend, its name, or None for automatic choice
+    checkpoints   of a durable channel: a party that was killed is started again with the same data, and
+              calls the same methods in the same order; it goes on where it was, to the same result
     """
 
     def __init__(
@@ -56,11 +62,13 @@ class VerticalLogisticRegression:
         *,
         key: PrivateKey | None = None,
         backend: Backend | str | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.channel = channel
         self.config = config or LogisticRegressionConfig()
         self.backend = resolve(backend)
         self.key = key or generate_key()
+        self.checkpoints = checkpoints
         self.meter = Meter()
         self._record: msg.ModelRecord | None = None
 
@@ -81,7 +89,14 @@ class VerticalLogisticRegression:
             features = np.column_stack([features, np.ones(len(table))])  # the intercept's column
         with self._talking():
             _check_label(table)
-            peer = self._meet(FIT_TASK, role, table, self.config)
+            run = self._begin(FIT_TASK, table, self.config)
+            found = run.latest() if run else None
+            saved = None if found is None else msgspec.json.decode(found.state, type=_Saved)
+            if saved is not None and saved.record is not None:
+                self._record = saved.record
+                return self
+            peer = self._meet(FIT_TASK, role, table, self.config, run) if saved is None else saved.peer.load()
+            self._agree(table, peer)
             training = SharedTraining(
                 self.channel,
                 self.config,
@@ -92,20 +107,26 @@ class VerticalLogisticRegression:
                 backend=self.backend,
                 meter=self.meter,
                 on_progress=on_progress,
+                draws=run.draws if run else fresh,
+                save=_saver(run, peer) if run else None,
+                resume=None if found is None or saved is None else (saved.standing, found.arrays),
             )
             weights = [float(w) for w in decode(training.run())]
-        self._record = msg.ModelRecord(
-            format=FORMAT,
-            version=VERSION,
-            model=peer.session,
-            party=self.channel.me,
-            columns=list(table.columns),
-            weights=weights[: len(table.columns)],
-            mean=scaler.mean_.tolist(),
-            scale=scaler.scale_.tolist(),
-            intercept=weights[-1] if role == ACTIVE else None,
-            loss=training.loss,
-        )
+            record = msg.ModelRecord(
+                format=FORMAT,
+                version=VERSION,
+                model=peer.session,
+                party=self.channel.me,
+                columns=list(table.columns),
+                weights=weights[: len(table.columns)],
+                mean=scaler.mean_.tolist(),
+                scale=scaler.scale_.tolist(),
+                intercept=weights[-1] if role == ACTIVE else None,
+                loss=training.loss,
+            )
+            if run:
+                run.save(training.steps + 1, _Saved(peer=_SavedPeer.of(peer), record=record), {})
+        self._record = record
         return self
 
     def predict_proba(self, table: Table) -> NDArray[np.float64] | None:
@@ -121,7 +142,8 @@ class VerticalLogisticRegression:
         active = record.intercept is not None
         with self._talking():
             terms = msg.ScoreTerms(model=record.model)
-            peer = self._meet(PREDICT_TASK, ACTIVE if active else PASSIVE, table, terms)
+            run = self._begin(PREDICT_TASK, table, terms)
+            peer = self._meet(PREDICT_TASK, ACTIVE if active else PASSIVE, table, terms, run)
             if not active:
                 self._send_scores(peer, partial)
                 return None
@@ -151,6 +173,10 @@ class VerticalLogisticRegression:
         """Mean training loss of each epoch; empty with loss = false."""
         return list(self._fitted().loss)
 
+    def digest(self) -> str:
+        """SHA-256 of this party's share: equal where a run was killed and resumed, and where it was not."""
+        return _digest(msgspec.json.encode(self._fitted()))
+
     def save(self, path: str | Path) -> None:
         """Write this party's share of the model as JSON."""
         Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(self._fitted())))
@@ -173,7 +199,32 @@ class VerticalLogisticRegression:
             raise ProtocolError("there is no model yet: call fit, or load a share")
         return self._record
 
-    def _meet(self, task: str, role: str, table: Table, terms: msgspec.Struct) -> Peer:
+    def _begin(self, task: str, table: Table, terms: msgspec.Struct) -> Run | None:
+        """The next run of a party that can be restarted, bound to all that its messages follow from."""
+        if self.checkpoints is None:
+            return None
+        binding = {
+            "configuration": _digest(msgspec.json.encode(terms, order="sorted")),
+            "row ids": table.alignment().hex(),
+            "table": table.digest().hex(),
+            "key": self.key.public.fingerprint.hex(),
+        }
+        return self.checkpoints.begin(task, binding)
+
+    def _agree(self, table: Table, peer: Peer) -> None:
+        """What both parties have compared once is compared again whenever their processes meet."""
+        if self.checkpoints is not None:
+            keys = sorted(key.fingerprint for key in (self.key.public, peer.public))
+            terms = {
+                "configuration": _digest(msgspec.json.encode(self.config, order="sorted")),
+                "row ids": table.alignment().hex(),
+                "public keys": _digest(b"".join(keys)),
+            }
+            self.checkpoints.agree(terms)
+
+    def _meet(
+        self, task: str, role: str, table: Table, terms: msgspec.Struct, run: Run | None = None
+    ) -> Peer:
         return handshake(
             self.channel,
             task=task,
@@ -181,6 +232,7 @@ class VerticalLogisticRegression:
             configuration=terms,
             table=table,
             public=self.key.public,
+            draw=(run.draws if run else fresh)("hello"),
         )
 
     @contextmanager
@@ -213,6 +265,45 @@ class VerticalLogisticRegression:
             raise ProtocolError(f"{self.channel.peer} sent scores of shape {batch.shape}")
         scores: NDArray[np.float64] = Decryptor(self.key, self.backend).decrypt(batch)
         return scores
+
+
+class _SavedPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Peer in a checkpoint; its key was checked when it came."""
+
+    name: str
+    columns: int
+    session: str
+    public: bytes
+
+    @classmethod
+    def of(cls, peer: Peer) -> _SavedPeer:
+        return cls(peer.name, peer.columns, peer.session, dump_key(peer.public))
+
+    def load(self) -> Peer:
+        return Peer(self.name, load_key(self.public, insecure_test_key=True), self.columns, self.session)
+
+
+class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The state of a training in a checkpoint; `record` when it is over."""
+
+    peer: _SavedPeer
+    standing: Standing = Standing()
+    record: msg.ModelRecord | None = None
+
+
+def _saver(run: Run, peer: Peer) -> Callable[[int, Standing, Arrays], None]:
+    """Save every so many batches."""
+    saved = _SavedPeer.of(peer)
+
+    def save(done: int, standing: Standing, arrays: Arrays) -> None:
+        if done % run.every == 0:
+            run.save(done, _Saved(peer=saved, standing=standing), arrays)
+
+    return save
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _check_label(table: Table) -> None:

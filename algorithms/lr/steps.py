@@ -29,7 +29,7 @@ from hecore.evaluator import rerandomize
 from hecore.kernels import limbs as lb
 from hecore.keys import PublicKey
 from hecore.linalg import matmul_packed
-from hecore.randomness import random_bits
+from hecore.randomness import Draw, random_bits, random_bytes
 
 #: Fractional bits of the public constants (rates, 1/rows) that shares are multiplied by.
 CONSTANT_BITS = 40
@@ -100,8 +100,9 @@ def masked_product(
     peer: CipherBatch,
     bound_bits: int,
     config: LogisticRegressionConfig,
+    draw: Draw = random_bytes,
 ) -> tuple[CipherBatch, FixedPoint]:
-    """([M·s + r], r): the reply for the peer, and the mask that stays here.
+    """([M·s + r], r): the reply for the peer, and the mask that stays here, made of `draw`.
 
     matrix      (R, C) own features, own (C,) this party's share of s, peer (C,) the other's, encrypted
     bound_bits  |(M·s)_i| < 2^bound_bits as an integer
@@ -109,13 +110,13 @@ def masked_product(
     """
     layout = masked_layout(peer.public, bound_bits, config.mask_bits)
     product = matmul_packed(matrix, peer + own, layout)
-    mask = random_mask(matrix.shape[0], bound_bits + config.mask_bits, product.scale_bits)
+    mask = random_mask(matrix.shape[0], bound_bits + config.mask_bits, product.scale_bits, draw)
     return rerandomize(product + mask, config.reply_randomness), mask
 
 
-def random_mask(count: int, bits: int, scale_bits: int) -> FixedPoint:
+def random_mask(count: int, bits: int, scale_bits: int, draw: Draw = random_bytes) -> FixedPoint:
     """`count` integers uniform in [0, 2^bits) at a scale."""
-    signed = lb.widen(random_bits(count, bits), FixedPoint.width_for(bits))
+    signed = lb.widen(random_bits(count, bits, draw), FixedPoint.width_for(bits))
     return FixedPoint(signed, (count,), scale_bits)
 
 

@@ -13,22 +13,27 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, Meter
 from hecore.algorithms.channel import Channel
+from hecore.algorithms.draws import Draws, fresh
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.config import LogisticRegressionConfig
-from hecore.algorithms.lr.loss import LossSum
+from hecore.algorithms.lr.loss import LossState, LossSum
 from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
 
 FORWARD, BACKWARD = "forward", "backward"
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+_PARTS = ("own weights", "own velocity", "others' weights", "others' velocity")
 #: A loss share is a number of some 50 bytes.
 MAX_LOSS_BYTES = 512
 
@@ -51,12 +56,26 @@ class Progress:
         return ((self.epoch * self.batches) + self.batch) / (self.epochs * self.batches)
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far a training has come, beside its arrays: weights and velocities of both blocks, [Σ e_A·e_B]."""
+
+    epoch: int = 0
+    batch: int = 0
+    stopped: bool = False
+    loss: list[float] = []
+    sum: LossState = LossState()
+    scales: dict[str, int] = {}
+
+
 class SharedTraining:
     """One party's side of a training.
 
     features   this party's standardised columns (rows, columns), for the active party with a last column 1
     label      0/1 at the active party, None at the passive one
     peer       the other party and the columns of its block, its intercept included
+    draws      where masks come from: repeatable ones for a run that may be restarted
+    save       is given the batches done, a Standing and its arrays: at the start, and after each batch
+    resume     a Standing, with its arrays, to go on from
     """
 
     def __init__(
@@ -71,6 +90,9 @@ class SharedTraining:
         backend: Backend,
         meter: Meter,
         on_progress: Callable[[Progress], None] | None = None,
+        draws: Draws = fresh,
+        save: Callable[[int, Standing, Arrays], None] | None = None,
+        resume: tuple[Standing, Arrays] | None = None,
     ) -> None:
         self._channel, self._config, self._peer = channel, config, peer
         self._features, self._label = features, label
@@ -84,29 +106,88 @@ class SharedTraining:
         self._own = steps.BlockShare.zeros(columns, config.weight_bits)
         self._others = steps.BlockShare.zeros(peer.columns, config.weight_bits)
         self.loss: list[float] = []
+        self._draws, self._save = draws, save
+        self._epoch = self._batch = 0  # what comes next
+        self._stopped = False
+        self._sum = LossSum()
+        if resume is not None:
+            self._load(*resume)
 
     def run(self) -> FixedPoint:
         """Train, exchange the final shares, and return the weights of the own block."""
         started = time.perf_counter()
+        if self.steps == 0:
+            self._keep()
         order_of_rows = np.random.default_rng(self._config.seed)  # public: both parties draw the same
         for epoch in range(self._config.epochs):
             order = order_of_rows.permutation(self._features.shape[0])
-            loss = LossSum()
-            for number, places in enumerate(self._batches):
-                self._step(epoch, number, order[places], loss)
-                if self._on_progress:
-                    last = self.loss[-1] if self.loss else None
-                    seconds = time.perf_counter() - started
-                    at = (epoch, self._config.epochs, number + 1, len(self._batches))
-                    self._on_progress(Progress(*at, last, seconds))
-            if self._config.loss and self._open_loss(epoch, loss):
-                break
+            if epoch < self._epoch:
+                continue
+            while self._epoch == epoch and not self._stopped:
+                self._step(epoch, self._batch, order[self._batches[self._batch]], self._sum)
+                self._tell(time.perf_counter() - started)
+                self._advance()
         self._channel.send(msg.share_message(steps.delivered(self._others.weights, self._config)))
         columns, scale = self._own.weights.shape[0], self._config.output_bits
         with self._meter.phase("wait"):
             final = self._channel.receive(msg.FinalShare)
         theirs = msg.read_share(final, columns, scale)
         return self._own.weights + theirs.rescale(self._config.weight_bits)
+
+    def _tell(self, seconds: float) -> None:
+        if self._on_progress:
+            last = self.loss[-1] if self.loss else None
+            at = (self._epoch, self._config.epochs, self._batch + 1, len(self._batches))
+            self._on_progress(Progress(*at, last, seconds))
+
+    def _advance(self) -> None:
+        """A batch is done, and with the last one its epoch; what is reached may be saved."""
+        self._batch += 1
+        if self._batch == len(self._batches):
+            if self._config.loss:
+                self._stopped = self._open_loss(self._epoch, self._sum)
+            self._epoch, self._batch, self._sum = self._epoch + 1, 0, LossSum()
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._save:
+            self._save(self.steps, *self._dump())
+
+    # --- checkpoints --------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Batches that are done."""
+        return self._epoch * len(self._batches) + self._batch
+
+    def _dump(self) -> tuple[Standing, Arrays]:
+        """All that the rest of the training follows from, besides what never changes in it."""
+        parts = dict(zip(_PARTS, (*_both(self._own), *_both(self._others)), strict=True))
+        state, cross = self._sum.dump()
+        scales = {name: part.scale_bits for name, part in parts.items()}
+        arrays: Arrays = {name: part.limbs for name, part in parts.items()}
+        arrays["cross"] = np.frombuffer(cross, np.uint8)
+        standing = Standing(
+            epoch=self._epoch,
+            batch=self._batch,
+            stopped=self._stopped,
+            loss=list(self.loss),
+            sum=state,
+            scales=scales,
+        )
+        return standing, arrays
+
+    def _load(self, standing: Standing, arrays: Arrays) -> None:
+        columns = (*self._own.weights.shape * 2, *self._others.weights.shape * 2)
+        parts = [
+            FixedPoint(arrays[name], (count,), standing.scales[name])
+            for name, count in zip(_PARTS, columns, strict=True)
+        ]
+        self._own, self._others = steps.BlockShare(*parts[:2]), steps.BlockShare(*parts[2:])
+        self._epoch, self._batch, self._stopped = standing.epoch, standing.batch, standing.stopped
+        self.loss = list(standing.loss)
+        cross = arrays["cross"].tobytes()
+        self._sum = LossSum.load(standing.sum, cross, self._peer.public, self._backend)
 
     def _step(self, epoch: int, number: int, rows: NDArray[np.int64], loss: LossSum) -> None:
         """One batch: logits, residuals, gradients and the step of both blocks, all on shares."""
@@ -173,7 +254,8 @@ class SharedTraining:
         leg, epoch, batch = step
         config = self._config
         with self._meter.phase("product"):
-            reply, mask = steps.masked_product(matrix, own, shared, bound_bits, config)
+            draw = self._draws(f"{leg} {epoch} {batch}")
+            reply, mask = steps.masked_product(matrix, own, shared, bound_bits, config, draw)
             payload = reply.to_bytes()
         self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
         with self._meter.phase("wait"):
@@ -200,7 +282,7 @@ class SharedTraining:
 
     def _ask_loss(self, epoch: int, loss: LossSum) -> msg.LossOpened:
         """The active side."""
-        query, mask = loss.query(self._config)
+        query, mask = loss.query(self._config, self._draws(f"loss {epoch}"))
         self._channel.send(msg.LossQuery(epoch=epoch, payload=(query.to_bytes(),)))
         with self._meter.phase("wait"):
             answer = self._channel.receive(msg.LossShare)
@@ -221,8 +303,13 @@ class SharedTraining:
         if query.epoch != epoch or len(query.payload) != 1:
             raise ProtocolError(f"{self._peer.name} asked for the loss of epoch {query.epoch}")
         cross = CipherBatch.from_bytes(query.payload[0], self._decryptor.public, self._backend)
-        rest = loss.answer(cross, self._decryptor, self._features.shape[0], self._config)
+        rows, draw = self._features.shape[0], self._draws(f"blur {epoch}")
+        rest = loss.answer(cross, self._decryptor, rows, self._config, draw)
         data = rest.to_bytes(rest.bit_length() // 8 + 1, "little", signed=True)
         self._channel.send(msg.LossShare(epoch=epoch, payload=(data,)))
         with self._meter.phase("wait"):
             return self._channel.receive(msg.LossOpened)
+
+
+def _both(block: steps.BlockShare) -> tuple[FixedPoint, FixedPoint]:
+    return block.weights, block.velocity

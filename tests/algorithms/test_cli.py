@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import hecore
-from hecore.algorithms import cli
+from hecore.algorithms import cli, console
 from hecore.algorithms.lr import Progress
 
 from .command import COLOUR, CONTROL, ESCAPE, on_terminal, piped
@@ -410,6 +410,6 @@ def test_control_c_at_the_prompt(tmp_path):
     with on_terminal("keygen", "--out", tmp_path / "k") as terminal:
         terminal.read(lambda text: "passphrase for the private key: " in text)
         terminal.type("\x03")
-        assert terminal.end() == cli.INTERRUPTED == 128 + signal.SIGINT
+        assert terminal.end() == console.INTERRUPTED == 128 + signal.SIGINT
     assert terminal.frames()[-1] == "interrupted"
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""`hecore data show`, `hecore channel-key`, and `hecore psi` as two real processes over ZeroMQ."""
+"""`hecore data show`, and `hecore psi` as two real processes over ZeroMQ."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def people(tmp_path: Path) -> tuple[Path, Path]:
 def keys(tmp_path: Path) -> Path:
     """A folder with both parties' keys."""
     for party in ("active", "passive"):
-        assert run("channel-key", "--out", tmp_path / f"{party}.keys").exit_code == 0
+        assert run("party", "keygen", "--out", tmp_path / f"{party}.keys").exit_code == 0
     return tmp_path
 
 
@@ -183,7 +183,7 @@ def test_nothing_is_overwritten(people, keys):
     out.write_text("kept")
     assert "exists" in refused(run(*psi(keys, "active", people[0], 0, "--out", out)))
     assert out.read_text() == "kept"
-    assert "exists" in refused(run("channel-key", "--out", keys / "active.keys"))
+    assert "exists" in refused(run("party", "keygen", "--out", keys / "active.keys"))
 
 
 def test_a_party_that_does_not_come_is_named(people, keys):
@@ -266,7 +266,6 @@ def test_show_refuses_what_it_cannot_read(tmp_path):
     [
         (["psi", "--help"], ["--listen", "--dial", "--key", "--reveal", "--min-intersection", "--state"]),
         (["data", "show", "--help"], ["--id", "--label", "--categorical"]),
-        (["channel-key", "--help"], ["--out"]),
     ],
 )
 def test_help_fits_and_names_every_option(arguments, words):

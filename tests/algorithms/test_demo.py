@@ -339,15 +339,12 @@ def test_a_party_that_died_before_its_peers_key_came_is_named(stand_ins):
         parties.introduce()
 
 
-def test_a_party_reports_what_it_raises():
+def test_a_party_reports_what_it_raises(tmp_path):
     """Here in a thread: a key that is too short is refused inside of the process as well."""
     mine, theirs = multiprocessing.Pipe()
-    party = threading.Thread(target=run_party, args=(PASSIVE, DemoSettings(key_bits=1024), theirs))
+    settings = DemoSettings(key_bits=1024, folder=str(tmp_path))
+    party = threading.Thread(target=run_party, args=(PASSIVE, settings, theirs))
     party.start()
-    kind, public = mine.recv()
-    assert (kind, len(public)) == ("key", 40)
-    mine.send(public)
-    mine.send("tcp://127.0.0.1:1")
     kind, failure = mine.recv()
     party.join(10)
     assert kind == "error"

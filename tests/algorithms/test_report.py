@@ -16,6 +16,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from hecore.algorithms import report
+from hecore.algorithms.channel import Metrics
 from hecore.algorithms.demo import DemoResult, PartyResult
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.report import check_plot, megabytes, party_table, plot_run, score_table, summary
@@ -30,6 +31,8 @@ def party(**changes) -> PartyResult:
         sent={"messages": 1200, "bytes": 2_345_678},
         received={"messages": 7, "bytes": 1},
         backend="gmp",
+        share="00" * 32,
+        link=Metrics(resent_bytes=1_500_000, round_trip=0.0125),
     )
     return replace(example, **changes)
 

@@ -1,20 +1,30 @@
-"""Channels for tests: both kinds, with short times, and a TCP proxy that can misbehave."""
+"""Channels for tests: all kinds, with short times, and a TCP proxy that can misbehave."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
-from hecore.algorithms.channel import CurveKeys, ZmqChannel, ZmqOptions, dial, listen, loopback_pair
+from hecore.algorithms.channel import (
+    CurveKeys,
+    FolderStore,
+    ZmqChannel,
+    ZmqOptions,
+    dial,
+    listen,
+    loopback_pair,
+)
 from hecore.algorithms.channel.framed import FramedChannel
 
-FAST = ZmqOptions(connect_timeout=10, grace=1, heartbeat=0.2, heartbeat_timeout=0.8, linger=5)
+FAST = ZmqOptions(connect_timeout=10, grace=1, retry=0.5, heartbeat=0.2, heartbeat_timeout=0.8, linger=5)
 
 
 @dataclass
@@ -23,11 +33,16 @@ class Network:
 
     keys: dict[str, CurveKeys]
     opened: contextlib.ExitStack
-    allowed: dict[str, str] = field(init=False)
+    allowed: dict[str, str | list[str]] = field(init=False)
     options: ZmqOptions = FAST
 
     def __post_init__(self) -> None:
         self.allowed = {party: keys.public for party, keys in self.keys.items()}
+
+    folder: Path | None = None  # where stores lie; None for channels that are not durable
+
+    def store(self, party: str) -> FolderStore | None:
+        return None if self.folder is None else FolderStore(self.folder / party, party, "test")
 
     def listen(self, endpoint: str = "tcp://127.0.0.1:0", **changes: float) -> ZmqChannel:
         channel = listen(
@@ -38,6 +53,7 @@ class Network:
             self.allowed,
             job="test",
             options=replace(self.options, **changes),  # type: ignore[arg-type]
+            store=self.store("active"),
         )
         self.opened.callback(channel.close)
         return channel
@@ -48,7 +64,7 @@ class Network:
         *,
         job: str = "test",
         keys: CurveKeys | None = None,
-        allowed: dict[str, str] | None = None,
+        allowed: dict[str, str | list[str]] | None = None,
         **changes: float,
     ) -> ZmqChannel:
         channel = dial(
@@ -59,6 +75,7 @@ class Network:
             allowed or self.allowed,
             job=job,
             options=replace(self.options, **changes),  # type: ignore[arg-type]
+            store=self.store("passive"),
         )
         self.opened.callback(channel.close)
         return channel
@@ -70,8 +87,10 @@ def network() -> Iterator[Network]:
         yield Network({name: CurveKeys.generate() for name in ("active", "passive", "third")}, opened)
 
 
-@pytest.fixture(params=["loopback", "zeromq"])
-def pair(request: pytest.FixtureRequest, network: Network) -> Iterator[tuple[FramedChannel, FramedChannel]]:
+@pytest.fixture(params=["loopback", "zeromq", "durable"])
+def pair(
+    request: pytest.FixtureRequest, network: Network, tmp_path: Path
+) -> Iterator[tuple[FramedChannel, FramedChannel]]:
     """The ends of one channel: active, passive."""
     if request.param == "loopback":
         with contextlib.ExitStack() as opened:
@@ -80,6 +99,7 @@ def pair(request: pytest.FixtureRequest, network: Network) -> Iterator[tuple[Fra
                 opened.callback(end.close)
             yield ends
     else:
+        network.folder = tmp_path if request.param == "durable" else None
         listener = network.listen()
         yield listener, network.dial(listener.endpoint)
 
@@ -88,8 +108,10 @@ class Proxy:
     """A TCP relay to `port` that can be slow, swallow what it gets, and cut its connections."""
 
     def __init__(self, port: int) -> None:
-        self.swallow = False
+        self.swallow = False  # what goes towards `port`
+        self.swallow_all = False  # and what comes back
         self.rate: float | None = None  # bytes per second towards `port`
+        self.back_rate: float | None = None  # and back
         self._port = port
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -102,6 +124,13 @@ class Proxy:
         for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def reset(self) -> None:
+        """Break all connections by RST, without a word of farewell."""
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.cut()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -130,10 +159,11 @@ class Proxy:
     def _relay(self, source: socket.socket, target: socket.socket, towards: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 14):
-                if not (towards and self.swallow):
+                if not (self.swallow_all or (towards and self.swallow)):
                     target.sendall(data)
-                if towards and self.rate:
-                    time.sleep(len(data) / self.rate)
+                rate = self.rate if towards else self.back_rate
+                if rate:
+                    time.sleep(len(data) / rate)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
 

@@ -76,11 +76,36 @@ def test_what_is_no_key_is_refused(key: str) -> None:
 def test_allow_list() -> None:
     one, other = CurveKeys.generate().public, CurveKeys.generate().public
     allowed = AllowList({"active": one, "passive": other})
-    assert allowed.key_of("passive") == other
-    assert allowed.party_of(one) == "active"
+    assert allowed.keys_of("passive") == [other]
+    assert allowed.find(one) == "active"
+    assert allowed.find(CurveKeys.generate().public) is None
     with pytest.raises(AuthenticationError, match=r"'third' is not on the allow-list: \['active'"):
-        allowed.key_of("third")
-    with pytest.raises(AuthenticationError, match="not on the allow-list"):
-        allowed.party_of(CurveKeys.generate().public)
-    with pytest.raises(AuthenticationError, match="same public key"):
+        allowed.keys_of("third")
+    with pytest.raises(AuthenticationError, match="stands twice"):
         AllowList({"active": one, "passive": one})
+
+
+def test_a_party_changes_its_key_by_having_two_for_a_while() -> None:
+    first, second, third = (CurveKeys.generate().public for _ in range(3))
+    allowed = AllowList({"active": first}).trust("active", second)
+    assert allowed.keys_of("active") == [first, second]
+    assert allowed.trust("active", third).keys_of("active") == [second, third]
+    assert allowed.trust("active", first).keys_of("active") == [second, first]
+    with pytest.raises(AuthenticationError, match="3 public keys"):
+        AllowList({"active": [first, second, third]})
+    with pytest.raises(AuthenticationError, match="0 public keys"):
+        AllowList({"active": []})
+
+
+def test_an_allow_list_file(tmp_path: Path) -> None:
+    first, second = (CurveKeys.generate().public for _ in range(2))
+    path = tmp_path / "allow.toml"
+    AllowList({'bank "A" é': [first, second]}).save(path)
+    assert AllowList.load(path).keys_of('bank "A" é') == [first, second]
+    AllowList.load(path).trust("b", CurveKeys.generate().public).save(path)
+    assert AllowList.load(path).keys_of('bank "A" é') == [first, second]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["allow.toml"]
+    for text in ("", "format = 2\n[parties]\n", "format = 1\nmore = 1\n[parties]\n", "\xff"):
+        path.write_text(text, encoding="latin-1")
+        with pytest.raises(AuthenticationError, match=r"no allow-list|format 2"):
+            AllowList.load(path)

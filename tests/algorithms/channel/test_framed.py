@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from hecore.algorithms.channel import loopback_pair
-from hecore.algorithms.channel.framed import Abort, Goodbye, Hello
+from hecore.algorithms.channel.framed import Abort, Goodbye
 from hecore.algorithms.errors import (
     AuthenticationError,
     ChannelError,
@@ -46,11 +46,6 @@ BAD: dict[str, tuple[list[bytes], type[ChannelError], str]] = {
     "another receiver": (frames(receiver="third"), HandshakeError, "for 'third'"),
     "a gap": (frames(sequence=2), SequenceError, "2 lost"),
     "a gap before the end": (frames(Goodbye(), sequence=1), SequenceError, "1 lost"),
-    "a gap before a Hello": (
-        frames(Hello(process=bytes(16)), sequence=1),
-        SequenceError,
-        "message 0 from passive was due",
-    ),
     "no header": ([b""], MalformedMessage, "not the header"),
     "pickle": ([pickle.dumps(Note, 4), b""], MalformedMessage, "not the header"),
     "garbage": ([bytes(range(256))], MalformedMessage, "not the header"),
@@ -146,16 +141,6 @@ def test_a_body_that_is_not_the_record_is_refused(name: str) -> None:
     body = BODIES[name]
     active._incoming.append([header("loopback", "passive", "active", 0, "Note", [len(body)]), body])
     with pytest.raises(MalformedMessage):
-        active.receive(Note, 1)
-
-
-def test_hello_is_taken_once_per_process() -> None:
-    active, _ = loopback_pair()
-    hello = frames(Hello(process=b"0" * 16))
-    active._incoming.extend([hello, GOOD, frames(Hello(process=b"0" * 16), sequence=1)])
-    assert active.receive(Note, 1).number == 1
-    active._incoming.append(frames(Hello(process=b"1" * 16), sequence=1))
-    with pytest.raises(HandshakeError, match="another process of passive"):
         active.receive(Note, 1)
 
 

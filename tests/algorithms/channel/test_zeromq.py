@@ -12,14 +12,17 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 import zmq
 
-from hecore.algorithms.channel import CurveKeys, ZmqChannel, ZmqOptions, listen
-from hecore.algorithms.channel.zeromq import PIECE
+from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions, listen
+from hecore.algorithms.channel.mailbox import prepare
+from hecore.algorithms.channel.packet import CHUNK, Data, Greeting, Standing, State, dump_header, load_header
+from hecore.algorithms.channel.wire import PIECE
 from hecore.algorithms.errors import (
     AuthenticationError,
     ChannelError,
@@ -29,9 +32,8 @@ from hecore.algorithms.errors import (
     MalformedMessage,
     PeerAborted,
     PeerLost,
-    SequenceError,
 )
-from hecore.algorithms.messages import Message, encode
+from hecore.algorithms.messages import MAGIC, Message, encode
 
 if TYPE_CHECKING:
     from conftest import Network, Proxy
@@ -74,10 +76,10 @@ def test_all_interfaces_only_in_so_many_words(network: Network) -> None:
 
 def test_an_endpoint_that_cannot_be_used_is_named(network: Network) -> None:
     taken = network.listen().endpoint
-    with pytest.raises(ChannelError, match=f"active cannot listen on {taken}: .*in use"):
+    with pytest.raises(ChannelError, match=f"cannot listen on {taken}: .*in use"):
         network.listen(taken)
     for endpoint in ("nonsense", "localhost:5701", "tcp://localhost", "no://localhost:1"):
-        with pytest.raises(ChannelError, match=f"passive cannot dial {endpoint}: .* tcp://host:port"):
+        with pytest.raises(ChannelError, match=f"cannot dial {endpoint}: .* tcp://host:port"):
             network.dial(endpoint)
 
 
@@ -100,27 +102,61 @@ def test_an_unknown_key_is_refused(network: Network, caplog: pytest.LogCaptureFi
     dialler = network.dial(listener.endpoint, keys=unknown)
     start = time.monotonic()
     with pytest.raises(AuthenticationError, match="does not let passive in: passive's public key"):
-        dialler.send(Note(number=1))
-    assert time.monotonic() - start < 5
-    with pytest.raises(ChannelTimeout, match="another key than passive's was refused"):
-        listener.receive(Note)
-    assert f"refused a connection with key {unknown.public}, which is not passive's" in caplog.text
-
-
-def test_the_key_of_another_party_on_the_list_is_refused(network: Network) -> None:
-    listener = network.listen()
-    dialler = network.dial(listener.endpoint, keys=network.keys["third"])
-    with pytest.raises(AuthenticationError, match="does not let passive in"):
         dialler.receive(Note)
+    assert time.monotonic() - start < 5
+    with pytest.raises(ChannelTimeout, match="nobody came"):
+        listener.receive(Note)
+    assert f"refused 127.0.0.1: key {unknown.public} is not on the allow-list" in caplog.text
+
+
+def test_a_door_that_lets_everybody_in_is_found_at_start(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listener knocks at its own door with an unknown key; the trial itself is no line in the log."""
+    monkeypatch.setattr(AllowList, "find", lambda self, key: "passive")
+    with pytest.raises(ChannelError, match="let a key in that is not on the allow-list"):
+        network.listen()
+
+
+def test_both_keys_of_a_party_are_let_in_and_reached(network: Network) -> None:
+    """A party changes its key while it is on the other's list with both."""
+    old, new = network.keys["passive"], CurveKeys.generate()
+    network.allowed["passive"] = [old.public, new.public]
+    for keys in (old, new):
+        listener = network.listen()
+        talk(listener, network.dial(listener.endpoint, keys=keys))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_listener_is_reached_under_either_of_its_keys(network: Network, place: int) -> None:
+    listener = network.listen()
+    keys = [CurveKeys.generate().public]
+    keys.insert(place, network.keys["active"].public)
+    talk(listener, network.dial(listener.endpoint, allowed=network.allowed | {"active": keys}))
+
+
+def test_a_known_key_speaks_for_nobody_else(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    """Row 15: the third party is let in, and claims to be the passive one."""
+    listener = network.listen()
+    liar = network.dial(listener.endpoint, keys=network.keys["third"], connect_timeout=1)
+    liar.send(Note(number=13))
+    with pytest.raises(ChannelTimeout):
+        liar.receive(Note)
+    dialler = network.dial(listener.endpoint)
+    talk(listener, dialler)
+    assert listener.metrics.received_messages == 1
+    listener.node.add("third")
+    time.sleep(0.5)
+    assert "the key of third speaks for 'passive' to 'active'" in caplog.text
 
 
 def test_a_stranger_does_not_disturb(network: Network) -> None:
-    listener = network.listen(grace=0.2)
+    listener = network.listen(grace=5)
     dialler = network.dial(listener.endpoint)
     talk(listener, dialler)
     stranger = network.dial(listener.endpoint, keys=CurveKeys.generate())
     with pytest.raises(AuthenticationError):
-        stranger.send(Note(number=1))
+        stranger.receive(Note)
     with socket.create_connection(("127.0.0.1", port_of(listener))) as scanner:
         scanner.sendall(b"GET / HTTP/1.0\r\n\r\n")
     with pytest.raises(ChannelTimeout, match=r"within the time given$"):
@@ -130,12 +166,12 @@ def test_a_stranger_does_not_disturb(network: Network) -> None:
 
 def test_a_wrong_listener_is_refused(network: Network) -> None:
     """The dialler expects another key than the listener has: nothing is said, and the hint helps."""
-    listener = network.listen(connect_timeout=1)
+    listener = network.listen(connect_timeout=1, handshake_timeout=0.3)
     allowed = network.allowed | {"active": CurveKeys.generate().public}
-    dialler = network.dial(listener.endpoint, allowed=allowed, connect_timeout=0.7)
-    with pytest.raises(ChannelTimeout, match="the key that passive was given for active the right one"):
-        dialler.send(Note(number=1))
-    with pytest.raises(ChannelTimeout, match="have active's right public key"):
+    dialler = network.dial(listener.endpoint, allowed=allowed, connect_timeout=1, handshake_timeout=0.3)
+    with pytest.raises(ChannelTimeout, match="the key that passive was given for it the right one"):
+        dialler.receive(Note)
+    with pytest.raises(ChannelTimeout, match="has it the right keys"):
         listener.receive(Note)
 
 
@@ -143,11 +179,11 @@ def test_nobody_there(network: Network) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
     dialler = network.dial(endpoint, connect_timeout=0.3)
-    with pytest.raises(ChannelTimeout, match=f"at {endpoint} within 0.3 s: nobody answered"):
+    with pytest.raises(ChannelTimeout, match=r"within 0.3 s: nobody answered"):
         dialler.receive(Note)
     listener = network.listen(connect_timeout=0.3)
-    with pytest.raises(ChannelTimeout, match="nobody came; is passive started"):
-        listener.send(Note(number=1))
+    with pytest.raises(ChannelTimeout, match="nobody came; is it started"):
+        listener.receive(Note)
 
 
 def test_a_listener_without_curve(network: Network) -> None:
@@ -165,7 +201,7 @@ def test_another_job_is_refused_on_both_sides(network: Network) -> None:
     dialler.send(Note(number=1))
     with pytest.raises(HandshakeError, match="passive works on job 'other', active on 'test'"):
         listener.receive(Note, 10)
-    with pytest.raises(HandshakeError, match="active works on job 'test', passive on 'other'"):
+    with pytest.raises(HandshakeError, match="passive works on job 'other', active on 'test'"):
         dialler.receive(Note, 10)
 
 
@@ -173,19 +209,16 @@ def test_another_job_is_refused_on_both_sides(network: Network) -> None:
 
 
 def connect(*channels: ZmqChannel) -> None:
-    """Until all are connected, have said Hello, and have looked once whether there is a message."""
+    """Until all are connected."""
     limit = time.monotonic() + 10
-    while not all([channel._greet() for channel in channels]):
+    while not all(channel.metrics.connected for channel in channels):
         assert time.monotonic() < limit
         time.sleep(0.01)
-    for channel in channels:
-        with pytest.raises(ChannelTimeout):
-            channel.receive(Note, 0.1)
 
 
 def away(channel: ZmqChannel) -> bool:
-    channel._presence.update()
-    return not channel._presence.present
+    end, left = channel.node.state(channel.peer)
+    return end is not None or left
 
 
 @pytest.mark.parametrize("leaver", ["listener", "dialler"])
@@ -267,7 +300,7 @@ def test_waiting_for_an_absent_peer_takes_no_processor_time(network: Network) ->
     dialler = network.dial(endpoint, connect_timeout=1)
     start = time.process_time()
     with pytest.raises(ChannelTimeout):
-        dialler.send(Note(number=1))
+        dialler.receive(Note)
     assert time.process_time() - start < 0.5
 
 
@@ -287,31 +320,89 @@ def raw_peer(network: Network, endpoint: str) -> Iterator[zmq.Socket[bytes]]:
         yield sock
 
 
-def header(sender: str = "passive", payload: tuple[bytes, ...] = ()) -> list[bytes]:
-    note = Note(number=1, payload=payload)
-    return encode(note, job="test", sender=sender, receiver="active", sequence=0)
+def greeting(**changes: object) -> Greeting:
+    fields = {
+        "job": "test", "sender": "passive", "receiver": "active", "epoch": 1, "process": bytes(16),
+        "number": 1, "answers": False, "window": 1 << 20, "received": (), "kept": (), "terms": {},
+    }  # fmt: skip
+    return Greeting(**(fields | changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("parts", "kind", "text"),
-    [
-        (header("third"), AuthenticationError, "passive claims to be 'third'"),
-        ([b"garbage"], MalformedMessage, "not the header"),
-        ([b""], MalformedMessage, "not the header"),
-        ([pickle.dumps(Note), b"x"], MalformedMessage, "not the header"),
-        (header()[:1], MalformedMessage, "1 pieces, announced were 2"),
-        ([*header(), b"more"], MalformedMessage, "3 pieces, announced were 2"),
-        (header(payload=(bytes(PIECE + 1),)), MalformedMessage, "3 pieces, announced were 4"),
-        ([*header(payload=(bytes(PIECE + 1),))[:2], b"", b""], MalformedMessage, "announces"),
+def data(content: bytes = b"x", **changes: object) -> list[bytes]:
+    fields = {
+        "job": "test", "sender": "passive", "receiver": "active", "epoch": 1, "process": bytes(16),
+        "stream": 0, "block": 0, "sequence": 0, "chunk": 0, "chunks": 1,
+        "length": len(content), "crc": zlib.crc32(content),
+    }  # fmt: skip
+    return [dump_header(Data(**(fields | changes))), content]  # type: ignore[arg-type]
+
+
+GARBAGE: dict[str, list[bytes]] = {
+    "no bytes": [b""],
+    "garbage": [bytes(range(256))],
+    "pickle": [pickle.dumps(Note), b"x"],
+    "another name": data(sender="third"),
+    "a name that is not here": data(receiver="third"),
+    "a negative length": data(length=-1),
+    "a length over a block's": data(length=CHUNK + 1),
+    "another length": data(length=2),
+    "another checksum": data(crc=1),
+    "the wrong chunk": data(chunk=1, chunks=2),
+    "a chunk beyond the last": data(chunk=3, chunks=2),
+    "too many chunks": data(chunks=1 << 21),
+    "the wrong message": data(sequence=4),
+    "an acknowledgement of what was never sent": [
+        dump_header(
+            State("test", "passive", "active", 1, bytes(16), 1, (Standing(0, 5, True),), 0, 0, False, False)
+        )
     ],
-)
-def test_frames_that_are_refused(
-    network: Network, parts: list[bytes], kind: type[ChannelError], text: str
-) -> None:
+    "a header without end": [MAGIC + b"\x02" + b"\xdd\xff\xff\xff\xff"],
+    "a header that is too long": [dump_header(greeting()) + bytes(1 << 15)],
+    "prelude of 2**32 frames": data(b"\xff" * 8),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_what_an_allowed_peer_may_not_send_is_dropped(network: Network, name: str) -> None:
+    """Row 16: no effect, no memory, and the talk goes on with what is right."""
     listener = network.listen()
     with raw_peer(network, listener.endpoint) as sock:
-        sock.send_multipart(parts)
-        with pytest.raises(kind, match=text):
+        sock.send(dump_header(greeting()))
+        sock.recv_multipart()
+        sock.send_multipart(GARBAGE[name])
+        if name.startswith("prelude"):
+            with pytest.raises(MalformedMessage):
+                listener.receive(Note, 10)
+            return
+        frames = encode(Note(number=7), job="test", sender="passive", receiver="active", sequence=0)
+        run = b"".join(bytes(piece) for chunk in prepare(frames) for piece in chunk.pieces)
+        sock.send_multipart(data(run))
+        assert listener.receive(Note, 10).number == 7
+        assert listener.metrics.refused_packets == 1
+        assert listener.metrics.received_bytes == len(run)
+
+
+def test_a_peer_that_ignores_the_window_is_not_taken_in(network: Network) -> None:
+    """It is allowed 2 MiB and sends 50, which all are the next block: memory holds what was allowed."""
+    listener = network.listen(window=2 << 20)
+    with raw_peer(network, listener.endpoint) as sock:
+        sock.send(dump_header(greeting()))
+        sock.recv_multipart()
+        link = listener.node._peers["passive"].box.link
+        with listener.node._lock:  # nothing becomes durable meanwhile
+            for number in range(50):
+                packet = load_header(data(bytes(CHUNK), block=number, chunk=number, chunks=60)[0])
+                link.packet(time.monotonic(), packet, [bytes(CHUNK)])
+            assert link.into[0].unstored == 2 << 20
+            assert link.metrics.refused_packets == 1  # the others are not the next any more
+            link.outputs.appends.clear()
+
+
+def test_a_packet_of_another_version_ends_the_talk(network: Network) -> None:
+    listener = network.listen()
+    with raw_peer(network, listener.endpoint) as sock:
+        sock.send(MAGIC + b"\x63" + b"future")
+        with pytest.raises(HandshakeError, match="protocol 99"):
             listener.receive(Note, 10)
 
 
@@ -319,10 +410,10 @@ def test_a_piece_over_the_limit_is_never_taken_in(network: Network) -> None:
     """libzmq cuts the connection at its length field, before the bytes."""
     listener = network.listen()
     with raw_peer(network, listener.endpoint) as sock:
-        sock.send_multipart([header()[0], bytes(PIECE + 64)])
+        sock.send_multipart([dump_header(greeting()), bytes(PIECE + 64)])
         with pytest.raises(ChannelTimeout):
             listener.receive(Note, 0.5)
-        assert listener._presence.met
+        assert not listener.metrics.connected
 
 
 def test_a_message_over_the_limit_is_refused_by_the_receiver(network: Network) -> None:
@@ -397,8 +488,7 @@ def test_a_cut_while_idle_heals(network: Network, proxied: Proxied) -> None:
         time.sleep(0.1)
 
 
-def test_a_message_lost_in_a_cut_is_an_error_for_both(network: Network, proxied: Proxied) -> None:
-    """Both wait for each other after the loss of the last message: neither may hang."""
+def test_what_is_lost_in_a_cut_is_sent_again(network: Network, proxied: Proxied) -> None:
     listener = network.listen(grace=10)
     proxy = proxied(listener)
     dialler = network.dial(proxy.endpoint, grace=10)
@@ -408,24 +498,8 @@ def test_a_message_lost_in_a_cut_is_an_error_for_both(network: Network, proxied:
     time.sleep(0.1)
     proxy.swallow = False
     proxy.cut()
-    failures: list[ChannelError] = []
-
-    def wait(channel: ZmqChannel) -> None:
-        with contextlib.suppress(ChannelTimeout):
-            try:
-                channel.receive(Note, 10)
-            except ChannelTimeout:
-                raise
-            except ChannelError as error:
-                failures.append(error)
-
-    threads = [threading.Thread(target=wait, args=(end,)) for end in (listener, dialler)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {type(failure) for failure in failures} == {SequenceError, PeerAborted}
-    assert all("message 1 from passive was due, message 2 came: 1 lost" in str(f) for f in failures)
+    assert listener.receive(Note, 10).number == 1
+    assert dialler.metrics.resent_bytes > 0
 
 
 def test_a_line_gone_for_longer_than_the_grace(network: Network, proxied: Proxied) -> None:
@@ -434,19 +508,23 @@ def test_a_line_gone_for_longer_than_the_grace(network: Network, proxied: Proxie
     dialler = network.dial(proxy.endpoint, grace=0.5)
     talk(listener, dialler)
     proxy.close()
-    for call in (lambda: listener.receive(Note), lambda: dialler.send(Note(number=1))):
+    for call in (lambda: listener.receive(Note), lambda: dialler.receive(Note)):
         start = time.monotonic()
         with pytest.raises(PeerLost, match=r"has been away for 0.5 s"):
             call()
         assert time.monotonic() - start < 5
 
 
-def test_a_second_process_with_the_same_key_is_an_error(network: Network) -> None:
+def test_a_second_process_without_what_the_first_has_stored_is_refused(network: Network) -> None:
+    """And the first goes on."""
     listener = network.listen()
-    talk(listener, network.dial(listener.endpoint))
-    network.dial(listener.endpoint).send(Note(number=1))
+    first = network.dial(listener.endpoint)
+    talk(listener, first)
+    second = network.dial(listener.endpoint)
+    second.send(Note(number=13))
     with pytest.raises(HandshakeError, match="another process of passive has connected"):
-        listener.receive(Note, 10)
+        second.receive(Note, 10)
+    talk(listener, first, 2)
 
 
 CHILD = """
@@ -510,7 +588,7 @@ def receive(channel: ZmqChannel) -> None:
 def test_a_stopped_peer_is_lost_after_the_grace(
     network: Network, waits: Callable[[ZmqChannel], None]
 ) -> None:
-    """Also while a lot of output is stuck on its way to it, where heartbeats are no help."""
+    """Also while a lot of output is stuck on its way to it."""
     listener = network.listen(grace=0.5, connect_timeout=30, linger=1)
     with child(network, listener.endpoint) as process:
         assert listener.receive(Note, 30).number == 1

@@ -143,7 +143,7 @@ def test_no_readable_vector_is_an_affine_image_of_a_private_one(run, small_keys)
 
 
 def test_the_check_finds_partial_logits_where_masks_are_missing(small_keys, monkeypatch):
-    def no_mask(count, bits, scale_bits):
+    def no_mask(count, bits, scale_bits, draw=None):
         return FixedPoint.zeros((count,), scale_bits)
 
     monkeypatch.setattr(steps, "random_mask", no_mask)

@@ -1,0 +1,364 @@
+"""The sockets of a node: one ROUTER that listens, a DEALER for every peer that is dialled.
+
+One thread owns them all. CURVE encrypts and authenticates both sides; the ZAP handler below lets in
+the keys of the allow-list, and libzmq then hands over the party's name with every packet.
+
+A dialling socket serves one connection. When that ends it is closed with all that waits in it, and
+after a jittered, growing pause a new one dials, with a new random routing id: nothing stale is ever
+delivered, and no id can be guessed or taken over. What was lost is sent again by the link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import random
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import zmq
+from zmq.utils import z85
+
+from hecore.algorithms.channel.curve import AllowList, CurveKeys
+from hecore.algorithms.channel.packet import Buffer
+from hecore.algorithms.errors import ChannelError, ConfigurationError
+
+log = logging.getLogger(__name__)
+
+#: Frames on the wire: between two of them a heartbeat can pass.
+PIECE = 1 << 18
+CURVE_OVERHEAD = 64  # per frame; 33 bytes in fact
+DOMAIN = b"hecore"  # "*" would not match a socket that names a domain
+NEVER = 2**31 - 1  # milliseconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_FAILURES = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+)
+
+
+@dataclass(frozen=True)
+class WireTimes:
+    """Seconds."""
+
+    heartbeat: float
+    heartbeat_timeout: float
+    handshake: float
+
+
+class Route(NamedTuple):
+    """Where a packet came from, or goes to: a dialled peer, or a routing id of the listening socket."""
+
+    dialled: str | None
+    identity: bytes = b""
+
+
+class Incoming(NamedTuple):
+    """A packet as it came: `party` is the name that belongs to the key of the connection."""
+
+    party: str
+    route: Route
+    parts: list[zmq.Frame]
+
+
+class Event(NamedTuple):
+    """A dialled connection has come up, gone, or been refused (`failure`: an event of libzmq)."""
+
+    peer: str
+    up: bool
+    failure: int | None
+
+
+class Wire:
+    """All methods but `wake` belong to the thread that owns the node's sockets."""
+
+    def __init__(self, keys: CurveKeys, allowed: AllowList, times: WireTimes) -> None:
+        self._keys, self._allowed, self._times = keys, allowed, times
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._router: zmq.Socket[bytes] | None = None
+        self._zap: zmq.Socket[bytes] | None = None
+        self._dialled: dict[str, _Dialled] = {}
+        self._trial: str | None = None  # the key that `prove` knocks with
+        self.endpoint: str | None = None
+
+    def listen(self, endpoint: str) -> str:
+        """Bind, and return the address that was bound. ChannelError where that cannot be."""
+        if endpoint.startswith("tcp://*"):
+            raise ConfigurationError(f"{endpoint} would bind all interfaces: name one, or write 0.0.0.0")
+        self._zap = self._context.socket(zmq.REP)
+        self._zap.linger = 0
+        self._zap.bind("inproc://zeromq.zap.01")
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.router_mandatory = True
+        self._router.curve_server = True
+        self._router.zap_domain = DOMAIN
+        configure(self._router, self._keys, endpoint, self._times)
+        with _named("listen on", endpoint):
+            self._router.bind(endpoint)
+        self._poller.register(self._zap, zmq.POLLIN)
+        self._poller.register(self._router, zmq.POLLIN)
+        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        return self.endpoint
+
+    def dial(self, peer: str, endpoint: str, now: float) -> None:
+        """Begin to connect to a peer; from now on it is tried again and again."""
+        known = self._allowed.keys_of(peer)
+        dialled = _Dialled(self._context, self._poller, endpoint, self._keys, known, self._times)
+        with _named("dial", endpoint):
+            dialled.open(now)
+        self._dialled[peer] = dialled
+
+    def wake(self) -> None:
+        """End the other thread's `wait`."""
+        os.eventfd_write(self._wake, 1)
+
+    def wait(self, seconds: float) -> None:
+        """Until there is something to do, or the time is over."""
+        for socket, _ in self._poller.poll(math.ceil(1000 * max(0.0, seconds))):
+            if socket == self._wake:
+                os.eventfd_read(self._wake)
+            elif socket is self._zap:
+                self._admit()
+
+    def events(self, now: float) -> list[Event]:
+        """What became of the dialled connections; ends dead ones and opens new ones."""
+        events = []
+        for peer, dialled in self._dialled.items():
+            for event in dialled.follow(now):
+                events.append(Event(peer, *event))
+            if dialled.socket is None and now >= dialled.again:
+                dialled.open(now)
+        return events
+
+    def hang_up(self, peer: str, now: float) -> None:
+        """End a dialled connection that has died; a new one follows."""
+        if peer in self._dialled:
+            self._dialled[peer].shut(now)
+
+    def deadline(self) -> float:
+        """When `events` has something to do at the latest."""
+        return min((dialled.again for dialled in self._dialled.values()), default=math.inf)
+
+    def read(self, limit: int = 64) -> Iterator[Incoming]:
+        """Packets that have arrived, at most `limit` from each socket."""
+        for _ in range(limit):
+            if self._router is None:
+                break
+            parts = _receive(self._router)
+            if parts is None:
+                break
+            identity, *rest = parts
+            if rest:
+                yield Incoming(str(rest[0].get("User-Id")), Route(None, identity.bytes), rest)
+        for peer, dialled in self._dialled.items():
+            for _ in range(limit):
+                parts = None if dialled.socket is None else _receive(dialled.socket)
+                if parts is None:
+                    break
+                yield Incoming(peer, Route(peer), parts)
+
+    def write(self, route: Route, header: bytes, pieces: Sequence[Buffer] = ()) -> bool:
+        """Hand a packet over, uncopied; false if its connection has gone."""
+        dialled = self._dialled.get(route.dialled) if route.dialled is not None else None
+        socket = self._router if route.dialled is None else (dialled.socket if dialled else None)
+        if socket is None:
+            return False
+        frames: list[Buffer] = [header, *_pieces(pieces)]
+        if route.dialled is None:
+            frames.insert(0, route.identity)
+        try:
+            socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                return False
+            raise
+        return True
+
+    def close(self, linger: float) -> None:
+        """Close all sockets after what was handed over has left, or after `linger` seconds."""
+        patience = math.ceil(1000 * linger)
+        for dialled in self._dialled.values():
+            dialled.shut(0.0, patience)
+        for socket in (self._router, self._zap):
+            if socket is not None:
+                socket.close(linger=patience)
+        self._context.term()
+        os.close(self._wake)
+
+    def prove(self) -> None:
+        """Knock at the own door with a key that nobody knows; ChannelError unless it stays shut."""
+        if self.endpoint is None or self._router is None:
+            return
+        stranger = CurveKeys.generate()
+        self._trial = stranger.public
+        address = self.endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        own = [self._keys.public]
+        knock = _Dialled(self._context, zmq.Poller(), address, stranger, own, self._times)
+        knock.open(0.0)
+        try:
+            for _ in range(math.ceil(10 * self._times.handshake)):
+                if knock.monitor is not None:
+                    knock.monitor.poll(100)
+                for up, failure in knock.follow(0.0):
+                    if failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                        return
+                    if up:
+                        raise ChannelError(f"{self.endpoint} let a key in that is not on the allow-list")
+            raise ChannelError(f"{self.endpoint} did not answer a trial with an unknown key")
+        finally:
+            knock.shut(0.0)
+
+    def _admit(self) -> None:
+        """Answer one question of ZAP (RFC 27): may this key come in, and as whom?"""
+        if self._zap is None:
+            return
+        version, request, domain, address, _, mechanism, *credentials = self._zap.recv_multipart()
+        party = None
+        if domain == DOMAIN and mechanism == b"CURVE" and len(credentials) == 1:
+            key = z85.encode(credentials[0]).decode()
+            party = self._allowed.find(key)
+            if party is None and key != self._trial:
+                log.warning("refused %s: key %s is not on the allow-list", address.decode(), key)
+        verdict = [b"200", b"OK", party.encode()] if party else [b"400", b"not on the allow-list", b""]
+        self._zap.send_multipart([version, request, *verdict, b""])
+
+
+class _Dialled:
+    """One peer that is dialled: a socket a connection."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        poller: zmq.Poller,
+        endpoint: str,
+        keys: CurveKeys,
+        peer_keys: Sequence[str],
+        times: WireTimes,
+    ) -> None:
+        self._context, self._poller = context, poller
+        self._endpoint, self._keys, self._peer_keys, self._times = endpoint, keys, peer_keys, times
+        self._tries = 0
+        self._failed = 0  # in a row
+        self.socket: zmq.Socket[bytes] | None = None
+        self.monitor: zmq.Socket[bytes] | None = None
+        self.again = math.inf
+
+    def open(self, now: float) -> None:
+        """Dial; of a peer with two keys, one after the other is expected."""
+        self.socket = self._context.socket(zmq.DEALER)
+        address = f"inproc://monitor-{id(self)}-{self._tries}"
+        self.socket.monitor(address, _EVENTS)
+        self.monitor = self._context.socket(zmq.PAIR)
+        self.monitor.rcvhwm = 0
+        self.monitor.connect(address)
+        self.socket.routing_id = b"\x01" + os.urandom(16)  # libzmq keeps those that start with 0 to itself
+        self.socket.curve_serverkey = self._peer_keys[self._tries % len(self._peer_keys)].encode()
+        # libzmq must not dial again by itself; but with −1 it ends the pipe at once when the peer dies, and
+        # aborts the process if that happens between two parts of a packet (fq.cpp, assertion !_more).
+        self.socket.reconnect_ivl = NEVER
+        configure(self.socket, self._keys, self._endpoint, self._times)
+        self._tries += 1
+        self.again = now + 3 * self._times.handshake  # should libzmq say nothing at all
+        for socket in (self.socket, self.monitor):
+            self._poller.register(socket, zmq.POLLIN)
+        try:
+            self.socket.connect(self._endpoint)
+        except zmq.ZMQError:
+            self.shut(now)
+            raise
+
+    def follow(self, now: float) -> Iterator[tuple[bool, int | None]]:
+        """(up, failure) for each thing that happened to the connection."""
+        while self.monitor is not None and self.monitor.poll(0):
+            (event,) = struct.unpack_from("=H", self.monitor.recv_multipart()[0])
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._failed, self.again = 0, math.inf
+                yield True, None
+            else:
+                failure = event if event in _FAILURES else None
+                self.shut(now)
+                yield False, failure
+        if self.socket is not None and now >= self.again:
+            self.shut(now)
+            yield False, None
+
+    def shut(self, now: float, linger: int = 0) -> None:
+        """Close the socket, after `linger` ms with all that waits in it; set the time of the next."""
+        if self.socket is None or self.monitor is None:
+            return
+        # First the monitor: libzmq's thread would wait for ever to tell a monitor that nobody reads.
+        self.socket.disable_monitor()
+        for socket in (self.socket, self.monitor):
+            self._poller.unregister(socket)
+            socket.close(linger=linger)
+        self.socket = self.monitor = None
+        pause = min(FIRST_PAUSE * 2**self._failed, LONGEST_PAUSE)
+        self._failed += 1
+        self.again = now + pause * random.SystemRandom().uniform(0.5, 1.5)
+
+
+def configure(socket: zmq.Socket[bytes], keys: CurveKeys, endpoint: str, times: WireTimes) -> None:
+    """Set what listening and dialling sockets have in common."""
+    socket.curve_publickey = keys.public.encode()
+    socket.curve_secretkey = keys.secret.encode()
+    socket.ipv6 = "[" in endpoint
+    socket.linger = 0
+    socket.sndhwm = 0  # the link's window limits what waits
+    # No limit here either: libzmq stops to read a connection whose queue is full, heartbeats included, and
+    # aborts the process when such a connection breaks (stream_engine_base.cpp, assertion !_io_error).
+    socket.rcvhwm = 0
+    socket.maxmsgsize = PIECE + CURVE_OVERHEAD
+    socket.heartbeat_ivl = _milliseconds(times.heartbeat)
+    socket.heartbeat_timeout = _milliseconds(times.heartbeat_timeout)
+    socket.tcp_maxrt = _milliseconds(times.heartbeat_timeout)
+    socket.handshake_ivl = _milliseconds(times.handshake)
+    socket.connect_timeout = _milliseconds(times.handshake)
+
+
+@contextlib.contextmanager
+def _named(verb: str, endpoint: str) -> Iterator[None]:
+    try:
+        yield
+    except zmq.ZMQError as error:
+        unread = error.errno in (errno.EINVAL, errno.EPROTONOSUPPORT)
+        advice = "; write it as tcp://host:port" if unread else ""
+        raise ChannelError(f"cannot {verb} {endpoint}: {error}{advice}") from error
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK, copy=False)
+    except zmq.Again:
+        return None
+
+
+def _pieces(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+    for piece in pieces:
+        if len(piece) <= PIECE:
+            yield piece
+            continue
+        view = memoryview(piece)
+        for start in range(0, len(view), PIECE):
+            yield view[start : start + PIECE]
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(seconds * 1000)

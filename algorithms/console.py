@@ -1,0 +1,48 @@
+"""What the commands have in common: where they write, and how they fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from hecore.errors import HecoreError
+
+console = Console()
+errors = Console(stderr=True)  # errors and progress: what is piped on is the result alone
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def friendly(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors that hecore raises on purpose end the command with their text and exit code 1."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (HecoreError, OSError) as error:
+            text = Text.assemble(("error:", "red"), " ", _told(error))
+            errors.print(text, highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except (KeyboardInterrupt, typer.Abort):
+            errors.print("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return str(error)
+
+
+def say(text: str) -> None:
+    """A line as it is: a path may hold what looks like markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,64 @@
+"""`hecore party`: a party's key for the network, and whom it trusts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hecore.algorithms.console import friendly, say
+from hecore.algorithms.errors import AuthenticationError, ConfigurationError
+
+app = typer.Typer(
+    help="Keys of parties for the network: make one, and say whom to trust.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+ALLOW_LIST = Path("allowed.toml")
+
+
+@app.command()
+@friendly
+def keygen(
+    out: Annotated[Path, typer.Option(help="File for the key pair; the public key goes to OUT.pub.")],
+) -> None:
+    """Make a CURVE key pair: OUT, for you alone (mode 0600), and OUT.pub to give to the other parties."""
+    from hecore.algorithms.channel import CurveKeys  # heavy: ZeroMQ
+
+    public = Path(f"{out}.pub")
+    for path in (out, public):
+        if os.path.lexists(path):
+            raise ConfigurationError(f"{path} exists: keys are not overwritten, choose another name")
+    keys = CurveKeys.generate()
+    keys.save(out)
+    public.write_text(f"{keys.public}\n", encoding="ascii")
+    say(f"key pair    {out}  (mode 0600; give it to nobody)")
+    say(f"public key  {public}  {keys.public}")
+
+
+@app.command()
+@friendly
+def trust(
+    name: Annotated[str, typer.Argument(help="The other party's name.")],
+    keyfile: Annotated[Path, typer.Argument(help="Its public key, as `hecore party keygen` wrote it.")],
+    allowed: Annotated[Path, typer.Option("--list", help="The allow-list file.")] = ALLOW_LIST,
+) -> None:
+    """Let the holder of a public key in as NAME.
+
+    A party that has a key already then has two, and both are let in: so it changes to the new one whenever it
+    likes. A third one pushes the oldest out.
+    """
+    from hecore.algorithms.channel import AllowList
+    from hecore.algorithms.channel.curve import check_key
+
+    key = keyfile.read_text(encoding="utf-8", errors="replace").strip()
+    check_key(key, f"the content of {keyfile}")
+    known = AllowList.load(allowed) if allowed.exists() else AllowList({})
+    owner = known.find(key)
+    if owner not in (None, name):
+        raise AuthenticationError(f"{keyfile} holds a key of {owner}: each party has its own")
+    known = known.trust(name, key)
+    known.save(allowed)
+    say(f"{allowed} trusts {name} with {len(known.keys_of(name))} of at most 2 keys")

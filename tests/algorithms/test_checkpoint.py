@@ -1,0 +1,200 @@
+"""Checkpoints: whole or passed over, and only of the run that is to go on. Rows 3, 13 and 21."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hecore.algorithms.channel import CurveKeys, FolderStore, ZmqChannel, ZmqOptions, dial, listen
+from hecore.algorithms.checkpoint import Checkpoints, Run
+from hecore.algorithms.draws import RepeatableDraws, fresh
+from hecore.algorithms.errors import CheckpointError, HandshakeError, ProtocolError
+from hecore.algorithms.messages import Message
+
+BINDING = {"configuration": "c", "key": "k"}
+OPTIONS = ZmqOptions(heartbeat=0.2, heartbeat_timeout=1.0, linger=0.2)
+
+
+class Note(Message, frozen=True, kw_only=True, tag="test.checkpoint"):
+    number: int
+
+
+class Office:
+    """A party with a store, whose process can be ended and begun again."""
+
+    def __init__(self, folder: Path, job: str = "job") -> None:
+        keys, other = CurveKeys.generate(), CurveKeys.generate()
+        allowed = {"a": keys.public, "b": other.public}
+        self.store = FolderStore(folder / "a", "a", job)
+        self.peer_store = FolderStore(folder / "b", "b", job)
+        self.channel = listen(
+            "a", "b", "tcp://127.0.0.1:0", keys, allowed, job=job, store=self.store, options=OPTIONS
+        )
+        self.peer: ZmqChannel = dial(
+            "b", "a", self.channel.endpoint, other, allowed, job=job, store=self.peer_store, options=OPTIONS
+        )
+        self.checkpoints = Checkpoints(self.store, self.channel)
+
+    def begin(self, task: str = "task", **changes: str) -> Run:
+        return self.checkpoints.begin(task, BINDING | changes)
+
+    def close(self) -> None:
+        self.peer.close()
+        self.channel.close()
+
+
+@pytest.fixture
+def offices(tmp_path: Path) -> Iterator[list[Office]]:
+    opened: list[Office] = []
+    yield opened
+    for office in opened:
+        office.close()
+
+
+def again(offices: list[Office], tmp_path: Path, job: str = "job") -> Office:
+    """End the process that runs, and begin another."""
+    for office in offices:
+        office.close()
+    offices[:] = [Office(tmp_path, job)]
+    return offices[0]
+
+
+def saved(run: Run, *steps: int) -> None:
+    for step in steps:
+        run.save(step, {"at": step}, {"x": np.arange(step), "y": np.full((2, 2), step, np.uint64)})
+
+
+def test_the_newest_is_found_with_all_that_was_in_it(offices: list[Office], tmp_path: Path) -> None:
+    office = again(offices, tmp_path)
+    run = office.begin()
+    assert run.latest() is None
+    saved(run, 0, 8, 16, 24)
+    found = again(offices, tmp_path).begin().latest()
+    assert found is not None
+    assert (found.step, json.loads(found.state)) == (24, {"at": 24})
+    assert np.array_equal(found.arrays["x"], np.arange(24))
+    assert found.arrays["y"].dtype == np.uint64
+    folder = tmp_path / "a" / "checkpoints" / "0"
+    assert sorted(path.name for path in folder.glob("*.json")) == [f"{n:012d}.json" for n in (8, 16, 24)]
+    assert not [path for path in folder.iterdir() if path.stat().st_mode & 0o077]
+
+
+def test_messages_go_on_from_the_checkpoint(offices: list[Office], tmp_path: Path) -> None:
+    office = again(offices, tmp_path)
+    run = office.begin()
+    for number in range(4):
+        office.peer.send(Note(number=number))
+        office.channel.send(Note(number=number))
+    assert [office.channel.receive(Note, 5).number for _ in range(2)] == [0, 1]
+    saved(run, 1)
+    assert office.channel.receive(Note, 5).number == 2  # after the checkpoint: it is given again
+    office = again(offices, tmp_path)
+    office.begin().latest()
+    assert [office.channel.receive(Note, 5).number for _ in range(2)] == [2, 3]
+
+
+@pytest.mark.parametrize("damage", ["seal", "json", "arrays", "missing", "empty"])
+def test_a_damaged_one_is_passed_over(
+    offices: list[Office], tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(again(offices, tmp_path).begin(), 1, 2)
+    folder = tmp_path / "a" / "checkpoints" / "0"
+    spoil(folder / f"{2:012d}.json", damage)
+    found = again(offices, tmp_path).begin().latest()
+    assert found is not None
+    assert found.step == 1
+    assert "passed over a damaged checkpoint" in caplog.text
+    spoil(folder / f"{1:012d}.json", damage)
+    with pytest.raises(CheckpointError, match="no checkpoint is whole"):
+        again(offices, tmp_path).begin().latest()
+
+
+def spoil(manifest: Path, damage: str) -> None:
+    arrays = manifest.with_suffix(".safetensors")
+    if damage == "seal":
+        manifest.write_text(manifest.read_text().replace('"at":', '"at" :'))
+    elif damage == "json":
+        manifest.write_text(manifest.read_text()[:-20])
+    elif damage == "arrays":
+        data = bytearray(arrays.read_bytes())
+        data[-1] ^= 1
+        arrays.write_bytes(data)
+    elif damage == "missing":
+        arrays.unlink()
+    else:
+        manifest.write_bytes(b"")
+
+
+def test_what_a_killed_process_left_half_made_is_not_there(offices: list[Office], tmp_path: Path) -> None:
+    """Row 3: killed before the manifest, before its rename, and between both files."""
+    saved(again(offices, tmp_path).begin(), 1)
+    folder = tmp_path / "a" / "checkpoints" / "0"
+    (folder / f"{2:012d}.safetensors").write_bytes(b"whole")
+    (folder / f"{2:012d}.json.new").write_bytes(b"{")
+    (folder / f"{3:012d}.safetensors.new").write_bytes(b"half")
+    found = again(offices, tmp_path).begin().latest()
+    assert found is not None
+    assert found.step == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"configuration": "other"}, "is of configuration 'c', but this run has 'other'"),
+        ({"key": "other"}, "is of key 'k'"),
+        ({"task": "other"}, "is of task 'task', but this run has 'other'"),
+        ({"more": "x"}, "is of more 'not set'"),
+    ],
+)
+def test_another_run_is_refused(
+    offices: list[Office], tmp_path: Path, changes: dict[str, str], text: str
+) -> None:
+    saved(again(offices, tmp_path).begin(), 1)
+    with pytest.raises(CheckpointError, match=text):
+        again(offices, tmp_path).begin(**changes).latest()
+
+
+def test_another_version_is_refused(offices: list[Office], tmp_path: Path) -> None:
+    saved(again(offices, tmp_path).begin(), 1)
+    path = tmp_path / "a" / "checkpoints" / "0" / f"{1:012d}.json"
+    path.write_text(path.read_text().replace('"version":1', '"version":2'))
+    with pytest.raises(CheckpointError, match="is 'hecore checkpoint' version 2"):
+        again(offices, tmp_path).begin().latest()
+
+
+def test_parties_that_started_unlike_end_at_the_greeting(offices: list[Office], tmp_path: Path) -> None:
+    """Row 21, after a restart: hashes of what both agreed on are compared whenever processes meet."""
+    office = again(offices, tmp_path)
+    office.channel.agree({"configuration": "one", "row ids": "same"})
+    office.peer.agree({"configuration": "two", "row ids": "same", "only here": "x"})
+    for end, names in ((office.channel, "a and b"), (office.peer, "b")):
+        with pytest.raises(HandshakeError, match=rf"{names}.*same configuration"):
+            end.receive(Note, 10)
+
+
+def test_draws_repeat_for_the_same_secret_context_and_label_only() -> None:
+    secret = bytes(range(32))
+    first = RepeatableDraws(secret, "run 0")("forward 1 2")
+    parts = first(5) + first(100)
+    assert parts == RepeatableDraws(secret, "run 0")("forward 1 2")(105)
+    others = [
+        RepeatableDraws(secret, "run 0")("forward 1 3"),
+        RepeatableDraws(secret, "run 1")("forward 1 2"),
+        RepeatableDraws(bytes(32), "run 0")("forward 1 2"),
+        fresh("forward 1 2"),
+    ]
+    assert len({draw(105) for draw in others} | {parts}) == 5
+    with pytest.raises(ValueError, match="31 bytes"):
+        RepeatableDraws(bytes(31), "")
+
+
+def test_no_draw_is_given_twice() -> None:
+    """Two vectors under one mask would tell their difference."""
+    draws = RepeatableDraws(bytes(32), "run")
+    draws("forward 0 0")
+    with pytest.raises(ProtocolError, match="'forward 0 0' was asked for twice"):
+        draws("forward 0 0")
