@@ -16,7 +16,7 @@ KEPT = ("curve.key", "paillier.key", "passphrase", "store/secret")
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoSettings, DemoResult]:
-    settings = DemoSettings(epochs=3, folder=str(tmp_path_factory.mktemp("undisturbed")))
+    settings = DemoSettings(algorithm="lr", epochs=3, folder=str(tmp_path_factory.mktemp("undisturbed")))
     return settings, run_demo(settings)
 
 
