@@ -50,9 +50,8 @@ class Writer:
             try:
                 stored = _write(batch)
             except Exception as error:  # whatever it is, nothing more becomes durable
-                known = isinstance(error, StoreError)
                 text = f"the store cannot be written, and the job stops: {error}"
-                self._on_failure(error if known else StoreError(text))
+                self._on_failure(error if isinstance(error, StoreError) else StoreError(text))
                 return
             for (peer, out), upto in stored.items():
                 self._on_stored(peer, out, upto)
