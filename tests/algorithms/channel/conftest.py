@@ -24,7 +24,7 @@ from hecore.algorithms.channel import (
 )
 from hecore.algorithms.channel.framed import FramedChannel
 
-FAST = ZmqOptions(connect_timeout=10, grace=1, retry=0.5, heartbeat=0.2, heartbeat_timeout=0.8, linger=5)
+FAST = ZmqOptions(connect_timeout=10, grace=1, retry=0.5, heartbeat=0.2, heartbeat_timeout=0.8, linger=1)
 
 
 @dataclass
