@@ -151,7 +151,11 @@ class Proxy:
                 near, _ = self._server.accept()
                 near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
                 self._sockets.append(near)
-                far = socket.create_connection(("127.0.0.1", self._port))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._port))
+                except ConnectionRefusedError:  # nobody listens yet
+                    near.close()
+                    continue
                 self._sockets.append(far)
                 self._start(self._relay, near, far, True)
                 self._start(self._relay, far, near, False)
