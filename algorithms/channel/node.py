@@ -151,6 +151,7 @@ class Node:
         chunks = prepare(frames)
         with self._lock:
             self._check(peer)
+            self._wait(peer, self._written, None, of_peer=False)
             self._wait(peer, lambda: self._room(box), None)
             box.submit(stream, chunks)
             self._flush(peer)
@@ -260,13 +261,21 @@ class Node:
 
     # --- inside: all threads --------------------------------------------------------------------
 
+    def _written(self) -> bool:
+        """The disk has kept up: at most a window waits for it."""
+        return self._writer is None or self._writer.queued_bytes < self.options.window
+
     def _room(self, box: Mailbox) -> bool:
         limit = self.options.outbox if self.store.durable else self.options.window
-        unwritten = 0 if self._writer is None else self._writer.queued_bytes
-        return box.link.metrics.queued_bytes < limit and unwritten < self.options.window
+        return box.link.metrics.queued_bytes < limit
 
-    def _wait(self, peer: str, ready: Callable[[], bool], deadline: float | None) -> None:
-        """Until `ready`; raises what ended the link, or ChannelTimeout. The lock is held."""
+    def _wait(
+        self, peer: str, ready: Callable[[], bool], deadline: float | None, of_peer: bool = True
+    ) -> None:
+        """Until `ready`; raises what ended the link, or ChannelTimeout. The lock is held.
+
+        `of_peer`: it waits for something that the peer must do, and so not for ever for one that never came.
+        """
         served = self._peers[peer]
         while not ready():
             self._check(peer)
@@ -275,13 +284,13 @@ class Node:
             if deadline is not None and now >= deadline:
                 away = "" if link.up else f"; {peer} is not connected"
                 raise ChannelTimeout(f"nothing from {peer} within the time given{away}")
-            if not link.met and now - self._started >= self.options.connect_timeout:
+            if of_peer and not link.met and now - self._started >= self.options.connect_timeout:
                 raise ChannelTimeout(
                     f"{peer} has not connected to {self.me} within {self.options.connect_timeout:g} s:"
                     f" {self._hint(served)}"
                 )
             until = now + 1.0 if deadline is None else min(deadline, now + 1.0)
-            if not link.met:
+            if of_peer and not link.met:
                 until = min(until, self._started + self.options.connect_timeout)
             self._changed.wait(max(0.0, until - now))
 

@@ -24,7 +24,7 @@ from hecore.algorithms.channel import (
 )
 from hecore.algorithms.channel.framed import FramedChannel
 
-FAST = ZmqOptions(connect_timeout=10, grace=1, retry=0.5, heartbeat=0.2, heartbeat_timeout=0.8, linger=5)
+FAST = ZmqOptions(connect_timeout=10, grace=1, retry=0.5, heartbeat=0.2, heartbeat_timeout=0.8, linger=1)
 
 
 @dataclass
@@ -151,7 +151,11 @@ class Proxy:
                 near, _ = self._server.accept()
                 near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
                 self._sockets.append(near)
-                far = socket.create_connection(("127.0.0.1", self._port))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._port))
+                except ConnectionRefusedError:  # nobody listens yet
+                    near.close()
+                    continue
                 self._sockets.append(far)
                 self._start(self._relay, near, far, True)
                 self._start(self._relay, far, near, False)

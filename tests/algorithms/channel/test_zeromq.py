@@ -273,7 +273,7 @@ def test_a_peer_that_comes_late_hears_an_abort(network: Network, leaver: str) ->
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
     opens = [network.listen, network.dial]
-    leaves = opens.pop(0 if leaver == "listener" else 1)(endpoint)
+    leaves = opens.pop(0 if leaver == "listener" else 1)(endpoint, linger=10)
     thread = threading.Thread(target=leaves.abort, args=["no table"])
     thread.start()
     time.sleep(0.5)
@@ -441,7 +441,7 @@ def test_frames_around_the_size_of_a_piece(network: Network, size: int) -> None:
 def test_64_mebibytes_and_close(network: Network) -> None:
     listener = network.listen()
     payload = (os.urandom(1 << 20) * 64,)
-    with network.dial(listener.endpoint) as dialler:
+    with network.dial(listener.endpoint, linger=20) as dialler:
         dialler.send(Note(number=1, payload=payload))
     assert listener.receive(Note, 20).payload == payload
     with pytest.raises(PeerLost, match="closed"):
@@ -464,7 +464,7 @@ def test_a_slow_line_is_not_taken_for_dead(network: Network, proxied: Proxied) -
     listener = network.listen()
     proxy = proxied(listener)
     proxy.rate = 1e6
-    dialler = network.dial(proxy.endpoint)
+    dialler = network.dial(proxy.endpoint, linger=20)
     payload = (bytes(2_500_000),)
     start = time.monotonic()
     dialler.send(Note(number=1, payload=payload))
