@@ -118,8 +118,9 @@ class ActiveTraining:
         if margins is None:
             margins = np.full((self._rows.label.size, self._objective.outputs), self._objective.start)
         best, kept = np.inf, 0
+        rounds_before = self._earlier // len(self._outputs)
         for number in range(self._config.n_estimators):
-            self._boost(number, margins)
+            self._boost(rounds_before + number, margins)
             train, evaluation = self._measure(margins)
             self._metrics.append((train, evaluation))
             if self._on_progress:
