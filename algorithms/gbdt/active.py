@@ -99,6 +99,7 @@ class ActiveTraining:
         on_progress: Callable[[Progress], None] | None = None,
         earlier: tuple[int, Floats] | None = None,
     ) -> None:
+        objective.check(rows.label[~rows.training])
         self._config, self._objective, self._rows = config, objective, rows
         self._blocks, self._channels = blocks, channels
         self._encryptor, self._decryptor = encryptor, decryptor
