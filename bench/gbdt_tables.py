@@ -104,7 +104,10 @@ def swept_value(name: str, run: TreesRun) -> float:
 
 def _plot_sweep(axis: Axes, name: str, runs: Sequence[TreesRun]) -> None:
     places = [swept_value(name, run) for run in runs]
-    axis.plot(places, [run.median for run in runs], marker="o", color=COLOURS[0])
+    work = [statistics.median(run.processor_seconds) for run in runs]
+    axis.plot(places, [run.median for run in runs], marker="o", color=COLOURS[0], label="clock")
+    axis.plot(places, work, marker="s", color=COLOURS[1], label="processor, both parties")
+    axis.legend(fontsize=6, frameon=False)
     axis.set(xlabel="passive columns" if name == "columns" else name, ylabel="seconds a tree")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)

@@ -99,6 +99,7 @@ class ActiveTraining:
         on_progress: Callable[[Progress], None] | None = None,
         earlier: tuple[int, Floats] | None = None,
     ) -> None:
+        objective.check(rows.label[~rows.training])
         self._config, self._objective, self._rows = config, objective, rows
         self._blocks, self._channels = blocks, channels
         self._encryptor, self._decryptor = encryptor, decryptor
@@ -118,8 +119,9 @@ class ActiveTraining:
         if margins is None:
             margins = np.full((self._rows.label.size, self._objective.outputs), self._objective.start)
         best, kept = np.inf, 0
+        rounds_before = self._earlier // len(self._outputs)
         for number in range(self._config.n_estimators):
-            self._boost(number, margins)
+            self._boost(rounds_before + number, margins)
             train, evaluation = self._measure(margins)
             self._metrics.append((train, evaluation))
             if self._on_progress:

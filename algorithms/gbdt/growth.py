@@ -1,8 +1,8 @@
 """One tree: measure leaves, split the best, level by level or leaf by leaf, whoever owns the columns.
 
 Of two children only the one with fewer rows is built; the sums of the other are the node's minus its sums, in
-plain integers here. Only splits whose children are to be measured are told to other parties: nobody but the
-active party and a split's owner learns the rows of a leaf that comes from it.
+plain integers here. Only splits whose children are to be measured are told to other parties: of a split into
+two leaves nobody but the active party and its owner learns the rows.
 """
 
 from __future__ import annotations

@@ -55,6 +55,16 @@ class Objective:
         """Predictions of margins: probabilities, means."""
         return transform(self.name, margins)
 
+    def check(self, label: Floats) -> None:
+        """TableError for labels of evaluation rows that training cannot have had."""
+        classes = 2 if self.name == "binary:logistic" else self.outputs
+        if self.name in ("binary:logistic", "multi:softprob"):
+            bad = label[(label < 0) | (label >= classes) | (label != np.rint(label))]
+        else:
+            bad = label[label < 0] if self.name == "count:poisson" else label[:0]
+        if bad.size:
+            raise TableError(f"an evaluation row has label {bad[0]:g}, which {self.name} did not train on")
+
     def metric(self, margins: Floats, label: Floats, weight: Floats | None = None) -> float:
         """Mean loss: logloss, mlogloss, rmse, poisson-nloglik."""
         loss = _LOSSES[self.name if self.name in _LOSSES else "reg:squarederror"](margins, label)
@@ -71,6 +81,8 @@ def make_objective(
     if config.objective == "binary:logistic":
         _check_classes(label, most=2)
         mean = float(np.average(label, weights=weight))
+        if not 0 < mean < 1:
+            raise TableError("all labels of rows with weight are equal: there is nothing to learn")
         start = float(np.log(mean / (1 - mean)))
         return Objective("binary:logistic", 1, _logistic, start, "logloss", config.max_delta_step)
     if config.objective == "multi:softprob":

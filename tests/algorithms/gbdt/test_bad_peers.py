@@ -332,6 +332,9 @@ def test_wrong_labels_and_settings(small_keys: list[hecore.PrivateKey]) -> None:
     assert isinstance(active, ConfigurationError)
     with pytest.raises(ConfigurationError, match="gradient_bits"):
         GBDTConfig(gradient_bits=40).check_rows(1 << 13)
+    one_class = (parts[0].label == 1).astype(float)
+    active, _ = outcome(parts[0], sample_weight=one_class)
+    assert "nothing to learn" in str(active)
     active, passive = outcome(parts[0], evaluation=parts[0])
     assert "gbdt.fit.evaluation" in str(active)
 

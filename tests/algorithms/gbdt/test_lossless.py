@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import hecore
 from hecore.algorithms.data import Table
+from hecore.algorithms.errors import TableError
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier, VerticalGBDTRegressor
 
 from .conftest import assert_lossless, fit_centrally, fit_jointly, tables
@@ -198,6 +199,36 @@ def test_early_stopping(small_keys: list[hecore.PrivateKey]) -> None:
     trees = joint.models[0].share.forest.trees
     assert trees == int(np.argmin(metrics)) + 1 < len(metrics) < 20
     assert all((model.share.splits.tree < trees).all() for model in joint.models)
+
+
+@pytest.mark.parametrize(
+    ("label", "objective", "wrong"),
+    [
+        ("binary", "binary:logistic", 2.0),
+        ("classes", "multi:softprob", 3.0),
+        ("classes", "multi:softprob", 0.5),
+        ("counts", "count:poisson", -1.0),
+    ],
+)
+def test_labels_that_evaluation_rows_cannot_have(label: str, objective: Any, wrong: float) -> None:
+    parts = tables(100, [2, 2], label=label)
+    train, test = np.arange(60), np.arange(60, 100)
+    fit, evaluation = [part.take(train) for part in parts], [part.take(test) for part in parts]
+    config = GBDTConfig(**SMALL | {"objective": objective})
+    fit_centrally(fit, config, evaluation)
+    evaluation[0] = replace(evaluation[0], label=np.where(np.arange(40) == 7, wrong, evaluation[0].label))
+    with pytest.raises(TableError, match=f"label {wrong:g}"):
+        fit_centrally(fit, config, evaluation)
+
+
+def test_a_backend_asked_for(monkeypatch: pytest.MonkeyPatch, small_keys: list[hecore.PrivateKey]) -> None:
+    """gmp, where all other tests take the fastest: the same trees."""
+    monkeypatch.setenv("HECORE_BACKEND", "gmp")
+    parts = tables(150, [2, 3])
+    config = GBDTConfig(**SMALL | {"n_estimators": 1})
+    joint = fit_jointly(parts, config, small_keys)
+    assert {model.backend.name for model in joint.models} == {"gmp"}
+    assert_lossless(joint, fit_centrally(parts, config), parts)
 
 
 def test_columns_that_offer_nothing(small_keys: list[hecore.PrivateKey]) -> None:

@@ -16,7 +16,7 @@ from hecore.algorithms.gbdt.model import load_share, save_share
 
 from .conftest import Joint, failures, fit_jointly, run_all, star, tables
 
-CONFIG = GBDTConfig(n_estimators=4, max_depth=3, max_bin=12, subsample=0.7)
+CONFIG = GBDTConfig(n_estimators=4, max_depth=3, max_bin=12, subsample=0.7, first_trees_local=1)
 
 
 def continued(
