@@ -7,7 +7,7 @@ gradients     (g, h) as integers and ciphertexts
 histograms    sums in the clear; encrypted: sums under encryption
 splits        gains and leaf values; growth: one tree; sources, remote: where sums come from
 messages      the records, and who can read what
-active, passive   the drivers
+active, passive   the drivers; passive_tree: what a passive party knows of a tree
 trees, model  what is kept; predict: joint prediction
 estimators    VerticalGBDTClassifier and VerticalGBDTRegressor, the estimators of one party
 """

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import hecore
-from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.engine import LocalEngine
-from hecore.algorithms.gbdt import passive
+from hecore.algorithms.gbdt import passive_tree
 
 
 def test_partitions_are_joined_in_their_order() -> None:
@@ -54,10 +53,10 @@ def test_small_partitions_give_the_same_sums(monkeypatch: pytest.MonkeyPatch) ->
     config = GBDTConfig(max_bin=6, min_samples_bin=1, min_samples_leaf=1)
     binned = apply_bins(fit_bins(["a", "b", "c"], values, 6, 1), values)
     left = rng.random(rows) < 0.4
-    monkeypatch.setattr(passive, "PARTITION_ROWS", 40)
+    monkeypatch.setattr(passive_tree, "PARTITION_ROWS", 40)
     engine = Backwards()
-    tree = passive.PassiveTree(config, binned, np.ones(rows, dtype=bool), loopback_pair()[1], engine)
-    tree.prepare(0)
+    drawn = np.ones(rows, dtype=bool)
+    tree = passive_tree.PassiveTree(0, config, binned, drawn, ("passive", "active"), engine)
     encryptor, decryptor = hecore.Encryptor(key), hecore.Decryptor(key)
     for start in range(0, rows, 16):
         tree.take(encryptor.encrypt(gradients[start : start + 16], layout=layout))

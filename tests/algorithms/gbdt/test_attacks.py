@@ -18,7 +18,7 @@ from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.encrypted import secret_order
 from hecore.algorithms.gbdt.gradients import row_layout
 from hecore.algorithms.gbdt.growth import Grower
-from hecore.algorithms.gbdt.passive import PassiveTree
+from hecore.algorithms.gbdt.passive_tree import PassiveTree
 from hecore.evaluator import pack_rows
 
 from .conftest import fit_jointly, tables
