@@ -78,8 +78,10 @@ class VerticalLogisticRegression:
         """Train with the other party. Columns are standardised here, by this party's own means.
 
         Raises HandshakeError where the parties do not match, ConfigurationError for too small batches,
-        TableError for labels other than 0/1 or features beyond the limit; on any error the peer is told.
+        TableError for labels other than 0/1, values that are missing or no numbers, or features beyond the
+        limit; on any error the peer is told.
         """
+        table = table.require_numbers()
         role = PASSIVE if table.label is None else ACTIVE
         from sklearn.preprocessing import StandardScaler  # heavy import
 
@@ -135,7 +137,7 @@ class VerticalLogisticRegression:
         The passive party sends its partial logits encrypted under the active party's key; only the active
         party learns anything, and no more than these.
         """
-        record = self._fitted()
+        record, table = self._fitted(), table.require_numbers()
         if tuple(record.columns) != table.columns:
             raise TableError(f"{table.name}: {_difference(record.columns, table.columns)}")
         partial = (table.values - np.array(record.mean)) / np.array(record.scale) @ np.array(record.weights)

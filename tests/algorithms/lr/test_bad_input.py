@@ -246,3 +246,15 @@ def test_a_final_share_of_the_wrong_size(small_keys):
     ours, _ = try_fit(active, passive, small_keys, wrap=lambda end: Tampering(end, messages.FinalShare, cut))
     assert isinstance(ours, ProtocolError)
     assert "final share" in str(ours)
+
+
+def test_values_that_are_missing_or_categories_are_named(small_keys):
+    _, passive = tables(60, 2, 2)
+    values = passive.values.copy()
+    values[7, 1] = np.nan
+    gaps = replace(passive, values=values, missing=True)
+    texts = replace(passive, values=np.zeros_like(values), categories={passive.columns[0]: ("a", "b")})
+    for table, text in ((gaps, "nan at row 7"), (texts, "holds categories")):
+        model = VerticalLogisticRegression(loopback_pair()[1], CONFIG, key=small_keys[1])
+        with pytest.raises(TableError, match=text):
+            model.fit(table)
