@@ -305,7 +305,10 @@ class Node:
 
     def _hint(self, served: _Served) -> str:
         if served.failure is not None:
-            return f"a handshake failed; is the key that {self.me} was given for it the right one?"
+            return (
+                f"a handshake failed; is the key that {self.me} was given for it the right one, and does it"
+                " speak CURVE?"
+            )
         if self.endpoint is not None:
             return "nobody came; is it started, does it dial this endpoint, and has it the right keys?"
         return "nobody answered; is it started, the endpoint right, the firewall open?"

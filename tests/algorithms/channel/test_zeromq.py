@@ -190,8 +190,9 @@ def test_a_listener_without_curve(network: Network) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as plain:
         plain.linger = 0
         port = plain.bind_to_random_port("tcp://127.0.0.1")
-        dialler = network.dial(f"tcp://127.0.0.1:{port}")
-        with pytest.raises(HandshakeError, match="does not speak CURVE"):
+        dialler = network.dial(f"tcp://127.0.0.1:{port}", connect_timeout=2)
+        # Whichever side finds it out first: the other one sees no more than an end of the handshake.
+        with pytest.raises((HandshakeError, ChannelTimeout), match="speak CURVE"):
             dialler.receive(Note)
 
 
@@ -521,8 +522,8 @@ def test_a_second_process_without_what_the_first_has_stored_is_refused(network: 
     first = network.dial(listener.endpoint)
     talk(listener, first)
     second = network.dial(listener.endpoint)
-    second.send(Note(number=13))
     with pytest.raises(HandshakeError, match="another process of passive has connected"):
+        second.send(Note(number=13))  # the refusal may come before or after it
         second.receive(Note, 10)
     talk(listener, first, 2)
 
