@@ -6,11 +6,14 @@ import logging
 import os
 from collections.abc import Callable
 from functools import cache
+from threading import RLock
 
 from .backend import Backend
 from .errors import BackendUnavailable
 
 logger = logging.getLogger("hecore.kernels")
+#: Held while something is loaded: two threads that ask at once get the same backend.
+_loading = RLock()
 
 
 def _load_gmp() -> Backend:
@@ -57,7 +60,8 @@ def get_backend(name: str | None = None, *, count: int | None = None) -> Backend
             logger.info("backend %s chosen automatically", candidate)
         elif max(count, 1) < backend.least_count:
             continue
-        return _gpu_with_fallback() if candidate == "cuda" else backend
+        with _loading:
+            return _gpu_with_fallback() if candidate == "cuda" else backend
     raise BackendUnavailable("no backend runs here; " + "; ".join(reasons))
 
 
@@ -86,7 +90,8 @@ def _load(name: str) -> Backend:
     if name not in LOADERS:
         known = ", ".join(["auto", *LOADERS])
         raise BackendUnavailable(f"this version of hecore has no backend {name!r} (it has {known})")
-    loaded = _loaded(name)
+    with _loading:
+        loaded = _loaded(name)
     if isinstance(loaded, str):
         raise BackendUnavailable(loaded)
     return loaded

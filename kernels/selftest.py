@@ -22,9 +22,10 @@ LENGTHS = (1, 14, 0, 3, 5, 2, 9, 1, 6, 4, 0)
 
 
 def self_test(backend: Backend) -> None:
-    """Every compiled kernel against plain integers, in one digit and in two.
+    """Every operation with a kernel of its own against plain integers, in one digit and in two.
 
-    BackendUnavailable names the first that differs: wrong machine code must not touch a key.
+    BackendUnavailable names the first that differs: wrong machine code must not touch a key. Of the cuda
+    backend, which compiles its kernels for each length of digits, these are the kernels of two short ones.
 
     A root fills its limbs but for the spare bits (532 = 20·27 − 8, 1032 = 20·52 − 8), which leaves lazy
     digits the least room, and takes two blocks of rows and more. One is all ones, for the longest carries.

@@ -13,15 +13,22 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..backend import Backend
 from ..errors import BackendUnavailable, InvalidSetting
 from ..selftest import self_test
 
+if TYPE_CHECKING:
+    from .cupy_device import CupyDevice
+
 logger = logging.getLogger("hecore.kernels")
 
 DRIVER = "libcuda.so.1"
 INSTALL = "pip install 'hecore[cuda]' (driver for CUDA 13) or 'hecore[cuda12]' (CUDA 12)"
+#: The kernels copy to shared memory by cp.async.
+CAPABILITY = (8, 0)
 _SUCCESS = 0
 _NO_DEVICE = 100
 
@@ -38,6 +45,7 @@ def load_cuda() -> Backend:
 
     try:
         devices = [CupyDevice(index) for index in indices]
+        _check_capability(devices)
         for device in devices[1:]:
             self_test(CudaBackend([device]))
         backend = CudaBackend(devices)
@@ -80,6 +88,16 @@ def chosen_devices(available: int) -> list[int]:
             f"HECORE_CUDA_DEVICES={text!r} is no list of different device numbers below {available}"
         )
     return chosen
+
+
+def _check_capability(devices: Sequence[CupyDevice]) -> None:
+    for device in devices:
+        if device.capability < CAPABILITY:
+            raise BackendUnavailable(
+                f"GPU {device.index} ({device.description}) has compute capability"
+                f" {device.capability[0]}.{device.capability[1]}, and the kernels need"
+                f" {CAPABILITY[0]}.{CAPABILITY[1]} (Ampere or newer)"
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -6,11 +6,13 @@ import numpy as np
 
 from .. import limbs as lb
 from ..backend import MachineNumbers, Residues, Slots
+from ..errors import OutOfMemory
 from ..limbs import Limbs
 from ..modulus import Modulus
 from .batch import CudaResidues, own
 from .device import Array
 from .host_form import HostForm, on_device
+from .shapes import MOST_PLACES
 
 #: Integers of the device are int64; wider ones are encoded on the host.
 INTEGER_WORDS = 2
@@ -22,6 +24,28 @@ class Numbers(HostForm):
 
     @on_device
     def from_numbers(
+        self, modulus: Modulus, values: MachineNumbers, scale_bits: int, value_bits: int, slots: Slots | None
+    ) -> CudaResidues | None:
+        if len(values) > MOST_PLACES:
+            return None
+        try:
+            return self._from_numbers(modulus, values, scale_bits, value_bits, slots)
+        except OutOfMemory:  # the host's way works in pieces
+            self.home.device.release()
+            return None
+
+    @on_device
+    def to_slots(self, x: Residues, slots: Slots) -> Limbs | None:
+        batch = own(x)
+        if len(batch) == 0 or len(batch) // slots.numbers * slots.length > MOST_PLACES:
+            return None
+        try:
+            return self._to_slots(batch, slots)
+        except OutOfMemory:
+            self.home.device.release()
+            return None
+
+    def _from_numbers(
         self, modulus: Modulus, values: MachineNumbers, scale_bits: int, value_bits: int, slots: Slots | None
     ) -> CudaResidues | None:
         integers = self._integers(values, scale_bits, value_bits)
@@ -38,11 +62,7 @@ class Numbers(HostForm):
         self.home.in_pieces(len(integers), 4 * k.row, piece)
         return CudaResidues(k, out)
 
-    @on_device
-    def to_slots(self, x: Residues, slots: Slots) -> Limbs | None:
-        batch = own(x)
-        if len(batch) == 0:
-            return None
+    def _to_slots(self, batch: CudaResidues, slots: Slots) -> Limbs | None:
         packed = self.home.export_words(batch.constants, batch.rows, 2 * batch.modulus.width)
         self._centre(batch.modulus, packed)
         rows = len(batch) // slots.numbers

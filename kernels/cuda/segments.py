@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OutOfMemory
 from ..pieces import Pieces, cut_segments
 from .constants import Constants
 from .device import Array
 from .engine import Engine
-from .shapes import full_grid, shape_for
+from .shapes import MOST_PLACES, full_grid, shape_for
 
 Indices = NDArray[np.int64]
 
@@ -24,8 +25,15 @@ def longest_piece(items: int, segments: int, words: int, processors: int) -> int
 
 
 def segment_product(engine: Engine, k: Constants, rows: Array, indices: Indices, offsets: Indices) -> Array:
-    """Rows ∏ rows[indices[i]] over offsets[s] ≤ i < offsets[s + 1], one for each segment s."""
+    """Rows ∏ rows[indices[i]] over offsets[s] ≤ i < offsets[s + 1], one for each segment s.
+
+    OutOfMemory for more places than a kernel counts.
+    """
     device = engine.device
+    if max(indices.size, offsets.size) > MOST_PLACES:
+        raise OutOfMemory(
+            f"GPU {device.index}: {indices.size} factors are too many at once: take fewer rows or columns"
+        )
     while True:
         longest = longest_piece(indices.size, offsets.size - 1, k.words, device.processors)
         pieces = cut_segments(offsets, longest, keep_empty=True)

@@ -50,6 +50,8 @@ SMALL_SHAPES = (Shape(8, 4), Shape(16, 4))
 #: Every shape that may be asked for.
 ALL_SHAPES = (*SHAPES, *SMALL_SHAPES)
 
+#: Elements and places that a kernel counts: int.
+MOST_PLACES = (1 << 31) - 1
 #: Blocks of a processor that run at once, about (five of 128 threads with 84 registers each).
 RESIDENT_BLOCKS = 5
 

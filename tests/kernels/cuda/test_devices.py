@@ -10,6 +10,9 @@ import pytest
 
 from hecore.kernels import DeviceLost, Modulus, OutOfMemory
 from hecore.kernels import limbs as lb
+from hecore.kernels.backend import Slots
+from hecore.kernels.cuda import numbers as numbers_module
+from hecore.kernels.cuda import segments
 from hecore.kernels.cuda.backend import CudaBackend
 
 from .reference import ReferenceDevice
@@ -143,6 +146,36 @@ def test_no_room_for_the_result_says_so() -> None:
         with pytest.raises(OutOfMemory, match="bytes asked for"):
             operation()
     assert backend.to_ints(x) == numbers(50)  # two rows at a time
+
+
+def test_where_slots_have_no_room_the_host_does_it_in_pieces() -> None:
+    device = ReferenceDevice()
+    backend = CudaBackend([device])
+    slots = Slots(length=4, per_number=2, bits=30)
+    values = np.arange(40, dtype=np.int64)
+    x = backend.from_numbers(ROOT, values, 0, 20, slots)
+    assert x is not None
+    expected = backend.to_signed(x)
+    unpacked = backend.to_slots(x, slots)
+    assert unpacked is not None
+    assert unpacked.view(np.int64)[:, 0].tolist() == values.tolist()
+    device.memory = device.used + 2000
+    assert backend.to_slots(x, slots) is None
+    assert (backend.to_signed(x) == expected).all()
+    device.memory = device.used + 100
+    assert backend.from_numbers(ROOT, values, 0, 20, slots) is None
+
+
+def test_more_places_than_a_kernel_counts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (segments, numbers_module):
+        monkeypatch.setattr(module, "MOST_PLACES", 30)
+    backend = CudaBackend([ReferenceDevice()])
+    x = backend.from_ints(SQUARE, [2, 3])
+    with pytest.raises(OutOfMemory, match="31 factors are too many"):
+        backend.segment_product(x, np.zeros(31, dtype=np.int64), np.array([0, 31]))
+    product = backend.segment_product(x, np.zeros(30, dtype=np.int64), np.array([0, 30]))
+    assert backend.to_ints(product) == [2**30]
+    assert backend.from_numbers(ROOT, np.arange(31), 0, 20, None) is None
 
 
 # --- loss ---

@@ -100,6 +100,8 @@ def test_every_device_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     from .reference import ReferenceDevice
 
     class OneBitOff(ReferenceDevice):
+        capability = (9, 0)
+
         def launch(self, entry, shape, grid, arguments):
             super().launch(entry, shape, grid, arguments)
             if self.index == 1 and entry == "multiply_2":
@@ -115,6 +117,21 @@ def test_every_device_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [engine.device.index for engine in backend.engines] == [0, 2]
     monkeypatch.setenv("HECORE_CUDA_DEVICES", "0, 1")
     with pytest.raises(BackendUnavailable, match="cuda failed its self-test"):
+        load_cuda()
+
+
+def test_a_device_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from .reference import ReferenceDevice
+
+    class Old(ReferenceDevice):
+        capability = (7, 5)
+
+    fake_driver(monkeypatch, 0, 1)
+    monkeypatch.setitem(sys.modules, "cupy", types.ModuleType("cupy"))
+    device = types.ModuleType("hecore.kernels.cuda.cupy_device")
+    device.CupyDevice = Old  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hecore.kernels.cuda.cupy_device", device)
+    with pytest.raises(BackendUnavailable, match=r"GPU 0 .* has compute capability 7\.5, .* need 8\.0"):
         load_cuda()
 
 
