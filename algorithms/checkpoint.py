@@ -85,9 +85,13 @@ class Checkpoints:
         """The next run of this process: the same one as in an earlier process that began as many before."""
         number = self._runs
         self._runs += 1
-        folder = self._store.folder / "checkpoints" / str(number)
+        peer = self._channel.peer
+        folder = (
+            self._store.folder / "checkpoints" / hashlib.sha256(peer.encode()).hexdigest()[:16] / str(number)
+        )
         make_folder(folder)
-        draws = RepeatableDraws(self._store.secret, f"{number} {task}")
+        # The peer belongs to it: two trainings with two peers must not draw the same masks.
+        draws = RepeatableDraws(self._store.secret, f"{peer!r} {number} {task}")
         return Run(folder, self._channel, task, dict(binding), draws, self.every)
 
 

@@ -17,6 +17,7 @@ from rich.table import Column
 import hecore
 from hecore.algorithms import cli_data
 from hecore.algorithms.console import console, errors, friendly, say
+from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.party_cli import app as party_app
 from hecore.keyfile import MINIMUM_PASSPHRASE
 
@@ -192,6 +193,8 @@ def export_joint(
     """
     from hecore.algorithms.gbdt.export import export_files
 
+    if out.exists():
+        raise ConfigurationError(f"{out} exists: it is not overwritten, choose another name")
     out.write_bytes(export_files(shares))
     say(f"XGBoost model written to {out}")
 

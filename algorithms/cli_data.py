@@ -134,6 +134,10 @@ def psi(
     source = open_source(file)
     with errors.status(f"reading {file.name}"):
         ids = read_ids(source, id_column)
+        # Before the others are asked: what cannot be written would be found after all the work.
+        schema = None if out is None else infer_schema(source, id_column=id_column)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigurationError(f"{out.absolute().parent} is no folder: --out needs one that is there")
     with ExitStack() as stack, _Line() as line:
         channels = [
             stack.enter_context(channel)
@@ -143,9 +147,9 @@ def psi(
     say(f"{found.common:,} of {len(ids):,} ids are common")
     if found.rows is None:
         say("which ones they are was revealed to the active party alone")
-    elif out is not None:
+    elif out is not None and schema is not None:
         with errors.status(f"writing {out.name}"):
-            write_rows(source, found.rows, out, schema=infer_schema(source, id_column=id_column))
+            write_rows(source, found.rows, out, schema=schema)
         say(f"common rows written to {out}")
 
 

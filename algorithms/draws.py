@@ -6,7 +6,8 @@ the party keeps r, the peer got p + r. So masks come from a secret in the party'
 
     mask of a label = AES-256-CTR(HKDF-SHA256(secret, context ‖ label))
 
-Why this is no two-time pad. A label names one step of one run, and its mask covers one vector p.
+Why this is no two-time pad. A context names one run with one peer, a label one step of it, and its mask
+covers one vector p.
 
 1. At most one p + r ever leaves: a message is durable in the outbox before it is sent, and a message that
    the outbox has is never sent in another form (`channel.mailbox`).

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 MAIN = 0
 #: Seconds that a goodbye waits for a peer that is not there, and needs nothing else.
 FORLORN = 0.5
+#: Seconds between two looks at whether the peer is still there, while the last words are on their way.
+A_LOOK = 0.2
 
 
 def listen(
@@ -159,9 +161,18 @@ class ZmqChannel(FramedChannel):
         with contextlib.suppress(ChannelError):  # whatever has ended it: it is closed now
             all_there = self.node.settle(self.peer, now)
             self.node.submit(self.peer, MAIN, self._sent, self._encode(last))
-            if not self.metrics.connected and (all_there or self._peer_closed()):
-                deadline = min(deadline, now + FORLORN)
-            if not self.node.settle(self.peer, deadline) and not self.node.state(self.peer)[1]:
+            closed = False
+            while not self.node.settle(self.peer, min(deadline, now + A_LOOK)):
+                now = time.monotonic()
+                ended, left = self.node.state(self.peer)
+                if now >= deadline or ended is not None or left:
+                    break
+                closed = closed or self._peer_closed()
+                if not self.metrics.connected and (all_there or closed):
+                    deadline = min(deadline, now + FORLORN)
+            else:
+                return
+            if not self.node.state(self.peer)[1]:
                 log.warning("%s closed before %s had everything", self.me, self.peer)
 
     def _release(self) -> None:

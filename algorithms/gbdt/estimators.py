@@ -265,12 +265,15 @@ class VerticalGBDT:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """Count into the meter; on an error tell all peers what kind, never a value of the data."""
+        """Count into the meter; on an error tell all peers what kind, never a value of the data.
+
+        A text may be about one party, so it goes to a single peer only.
+        """
         try:
             with self.meter.activate():
                 yield
         except Exception as error:
-            told = isinstance(error, HandshakeError | ConfigurationError)
+            told = isinstance(error, HandshakeError | ConfigurationError) and len(self.channels) == 1
             for channel in self.channels:
                 channel.abort(str(error) if told else type(error).__name__)
             raise

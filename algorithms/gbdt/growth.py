@@ -68,19 +68,22 @@ class Grower:
         self._at_once = nodes_at_once
         root = GrowingNode(0, 0, data.values.sum(axis=0))
         self._nodes = [root]
+        self._full = False  # no leaf is left to gain: what is a leaf now stays one, and is not told
         self._told: list[list[tuple[Split, Left]]] = [[] for _ in sources]
 
     def grow(self) -> GrownTree:
         """The tree; afterwards the rows of each leaf stand in the NodeRows given."""
+        leaves = 1
+        self._full = leaves == self._config.max_leaves
         if self._may_split(self._nodes[0]):
             self._measure([(self._nodes[0], None)])
-        leaves = 1
         while True:
             chosen = self._next(leaves)
             if not chosen:
                 break
-            children = self._split(chosen)
             leaves += len(chosen)
+            self._full = leaves == self._config.max_leaves
+            children = self._split(chosen)
             self._measure([pair for pair in children if any(map(self._may_split, pair))])
         for source in self._sources:
             source.end()
@@ -99,7 +102,8 @@ class Grower:
 
     def _may_split(self, node: GrowingNode) -> bool:
         return (
-            node.depth < self._config.depth_limit
+            not self._full
+            and node.depth < self._config.depth_limit
             and self._drawn(node) >= 2 * self._config.min_samples_leaf
             and float((node.total * self._penalty.scales)[1::2].sum()) >= 2 * self._config.min_child_weight
         )

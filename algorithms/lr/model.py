@@ -81,7 +81,8 @@ class VerticalLogisticRegression:
         TableError for labels other than 0/1, values that are missing or no numbers, or features beyond the
         limit; on any error the peer is told.
         """
-        table = table.require_numbers()
+        with self._talking():
+            table = table.require_numbers()
         role = PASSIVE if table.label is None else ACTIVE
         from sklearn.preprocessing import StandardScaler  # heavy import
 
@@ -137,9 +138,11 @@ class VerticalLogisticRegression:
         The passive party sends its partial logits encrypted under the active party's key; only the active
         party learns anything, and no more than these.
         """
-        record, table = self._fitted(), table.require_numbers()
-        if tuple(record.columns) != table.columns:
-            raise TableError(f"{table.name}: {_difference(record.columns, table.columns)}")
+        record = self._fitted()
+        with self._talking():
+            table = table.require_numbers()
+            if tuple(record.columns) != table.columns:
+                raise TableError(f"{table.name}: {_difference(record.columns, table.columns)}")
         partial = (table.values - np.array(record.mean)) / np.array(record.scale) @ np.array(record.weights)
         active = record.intercept is not None
         with self._talking():

@@ -63,6 +63,12 @@ def again(offices: list[Office], tmp_path: Path, job: str = "job") -> Office:
     return offices[0]
 
 
+def first_run(tmp_path: Path) -> Path:
+    """Where the first run with the only peer keeps its checkpoints."""
+    [folder] = (tmp_path / "a" / "checkpoints").glob("*/0")
+    return folder
+
+
 def saved(run: Run, *steps: int) -> None:
     for step in steps:
         run.save(step, {"at": step}, {"x": np.arange(step), "y": np.full((2, 2), step, np.uint64)})
@@ -78,7 +84,7 @@ def test_the_newest_is_found_with_all_that_was_in_it(offices: list[Office], tmp_
     assert (found.step, json.loads(found.state)) == (24, {"at": 24})
     assert np.array_equal(found.arrays["x"], np.arange(24))
     assert found.arrays["y"].dtype == np.uint64
-    folder = tmp_path / "a" / "checkpoints" / "0"
+    folder = first_run(tmp_path)
     assert sorted(path.name for path in folder.glob("*.json")) == [f"{n:012d}.json" for n in (8, 16, 24)]
     assert not [path for path in folder.iterdir() if path.stat().st_mode & 0o077]
 
@@ -102,7 +108,7 @@ def test_a_damaged_one_is_passed_over(
     offices: list[Office], tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved(again(offices, tmp_path).begin(), 1, 2)
-    folder = tmp_path / "a" / "checkpoints" / "0"
+    folder = first_run(tmp_path)
     spoil(folder / f"{2:012d}.json", damage)
     found = again(offices, tmp_path).begin().latest()
     assert found is not None
@@ -132,7 +138,7 @@ def spoil(manifest: Path, damage: str) -> None:
 def test_what_a_killed_process_left_half_made_is_not_there(offices: list[Office], tmp_path: Path) -> None:
     """Row 3: killed before the manifest, before its rename, and between both files."""
     saved(again(offices, tmp_path).begin(), 1)
-    folder = tmp_path / "a" / "checkpoints" / "0"
+    folder = first_run(tmp_path)
     (folder / f"{2:012d}.safetensors").write_bytes(b"whole")
     (folder / f"{2:012d}.json.new").write_bytes(b"{")
     (folder / f"{3:012d}.safetensors.new").write_bytes(b"half")
@@ -160,7 +166,7 @@ def test_another_run_is_refused(
 
 def test_another_version_is_refused(offices: list[Office], tmp_path: Path) -> None:
     saved(again(offices, tmp_path).begin(), 1)
-    path = tmp_path / "a" / "checkpoints" / "0" / f"{1:012d}.json"
+    path = first_run(tmp_path) / f"{1:012d}.json"
     path.write_text(path.read_text().replace('"version":1', '"version":2'))
     with pytest.raises(CheckpointError, match="is 'hecore checkpoint' version 2"):
         again(offices, tmp_path).begin().latest()
@@ -198,3 +204,18 @@ def test_no_draw_is_given_twice() -> None:
     draws("forward 0 0")
     with pytest.raises(ProtocolError, match="'forward 0 0' was asked for twice"):
         draws("forward 0 0")
+
+
+def test_two_peers_of_one_store_share_neither_masks_nor_folders(tmp_path: Path) -> None:
+    """Equal masks in two trainings would cancel out between the two peers."""
+
+    class Line:
+        def __init__(self, peer: str) -> None:
+            self.me, self.peer, self.job = "a", peer, "job"
+
+    store = FolderStore(tmp_path / "a", "a", "job")
+    runs = [Checkpoints(store, Line(peer)).begin("task", BINDING) for peer in ("b", "c")]  # type: ignore[arg-type]
+    assert runs[0].draws("mask")(64) != runs[1].draws("mask")(64)
+    assert len(list((tmp_path / "a" / "checkpoints").glob("*/0"))) == 2
+    again = Checkpoints(store, Line("b")).begin("task", BINDING)  # type: ignore[arg-type]
+    assert again.draws("step")(64) == runs[0].draws("step")(64) != runs[1].draws("step")(64)

@@ -103,8 +103,10 @@ def test_both_processes_say_whose_ids_repeat(people, keys):
         "error: passive: of 211 ids, 1 row repeats an id of an earlier row; ids must be distinct and not"
         " empty\n"
     )
-    assert (active.returncode, errors) == (1, text)
-    assert (passive.returncode, passive.stderr) == (1, text)
+    # A warning of the channel may stand before it: the last words of one crossed the end of the other.
+    for code, told in ((active.returncode, errors), (passive.returncode, passive.stderr)):
+        assert code == 1
+        assert told.endswith(text)
     assert not (keys / "out.parquet").exists()
 
 

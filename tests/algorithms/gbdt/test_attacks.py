@@ -222,3 +222,27 @@ def test_leaves_are_not_told(monkeypatch: pytest.MonkeyPatch, small_keys: list[h
         assert node in known
         assert forest.left[node] not in known
         assert forest.right[node] not in known
+
+
+@pytest.mark.parametrize("policy", ["depthwise", "lossguide"])
+def test_the_last_leaves_of_a_full_tree_are_not_told(
+    monkeypatch: pytest.MonkeyPatch, small_keys: list[hecore.PrivateKey], policy: str
+) -> None:
+    """With max_leaves reached nothing more is asked: children that could be split are leaves all the same."""
+    parts = tables(ROWS, [6, 1], seed=34)
+    seen: list[Any] = []
+    complete = PassiveTree.complete
+    monkeypatch.setattr(PassiveTree, "complete", lambda self: (complete(self), seen.append(self)))
+    config = GBDTConfig(n_estimators=1, max_depth=5, max_leaves=3, grow_policy=policy)
+    joint = fit_jointly(parts, config, small_keys)
+    forest = joint.models[0].share.forest
+    known = seen[0]._nodes._rows
+    inner = [node for node in range(len(forest.owner)) if forest.owner[node] >= 0]
+    assert len(inner) == 2
+    # The passive party knows its own splits, and what the active one had to tell before the tree was full.
+    last = inner if policy == "depthwise" else inner[-1:]
+    silent = [node for node in last if forest.owner[node] == 0 and node != 0]
+    assert silent
+    for node in silent:
+        assert forest.left[node] not in known
+        assert forest.right[node] not in known

@@ -241,6 +241,9 @@ def test_the_command_shows_and_joins_shares(joint: Joint, tmp_path: Path) -> Non
     joined = command("export-joint", *reversed(files), "--out", out)
     assert joined.exit_code == 0, joined.output
     assert out.read_bytes() == export_joint(joint.models[0].share, [joint.models[1].share])
-    failed = command("export-joint", files[1], "--out", out)
+    kept = command("export-joint", *files, "--out", files[1])
+    assert kept.exit_code == 1
+    assert "it is not overwritten" in kept.output
+    failed = command("export-joint", files[1], "--out", tmp_path / "half.json")
     assert failed.exit_code == 1
     assert "0 of the 1 shares" in failed.output
