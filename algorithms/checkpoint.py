@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from hecore.algorithms.channel import FolderStore, Watermark, ZmqChannel
 from hecore.algorithms.channel.disk import make_folder, sync_folder
+from hecore.algorithms.channel.store import folder_name
 from hecore.algorithms.draws import RepeatableDraws
 from hecore.algorithms.errors import CheckpointError
 
@@ -86,9 +87,7 @@ class Checkpoints:
         number = self._runs
         self._runs += 1
         peer = self._channel.peer
-        folder = (
-            self._store.folder / "checkpoints" / hashlib.sha256(peer.encode()).hexdigest()[:16] / str(number)
-        )
+        folder = self._store.folder / "checkpoints" / folder_name(peer) / str(number)
         make_folder(folder)
         # The peer belongs to it: two trainings with two peers must not draw the same masks.
         draws = RepeatableDraws(self._store.secret, f"{peer!r} {number} {task}")

@@ -16,8 +16,7 @@ from rich.table import Column
 
 import hecore
 from hecore.algorithms import cli_data
-from hecore.algorithms.console import console, errors, friendly, say
-from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.console import console, errors, friendly, refuse_to_overwrite, say
 from hecore.algorithms.party_cli import app as party_app
 from hecore.keyfile import MINIMUM_PASSPHRASE
 
@@ -193,8 +192,7 @@ def export_joint(
     """
     from hecore.algorithms.gbdt.export import export_files
 
-    if out.exists():
-        raise ConfigurationError(f"{out} exists: it is not overwritten, choose another name")
+    refuse_to_overwrite(out)
     out.write_bytes(export_files(shares))
     say(f"XGBoost model written to {out}")
 

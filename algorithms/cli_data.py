@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from hecore.algorithms.console import console, errors, friendly, say
+from hecore.algorithms.console import console, errors, friendly, refuse_to_overwrite, say
 from hecore.algorithms.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def psi(
     from hecore.algorithms.data import infer_schema, open_source, read_ids, write_rows
     from hecore.algorithms.psi import PsiConfig, align
 
-    if out is not None and out.exists():
-        raise ConfigurationError(f"{out} exists: it is not overwritten, choose another name")
+    if out is not None:
+        refuse_to_overwrite(out)
     config = PsiConfig(reveal=reveal, min_intersection=min_intersection)  # type: ignore[arg-type]
     listening, dialling, public = (
         _pairs(given or [], option) for given, option in _options(listen, dial, key)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from hecore.algorithms.errors import ConfigurationError
 from hecore.errors import HecoreError
 
 console = Console()
@@ -46,3 +48,9 @@ def _told(error: Exception) -> str:
 def say(text: str) -> None:
     """A line as it is: a path may hold what looks like markup."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def refuse_to_overwrite(path: Path) -> None:
+    """ConfigurationError if there is such a file: a result that somebody has is not lost to a new one."""
+    if path.exists():
+        raise ConfigurationError(f"{path} exists: it is not overwritten, choose another name")

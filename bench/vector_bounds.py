@@ -21,10 +21,10 @@ from rich.console import Console
 
 from hecore.kernels import Modulus
 from hecore.kernels.simd import probe
-from hecore.kernels.simd.backend import best_window
 from hecore.kernels.simd.constants import Constants
 from hecore.kernels.simd.fixed_base import WINDOW_BITS
 from hecore.kernels.simd.lanes import FORM, LANES
+from hecore.kernels.windows import best_window
 from hecore.noise import UNIFORM_SURPLUS_BITS
 
 from .record import Record, Row

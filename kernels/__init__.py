@@ -14,6 +14,7 @@ multiexp     plans matrix powers, `histogram` encrypted histograms, for every ba
 offsets      segments as `segment_product` takes them; `pieces` cuts long ones
 combs        the cache of fixed-base tables
 threads      how many threads a backend may use
+windows      how many bits of an exponent a power reads at a time
 """
 
 from .backend import Backend, FixedBase, Residues

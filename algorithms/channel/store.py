@@ -68,6 +68,11 @@ class MemoryStore:
         """See Store.close."""
 
 
+def folder_name(peer: str) -> str:
+    """What belongs to a peer lies in a folder of this name: a plain one, whatever the peer is called."""
+    return hashlib.sha256(peer.encode()).hexdigest()[:16]
+
+
 class FolderStore:
     """The folder of one party and job; made if it is not there.
 
@@ -98,7 +103,7 @@ class FolderStore:
     def logs(self, peer: str) -> tuple[Log | MemoryLog, Log | MemoryLog]:
         """See Store.logs."""
         if peer not in self._logs:
-            name = hashlib.sha256(peer.encode()).hexdigest()[:16]
+            name = folder_name(peer)
             out, into = (
                 Log(self.folder / name / way, self._disk, self._index.of_log(f"{name}/{way}"), self._recent)
                 for way in ("out", "in")

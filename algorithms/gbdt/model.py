@@ -41,8 +41,8 @@ FOREST_TENSORS = {
 
 
 @dataclass(frozen=True)
-class PassiveShare:
-    """A passive party's half of a model; `model` is equal in all shares."""
+class Share:
+    """What every party keeps of a model; `model` is equal in all shares."""
 
     model: str
     party: str
@@ -53,7 +53,12 @@ class PassiveShare:
 
 
 @dataclass(frozen=True)
-class ActiveShare:
+class PassiveShare(Share):
+    """A passive party's half of a model."""
+
+
+@dataclass(frozen=True)
+class ActiveShare(Share):
     """The active party's half of a model.
 
     peers     passive parties, as the owners 1, 2, … of `forest`; owner 0 is this party
@@ -61,12 +66,6 @@ class ActiveShare:
     metrics   (training, evaluation or None) by round
     """
 
-    model: str
-    party: str
-    config: GBDTConfig
-    columns: tuple[str, ...]
-    bins: tuple[ColumnBins, ...]
-    splits: SplitTable
     peers: tuple[str, ...]
     objective: str
     outputs: int

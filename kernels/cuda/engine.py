@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutOfMemory
 from ..modulus import Modulus
+from ..windows import best_window
 from .abi import KERNELS
 from .batch import Operand
 from .constants import Constants, to_words
@@ -25,8 +26,6 @@ KEPT_MODULI = 64
 SHARE_OF_MEMORY = 4
 #: … and this many bytes: more would not make a launch faster.
 PIECE_BYTES = 1 << 30
-#: Windows of a power are at most this wide.
-MAX_WINDOW = 6
 
 _BY_NAME = {kernel.name: kernel for kernel in KERNELS}
 
@@ -90,7 +89,7 @@ class Engine:
         """out = a^exponents: uint32[1, words] for all or uint32[count, words], all below 2^bits."""
         count = len(out)
         step, words = int(len(exponents) > 1), exponents.shape[1]
-        window = min(range(1, MAX_WINDOW + 1), key=lambda w: (1 << w) + bits / w)
+        window = best_window(bits)
         shape = shape_for(k.words, count, self.device.processors)
         grid = min(blocks_for(_BY_NAME["power_D"], shape, count), full_grid(self.device.processors))
         table = self.device.empty((grid * shape.groups << window, k.row), np.uint32)

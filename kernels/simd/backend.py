@@ -19,6 +19,7 @@ from ..errors import NotInvertible
 from ..limbs import Limbs
 from ..modulus import Modulus
 from ..threads import Workers
+from ..windows import best_window
 from . import cache, montgomery, words
 from .batch import (
     Indices,
@@ -39,8 +40,6 @@ from .segments import Arrangement, arrange
 
 cache.restore()  # every kernel is decorated by now
 
-#: Windows of a power are at most this wide: its table has 2^w entries for each block.
-MAX_WINDOW = 6
 #: Moduli whose constants are kept, oldest first out.
 KEPT_MODULI = 64
 
@@ -402,11 +401,6 @@ class SimdBackend(Backend):
 
         self.run(work, count, k, entries)
         return SimdResidues(k, out, count)
-
-
-def best_window(bits: int) -> int:
-    """The window of a power with which `bits` bits of exponent need the fewest products."""
-    return min(range(1, MAX_WINDOW + 1), key=lambda w: (1 << w) + bits / w)
 
 
 def _common(a: Residues, b: Residues) -> tuple[SimdResidues, SimdResidues]:
