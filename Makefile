@@ -51,7 +51,7 @@ format: $(TEST) ## let ruff mend layout and simple findings
 # A quarter of an hour or two; its record stands in docs/reliability.md.
 soak: $(TEST) ## a million messages, a thousand kills: nothing lost, nothing twice
 	HECORE_SOAK_MESSAGES=1000000 HECORE_SOAK_KILLS=1000 $(BIN)/python -m pytest -m slow -s \
-		tests/algorithms/channel/test_kills.py tests/algorithms/test_restarts.py
+		tests/algorithms/channel/test_kills.py tests/algorithms/demo/test_restarts.py
 
 bench: $(TEST) ## pytest-benchmark over tests/bench
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only

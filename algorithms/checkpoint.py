@@ -4,8 +4,9 @@
         000000000024.safetensors        arrays
         000000000024.json               manifest, written last: hashes, state, watermarks
 
-Each file is written beside its place, synced, renamed, and the folder synced. The newest three are kept,
-and the channel keeps what a run needs to go on from the oldest of them. No secret key is in them.
+One checkpoint holds the watermarks of all peers of the party, so that it goes on with all of them from one
+moment. Each file is written beside its place, synced, renamed, and the folder synced. The newest three are
+kept, and the channels keep what a run needs to go on from the oldest of them. No secret key is in them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT, VERSION = "hecore checkpoint", 1
+FORMAT, VERSION = "hecore checkpoint", 2
 KEPT = 3
 
 Arrays = dict[str, NDArray[Any]]
@@ -46,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     version: int = VERSION
     job: str
     party: str
-    peer: str
+    peers: list[str]
     task: str
     step: int
     binding: dict[str, str]
@@ -66,60 +68,85 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of a party: of a durable channel and its store.
+    """The checkpoints of a party: of its store and its durable channels, one to each peer.
 
-    every   steps between two checkpoints of a run
+    every     steps between two checkpoints of a run; 0 saves by time alone
+    seconds   between two checkpoints of a run; 0 saves by steps alone
+
+    A run saves when either is reached.
     """
 
-    def __init__(self, store: FolderStore, channel: ZmqChannel, every: int = 8) -> None:
-        if every < 1:
-            raise ValueError(f"every = {every} must be positive")
-        self.every = every
-        self._store, self._channel = store, channel
+    def __init__(
+        self,
+        store: FolderStore,
+        channels: ZmqChannel | Sequence[ZmqChannel],
+        every: int = 8,
+        seconds: float = 0.0,
+    ) -> None:
+        if every < 0 or seconds < 0 or not (every or seconds):
+            raise ValueError(f"every = {every}, seconds = {seconds}: neither below 0, one above")
+        self.every, self.seconds = every, seconds
+        self._store = store
+        self._channels = list(channels) if isinstance(channels, Sequence) else [channels]
         self._runs = 0
 
     def agree(self, terms: Mapping[str, str]) -> None:
-        """See Node.agree."""
-        self._channel.agree(terms)
+        """See Node.agree; with every peer."""
+        for channel in self._channels:
+            channel.agree(terms)
 
     def begin(self, task: str, binding: Mapping[str, str]) -> Run:
         """The next run of this process: the same one as in an earlier process that began as many before."""
         number = self._runs
         self._runs += 1
-        peer = self._channel.peer
-        folder = self._store.folder / "checkpoints" / folder_name(peer) / str(number)
+        peers = sorted(channel.peer for channel in self._channels)
+        names = peers[0] if len(peers) == 1 else repr(peers)
+        folder = self._store.folder / "checkpoints" / folder_name(names) / str(number)
         make_folder(folder)
-        # The peer belongs to it: two trainings with two peers must not draw the same masks.
-        draws = RepeatableDraws(self._store.secret, f"{peer!r} {number} {task}")
-        return Run(folder, self._channel, task, dict(binding), draws, self.every)
+        # The peers belong to it: two trainings with two peers must not draw the same masks.
+        draws = RepeatableDraws(self._store.secret, f"{names!r} {number} {task}")
+        return Run(folder, self._channels, task, dict(binding), draws, self.every, self.seconds)
 
 
 class Run:
-    """One run: a training, a scoring."""
+    """One run: a training, a scoring.
+
+    draws   what must be drawn again equal, by label; a label that concerns one peer names it
+    """
 
     def __init__(
         self,
         folder: Path,
-        channel: ZmqChannel,
+        channels: Sequence[ZmqChannel],
         task: str,
         binding: dict[str, str],
         draws: Draws,
         every: int,
+        seconds: float,
     ) -> None:
-        self.draws, self.every = draws, every
-        self._folder, self._channel, self._task, self._binding = folder, channel, task, binding
+        self.draws = draws
+        self._every, self._seconds, self._saved = every, seconds, time.monotonic()
+        self._folder, self._task, self._binding = folder, task, binding
+        self._channels = {channel.peer: channel for channel in channels}
+        self._first = channels[0]
+
+    def due(self, step: int) -> bool:
+        """Whether a run should be saved after `step` steps; always before the first."""
+        by_time = self._seconds > 0 and time.monotonic() >= self._saved + self._seconds
+        return step == 0 or by_time or (self._every > 0 and step % self._every == 0)
 
     def save(self, step: int, state: object, arrays: Arrays) -> None:
         """Make a checkpoint durable: with it everything that was taken and sent until now."""
         from safetensors.numpy import save
 
-        watermarks = self._channel.watermarks()
+        self._saved = time.monotonic()
+        watermarks = [mark for channel in self._channels.values() for mark in channel.watermarks()]
         name = f"{step:012d}"
         data = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
         manifest = Manifest(
-            job=self._channel.job,
-            party=self._channel.me,
-            peer=self._channel.peer,
+            job=self._first.job,
+            party=self._first.me,
+            peers=sorted(self._channels),
             task=self._task,
             step=step,
             binding=self._binding,
@@ -132,7 +159,7 @@ class Run:
         self._forget()
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, and the channel set to go on from it; None if there is none.
+        """The newest checkpoint that is whole, and the channels set to go on from it; None if there is none.
 
         One that is damaged is passed over, with a warning. Raises CheckpointError where all are, and for
         one of another version, job, party, task, or of other data or parameters.
@@ -146,7 +173,8 @@ class Run:
                 log.warning("passed over a damaged checkpoint, %s", problems[-1])
                 continue
             self._compare(path, manifest)
-            self._channel.resume(manifest.watermarks)
+            for peer, channel in self._channels.items():
+                channel.resume([mark for mark in manifest.watermarks if mark.peer == peer])
             return Checkpoint(manifest.step, bytes(manifest.state), arrays)
         if problems:
             raise CheckpointError(f"no checkpoint is whole: {'; '.join(problems)}")
@@ -183,11 +211,10 @@ class Run:
 
     def _compare(self, path: Path, manifest: Manifest) -> None:
         """CheckpointError unless it is of this job, with the same data and parameters."""
-        channel = self._channel
         pairs = {
-            "job": (manifest.job, channel.job),
-            "party": (manifest.party, channel.me),
-            "peer": (manifest.peer, channel.peer),
+            "job": (manifest.job, self._first.job),
+            "party": (manifest.party, self._first.me),
+            "peers": (", ".join(manifest.peers), ", ".join(sorted(self._channels))),
             "task": (manifest.task, self._task),
         }
         for name in sorted({*manifest.binding, *self._binding}):
@@ -200,14 +227,15 @@ class Run:
                 )
 
     def _forget(self) -> None:
-        """Remove all but the newest; the channel may forget what lies before the oldest that is left."""
+        """Remove all but the newest; the channels may forget what lies before the oldest that is left."""
         paths = sorted(self._folder.glob("*.json"))
         for path in paths[:-KEPT]:
             path.unlink()
             path.with_suffix(".safetensors").unlink(missing_ok=True)
         if len(paths) >= KEPT:
             oldest = msgspec.json.decode(paths[-KEPT].read_bytes(), type=Manifest)
-            self._channel.retain(oldest.watermarks)
+            for peer, channel in self._channels.items():
+                channel.retain([mark for mark in oldest.watermarks if mark.peer == peer])
 
 
 class _Damaged(Exception):

@@ -16,6 +16,44 @@ from dataclasses import dataclass, field
 _active: ContextVar[Meter | None] = ContextVar("hecore_meter", default=None)
 
 
+#: A timeline has so many slots at most; a longer run makes them wider.
+MOST_SLOTS = 240
+
+
+@dataclass
+class Timeline:
+    """When the phases of a run were: seconds of each in slots of equal width, however long the run.
+
+        slot i covers [i·width, (i+1)·width) after `start`;  Σ over phases ≤ width
+
+    start   perf_counter() at the beginning of slot 0
+    """
+
+    start: float
+    width: float = 0.05
+    slots: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, started: float, ended: float) -> None:
+        """Add a piece of a phase, given as perf_counter() values; what lies before `start` is left out."""
+        begin, end = max(0.0, started - self.start), ended - self.start
+        if end <= begin:
+            return
+        while end > MOST_SLOTS * self.width:
+            self._widen()
+        row = self.slots.setdefault(name, [])
+        last = min(int(end / self.width), MOST_SLOTS - 1)
+        row.extend([0.0] * (last + 1 - len(row)))
+        for slot in range(int(begin / self.width), last + 1):
+            low, high = slot * self.width, (slot + 1) * self.width
+            row[slot] += max(0.0, min(end, high) - max(begin, low))
+
+    def _widen(self) -> None:
+        self.width *= 2
+        for name, row in self.slots.items():
+            padded = [*row, 0.0] if len(row) % 2 else row
+            self.slots[name] = [a + b for a, b in zip(padded[::2], padded[1::2], strict=True)]
+
+
 @dataclass
 class Meter:
     """Totals of a run.
@@ -23,11 +61,14 @@ class Meter:
     operations:  ciphertexts per kind: "encrypt", "decrypt", "add", "add_plain", "negate", "multiply", "sum",
                  "pack", "rerandomize", "validate"; products asked for: "matrix_entries", "histogram_entries";
                  bytes of batches: "bytes_written", "bytes_read"
-    seconds:     wall time per phase, as entered by `phase`; phases do not nest
+    seconds:     wall time per phase, as entered by `phase`; of nested phases the inner one counts
+    timeline:    when the phases were, if wanted
     """
 
     operations: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
+    timeline: Timeline | None = None
+    _open: list[tuple[str, float]] = field(default_factory=list, repr=False)
 
     @contextmanager
     def activate(self) -> Iterator[Meter]:
@@ -40,12 +81,34 @@ class Meter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to `seconds[name]`."""
-        started = time.perf_counter()
+        """Add the time spent inside to `seconds[name]`; one thread at a time enters phases of a meter."""
+        now = time.perf_counter()
+        if self._open:  # the outer phase pauses
+            self._add(*self._open[-1], now)
+        self._open.append((name, now))
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - started  # type: ignore[assignment]
+            now = time.perf_counter()
+            self._add(*self._open.pop(), now)
+            if self._open:
+                self._open[-1] = self._open[-1][0], now
+
+    def _add(self, name: str, started: float, ended: float) -> None:
+        self.seconds[name] += ended - started  # type: ignore[assignment]
+        if self.timeline is not None:
+            self.timeline.add(name, started, ended)
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """A phase of the active meter, if there is one."""
+    meter = _active.get()
+    if meter is None:
+        yield
+    else:
+        with meter.phase(name):
+            yield
 
 
 def count(operation: str, elements: int) -> None:

@@ -42,6 +42,7 @@ from hecore.algorithms.messages import (
     read_header,
     tag_of,
 )
+from hecore.meter import phase
 
 MAX_REASON = 1000
 
@@ -99,8 +100,9 @@ class FramedChannel(ABC):
         self._check_open()
         if self._end is not None:
             raise self._end
-        frames = self._encode(message)
-        self._put(frames)
+        with phase("send"):
+            frames = self._encode(message)
+            self._put(frames)
         self._sent += 1
         self.traffic.sent.add(tag_of(type(message)), _size(frames))
 
@@ -111,7 +113,8 @@ class FramedChannel(ABC):
         while not self._inbox:
             if self._end is not None:
                 raise self._end
-            self._fill(deadline)
+            with phase("wait"):
+                self._fill(deadline)
         header, frames = self._inbox[0]
         if header.type != tag_of(kind):
             raise UnexpectedMessage(self.peer, tag_of(kind), header.type)

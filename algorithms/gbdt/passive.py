@@ -58,8 +58,7 @@ class PassiveTraining:
         done: list[tuple[int, list[OwnSplit]]] = []
         last = int(self._earlier.tree.max(initial=-1))
         while True:
-            with self._meter.phase("wait"):
-                start = self._channel.receive(msg.Round)
+            start = self._channel.receive(msg.Round)
             if start.kept is not None:
                 if not start.model:
                     raise self._wrong("ended the training without a name for the model")
@@ -75,8 +74,7 @@ class PassiveTraining:
         settings = (self._config, self._binned, self._drawn(start), names, self._engine, self._table_bins)
         tree = PassiveTree(start.tree, *settings)
         for number in range(start.blocks):
-            with self._meter.phase("wait"):
-                block = self._channel.receive(msg.Block)
+            block = self._channel.receive(msg.Block)
             if (block.tree, block.block) != (start.tree, number) or len(block.payload) != 1:
                 raise self._wrong("sent a block of gradients out of order")
             with self._meter.phase("validate"):
@@ -85,8 +83,7 @@ class PassiveTraining:
                 tree.take(batch)
         tree.complete()
         while True:
-            with self._meter.phase("wait"):
-                step = self._channel.receive(msg.Grow)
+            step = self._channel.receive(msg.Grow)
             if step.tree != start.tree:
                 raise self._wrong(f"asked for tree {step.tree} while tree {start.tree} grows")
             tree.apply(step)

@@ -81,8 +81,7 @@ class RemoteSource:
 
     def sums(self) -> list[NodeSums]:
         """See SplitSource. ProtocolError naming the peer for an answer that does not fit the question."""
-        with self._meter.phase("wait"):
-            answer = self._channel.receive(msg.Sums)
+        answer = self._channel.receive(msg.Sums)
         if self._candidates is None:
             self._candidates = answer.candidates
         count, nodes = self._candidates, len(self._build)
@@ -147,8 +146,7 @@ class RemoteSource:
         """See SplitSource. ProtocolError naming the peer for bits that do not fit the nodes."""
         if not self._chosen:
             return []
-        with self._meter.phase("wait"):
-            answer = self._channel.receive(msg.Routes)
+        answer = self._channel.receive(msg.Routes)
         lengths = [self._nodes[split.node].size for split in self._chosen]
         if answer.tree != self._tree or len(answer.payload) != 1:
             raise self._wrong("sent routes for another tree")

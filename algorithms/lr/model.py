@@ -297,11 +297,11 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def _saver(run: Run, peer: Peer) -> Callable[[int, Standing, Arrays], None]:
-    """Save every so many batches."""
+    """Save when it is due."""
     saved = _SavedPeer.of(peer)
 
     def save(done: int, standing: Standing, arrays: Arrays) -> None:
-        if done % run.every == 0:
+        if run.due(done):
             run.save(done, _Saved(peer=saved, standing=standing), arrays)
 
     return save

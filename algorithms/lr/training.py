@@ -129,8 +129,7 @@ class SharedTraining:
                 self._advance()
         self._channel.send(msg.share_message(steps.delivered(self._others.weights, self._config)))
         columns, scale = self._own.weights.shape[0], self._config.output_bits
-        with self._meter.phase("wait"):
-            final = self._channel.receive(msg.FinalShare)
+        final = self._channel.receive(msg.FinalShare)
         theirs = msg.read_share(final, columns, scale)
         return self._own.weights + theirs.rescale(self._config.weight_bits)
 
@@ -229,8 +228,7 @@ class SharedTraining:
         with self._meter.phase("encrypt"):
             payload = self._encryptor.encrypt(share).to_bytes()
         self._channel.send(msg.EncryptedShare(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
-        with self._meter.phase("wait"):
-            message = self._channel.receive(msg.EncryptedShare)
+        message = self._channel.receive(msg.EncryptedShare)
         msg.expect_step(message, *step)
         with self._meter.phase("validate"):
             theirs = CipherBatch.from_bytes(message.payload[0], self._peer.public, self._backend)
@@ -258,8 +256,7 @@ class SharedTraining:
             reply, mask = steps.masked_product(matrix, own, shared, bound_bits, config, draw)
             payload = reply.to_bytes()
         self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
-        with self._meter.phase("wait"):
-            message = self._channel.receive(msg.MaskedProduct)
+        message = self._channel.receive(msg.MaskedProduct)
         msg.expect_step(message, *step)
         with self._meter.phase("decrypt"):
             public = self._decryptor.public
@@ -284,8 +281,7 @@ class SharedTraining:
         """The active side."""
         query, mask = loss.query(self._config, self._draws(f"loss {epoch}"))
         self._channel.send(msg.LossQuery(epoch=epoch, payload=(query.to_bytes(),)))
-        with self._meter.phase("wait"):
-            answer = self._channel.receive(msg.LossShare)
+        answer = self._channel.receive(msg.LossShare)
         if answer.epoch != epoch or len(answer.payload) != 1 or len(answer.payload[0]) > MAX_LOSS_BYTES:
             raise ProtocolError(f"{self._peer.name} answered for the loss of epoch {answer.epoch}")
         rest = int.from_bytes(answer.payload[0], "little", signed=True)
@@ -298,8 +294,7 @@ class SharedTraining:
 
     def _tell_loss(self, epoch: int, loss: LossSum) -> msg.LossOpened:
         """The passive side."""
-        with self._meter.phase("wait"):
-            query = self._channel.receive(msg.LossQuery)
+        query = self._channel.receive(msg.LossQuery)
         if query.epoch != epoch or len(query.payload) != 1:
             raise ProtocolError(f"{self._peer.name} asked for the loss of epoch {query.epoch}")
         cross = CipherBatch.from_bytes(query.payload[0], self._decryptor.public, self._backend)
@@ -307,8 +302,7 @@ class SharedTraining:
         rest = loss.answer(cross, self._decryptor, rows, self._config, draw)
         data = rest.to_bytes(rest.bit_length() // 8 + 1, "little", signed=True)
         self._channel.send(msg.LossShare(epoch=epoch, payload=(data,)))
-        with self._meter.phase("wait"):
-            return self._channel.receive(msg.LossOpened)
+        return self._channel.receive(msg.LossOpened)
 
 
 def _both(block: steps.BlockShare) -> tuple[FixedPoint, FixedPoint]:

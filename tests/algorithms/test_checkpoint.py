@@ -167,8 +167,8 @@ def test_another_run_is_refused(
 def test_another_version_is_refused(offices: list[Office], tmp_path: Path) -> None:
     saved(again(offices, tmp_path).begin(), 1)
     path = first_run(tmp_path) / f"{1:012d}.json"
-    path.write_text(path.read_text().replace('"version":1', '"version":2'))
-    with pytest.raises(CheckpointError, match="is 'hecore checkpoint' version 2"):
+    path.write_text(path.read_text().replace('"version":2', '"version":3'))
+    with pytest.raises(CheckpointError, match="is 'hecore checkpoint' version 3"):
         again(offices, tmp_path).begin().latest()
 
 

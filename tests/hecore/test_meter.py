@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hecore
 from hecore import Meter, SlotLayout
 from hecore.linalg import matmul_packed
+from hecore.meter import MOST_SLOTS, Timeline, phase
 
 LAYOUT = SlotLayout(3, 24, 10)
 Batch = hecore.CipherBatch
@@ -108,3 +111,33 @@ def test_phases_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyError), meter.phase("send"):
         raise KeyError
     assert meter.seconds == {"encrypt": 5.5, "send": 1.0}
+
+
+def test_of_nested_phases_the_inner_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 5.0, 7.0])
+    monkeypatch.setattr("hecore.meter.time.perf_counter", lambda: next(clock))
+    meter = Meter(timeline=Timeline(start=0.0, width=1.0))
+    with meter.activate(), phase("outer"), phase("inner"):
+        pass
+    assert meter.seconds == {"outer": 3.0, "inner": 4.0}
+    assert meter.timeline is not None
+    assert meter.timeline.slots["inner"] == [0, 1, 1, 1, 1, 0]
+    assert meter.timeline.slots["outer"] == [1, 0, 0, 0, 0, 1, 1, 0]
+
+
+def test_without_a_meter_a_phase_is_nothing() -> None:
+    with phase("somewhere"):
+        pass
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 500), st.floats(0, 100)), max_size=30))
+def test_a_timeline_keeps_all_seconds_in_few_slots(pieces: list[tuple[str, float, float]]) -> None:
+    line = Timeline(start=0.0)
+    wanted: dict[str, float] = {}
+    for name, started, seconds in pieces:
+        line.add(name, started, started + seconds)
+        wanted[name] = wanted.get(name, 0.0) + seconds
+    for name, row in line.slots.items():
+        assert len(row) <= MOST_SLOTS
+        assert sum(row) == pytest.approx(wanted[name])
+    assert all(name in line.slots for name, seconds in wanted.items() if seconds > 1e-9)

@@ -13,7 +13,7 @@ from hecore.algorithms.party import ACTIVE, PASSIVE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hecore.algorithms.demo import DemoResult
+    from hecore.algorithms.demo.results import DemoResult
 
 OPERATIONS = {
     "encrypt": "values encrypted",

@@ -16,10 +16,11 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import hecore
-from hecore.algorithms import cli, console
+from hecore.algorithms import cli
+from hecore.algorithms.cli import console, progress
 from hecore.algorithms.lr import Progress
 
-from .command import COLOUR, CONTROL, ESCAPE, on_terminal, piped
+from ..command import COLOUR, CONTROL, ESCAPE, on_terminal, piped
 
 PASSPHRASE = "correct horse battery"
 
@@ -122,12 +123,12 @@ def test_wrong_usage_is_two_and_names_the_word(arguments, word):
     ],
 )
 def test_a_bad_parameter_of_the_demo_is_one_line_before_anything_starts(monkeypatch, arguments, text):
-    from hecore.algorithms import demo
+    from hecore.algorithms.demo.parties import Parties
 
     def start(role, settings, pipe):
         raise AssertionError("a party was started")
 
-    monkeypatch.setattr(demo._Parties, "__enter__", start)
+    monkeypatch.setattr(Parties, "__enter__", start)
     assert text in refused(run("demo", *arguments))
 
 
@@ -175,7 +176,7 @@ def training(number: int, epochs: int, batches: int = 3, loss: float | None = 0.
 def clock(monkeypatch):
     """Seconds that pass when a test says so."""
     now = [1000.0]
-    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
@@ -184,8 +185,8 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("no_color", [False, True])
 def test_nothing_of_the_progress_line_is_cut_off(monkeypatch, width, epochs, no_color):
     screen = Console(file=io.StringIO(), force_terminal=True, width=width, no_color=no_color)
-    monkeypatch.setattr(cli, "errors", screen)
-    with cli._ProgressLine() as line:
+    monkeypatch.setattr(progress, "errors", screen)
+    with progress.ProgressLine() as line:
         line.show("joint training", None)
         line.show("joint training", training(3 * epochs - 4, epochs))
         line._bar.refresh()
@@ -202,8 +203,8 @@ def test_nothing_of_the_progress_line_is_cut_off(monkeypatch, width, epochs, no_
 
 def test_a_stage_that_failed_does_not_look_done(monkeypatch):
     screen = Console(file=io.StringIO(), force_terminal=True, width=80)
-    monkeypatch.setattr(cli, "errors", screen)
-    with contextlib.suppress(hecore.HecoreError), cli._ProgressLine() as line:
+    monkeypatch.setattr(progress, "errors", screen)
+    with contextlib.suppress(hecore.HecoreError), progress.ProgressLine() as line:
         line.show("joint training", training(9, 6))
         raise hecore.HecoreError("lost")
     assert re.search(r" 50% 0:00:0\d left 0:00:04", ESCAPE.sub("", screen.file.getvalue()).splitlines()[-1])
@@ -211,8 +212,8 @@ def test_a_stage_that_failed_does_not_look_done(monkeypatch):
 
 def piped_progress(monkeypatch, epochs: int, seconds: float, clock: list[float]) -> list[str]:
     pipe = Console(file=io.StringIO(), width=80)
-    monkeypatch.setattr(cli, "errors", pipe)
-    with cli._ProgressLine() as line:
+    monkeypatch.setattr(progress, "errors", pipe)
+    with progress.ProgressLine() as line:
         line.show("joint training", None)
         for number in range(1, 3 * epochs + 1):
             clock[0] += seconds

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from rich.console import Console
 
-from hecore.algorithms import report
 from hecore.algorithms.channel import Metrics
-from hecore.algorithms.demo import DemoResult, PartyResult
+from hecore.algorithms.demo import DemoResult, PartyResult, report
+from hecore.algorithms.demo.report import check_plot, megabytes, party_table, plot_run, score_table, summary
 from hecore.algorithms.errors import ConfigurationError
-from hecore.algorithms.report import check_plot, megabytes, party_table, plot_run, score_table, summary
 
 
 def party(**changes) -> PartyResult:

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from hecore.algorithms import cli, cli_data
+from hecore.algorithms import cli
 from hecore.algorithms.channel import CurveKeys
+from hecore.algorithms.cli import psi as command_line
 from hecore.algorithms.psi import Progress
 
-from .command import CONTROL, on_terminal, piped, started
+from ..command import CONTROL, on_terminal, piped, started
 
 
 def run(*arguments: str | Path) -> Result:
@@ -203,8 +204,8 @@ def test_a_key_pair_is_for_its_owner_and_its_public_half_for_the_other(keys):
 
 
 def test_progress_tells_rate_and_remaining_time(capfd, monkeypatch):
-    monkeypatch.setattr(cli_data, "QUIET", 0.0)
-    with cli_data._Line() as line:
+    monkeypatch.setattr(command_line, "QUIET", 0.0)
+    with command_line._Line() as line:
         line.show(Progress("bank", 250_000, 1_000_000, 50_000, 20.0))
     assert capfd.readouterr().err == "matching with bank: 25%, 10,000 rows/s, 0:01:15 left\n"
 

@@ -20,12 +20,15 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hecore.algorithms.demo import MINIMUM_ROWS, DemoSettings, Failure, _Parties, load_data, run_party
+from hecore.algorithms.demo.parties import Parties
+from hecore.algorithms.demo.party import run_party
+from hecore.algorithms.demo.results import Failure
+from hecore.algorithms.demo.settings import MINIMUM_ROWS, DemoSettings, load_data
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.lr.steps import split_rows
 from hecore.algorithms.party import ACTIVE, PASSIVE
 
-from .command import COLOUR, CONTROL, children, left_over, lines_until, on_terminal, piped, started
+from ..command import COLOUR, CONTROL, children, left_over, lines_until, on_terminal, piped, started
 
 ROWS, TRAIN, BATCHES = 460, 368, 3
 #: One backend everywhere: the same pace, and nothing to compile first.
@@ -276,7 +279,7 @@ def test_the_fewest_rows_are_those_that_the_training_takes():
 @pytest.fixture
 def stand_ins():
     """Parties whose processes are not there: what their ends of the pipes are given is what they report."""
-    parties = _Parties(DemoSettings())
+    parties = Parties(DemoSettings())
     ends = {}
     for role in (ACTIVE, PASSIVE):
         parties._pipes[role], ends[role] = multiprocessing.Pipe()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hecore.algorithms.console import friendly, say
+from hecore.algorithms.cli.console import friendly, say
 from hecore.algorithms.errors import AuthenticationError, ConfigurationError
 
 app = typer.Typer(

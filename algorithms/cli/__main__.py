@@ -1,0 +1,5 @@
+"""`python -m hecore.algorithms.cli` is the `hecore` command."""
+
+from hecore.algorithms.cli import app
+
+app()

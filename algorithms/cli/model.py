@@ -1,0 +1,40 @@
+"""`hecore model`: look at trained models, and join their shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hecore.algorithms.cli.console import console, friendly, refuse_to_overwrite, say
+
+app = typer.Typer(help="Look at trained models, and join their shares.", no_args_is_help=True)
+
+
+@app.command()
+@friendly
+def show(share: Annotated[Path, typer.Argument(help="A party's share of a tree model.")]) -> None:
+    """What a share is of, how many splits each party has, and which of its own columns count."""
+    from hecore.algorithms.gbdt.describe import describe_share
+    from hecore.algorithms.gbdt.model import load_share
+
+    for part in describe_share(load_share(share)):
+        console.print(part, highlight=False)
+
+
+@app.command("export-joint")
+@friendly
+def export_joint(
+    shares: Annotated[list[Path], typer.Argument(help="The shares of all parties, in any order.")],
+    out: Annotated[Path, typer.Option(help="The XGBoost model to write, in JSON.")],
+) -> None:
+    """Join the shares of all parties to one XGBoost model that predicts the same.
+
+    Whoever does this sees the thresholds of all parties: each hands over its share only if it agrees to that.
+    """
+    from hecore.algorithms.gbdt.export import export_files
+
+    refuse_to_overwrite(out)
+    out.write_bytes(export_files(shares))
+    say(f"XGBoost model written to {out}")
