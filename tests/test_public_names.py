@@ -101,6 +101,14 @@ PUBLIC = {
         "split_rows",
         "write_rows",
     ],
+    "hecore.algorithms.demo": [
+        "DemoData",
+        "DemoResult",
+        "DemoSettings",
+        "PartyResult",
+        "load_data",
+        "run_demo",
+    ],
     "hecore.algorithms.gbdt": [
         "GBDTConfig",
         "Progress",
