@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, gpu-code, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, serve, gpu-code, list."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from .psi import psi
 from .record import Failure, Record, Row, load, save
 from .runner import BACKENDS, Plan, Watcher
 from .runner import run as run_plan
+from .serving import serve
 from .tables import markdown, print_cases, print_record, readable
 
 app = typer.Typer(
@@ -254,6 +255,7 @@ def table(
 
 
 app.command()(psi)
+app.command()(serve)
 
 
 @app.command()

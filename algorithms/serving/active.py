@@ -176,8 +176,7 @@ class ActiveService:
         """Score rows for a caller. Raises Refusal."""
         loaded = self.loaded
         whole = self.find(model) if model is not None else loaded.wholes[self.choice.active]
-        own = features is None
-        values = self._own_values(loaded, whole, ids) if own else given_values(whole, features)
+        values = self._values(loaded, whole, ids, features)
         self._spend(name, loaded.callers.callers[name], ids)
         job = Job(whole, ids, values, asyncio.get_running_loop().create_future())
         try:
@@ -195,7 +194,16 @@ class ActiveService:
             raise Refusal(502, "peer_failed", "a passive party gave an answer that does not fit") from None
         return self._reply(whole, ids, scored)
 
-    def _own_values(self, loaded: Loaded, whole: Whole, ids: list[str]) -> Matrix:
+    def _values(
+        self,
+        loaded: Loaded,
+        whole: Whole,
+        ids: list[str],
+        features: Sequence[Mapping[str, float | None]] | None,
+    ) -> Matrix:
+        """This party's values: those that the caller sends, else its own data's."""
+        if features is not None:
+            return given_values(whole, features)
         if loaded.features is None:
             raise Refusal(422, "features_needed", "this party has no data: send `rows` with features")
         known, values = loaded.features.lookup(ids)
@@ -263,7 +271,8 @@ class ActiveService:
             if not future.cancel():
                 future.exception()  # it is read from `answers`
         self.metrics.asked.observe(time.monotonic() - began)
-        scored = put_together(whole, values, answers)
+        active_only = self.settings.scores.when_down == "active-only"
+        scored = put_together(whole, values, answers, active_only=active_only)
         start = 0
         for job in jobs:
             stop = start + len(job.ids)

@@ -28,7 +28,7 @@ class Features(Protocol):
     columns: tuple[str, ...]
 
     def lookup(self, ids: Sequence[str]) -> tuple[NDArray[np.bool_], Matrix]:
-        """Which ids are known, bool (n,), and the values of those in their order, float64 (known, columns)."""
+        """Which ids are known, bool (n,), and the values of those in order, float64 (known, columns)."""
 
 
 class SnapshotFeatures:

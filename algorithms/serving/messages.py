@@ -35,6 +35,7 @@ KNOWN, UNKNOWN, SPENT = 0, 1, 2
 Mark = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8,64}\Z")]
+Code = Literal["rate", "model", "failure"]
 Rows = Annotated[int, msgspec.Meta(ge=0, le=MAX_ROWS)]
 
 
@@ -97,7 +98,7 @@ class Declined(Message, frozen=True, kw_only=True, tag="serve.declined"):
 
     process: Mark
     number: Number
-    code: Literal["rate", "model", "failure"]
+    code: Code
     reason: Annotated[str, msgspec.Meta(max_length=1000)]
     retry_after: float = 0.0
 

@@ -92,7 +92,9 @@ class TreeWhole:
         self._owner = {peer: number for number, peer in enumerate(share.peers, start=1)}
         self._objective = share.objective
         self.probabilities = share.objective in ("binary:logistic", "multi:softprob")
-        self.peers = tuple(peer for peer, owner in self._owner.items() if self._trees.needs(owner))
+        self.peers: tuple[str, ...] | None = tuple(
+            peer for peer, owner in self._owner.items() if self._trees.needs(owner)
+        )
 
     def check(self, offers: Mapping[str, msg.Offer]) -> None:
         """See Whole."""
@@ -112,7 +114,7 @@ class TreeWhole:
         rows = len(values)
         there = {0: self._splits.directions(values)}
         there |= {self._owner[peer]: part for peer, part in parts.items()}
-        if all(peer in parts for peer in self.peers):
+        if all(peer in parts for peer in self.peers or ()):
             owners = range(len(self._trees.splits))
             none = np.empty((0, rows), np.bool_)
             margins = self._trees.margins([there.get(owner, none) for owner in owners], rows)
@@ -185,9 +187,11 @@ class LinearWhole:
 
 def make_part(share: AnyShare, bits: int, masks: Masks | None) -> Part:
     """The part of a passive share. ConfigurationError for an active party's."""
-    if is_active(share):
-        raise ConfigurationError(f"the share of {share.party} is the active party's")
-    return LinearPart(share, bits, masks) if isinstance(share, ModelRecord) else TreePart(share)
+    if isinstance(share, PassiveShare):
+        return TreePart(share)
+    if isinstance(share, ModelRecord) and not is_active(share):
+        return LinearPart(share, bits, masks)
+    raise ConfigurationError(f"the share of {share.party} is the active party's")
 
 
 def make_whole(share: AnyShare) -> Whole:

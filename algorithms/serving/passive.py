@@ -158,7 +158,7 @@ class PassiveServer:
         return status, values[free]
 
     def _decline(
-        self, peer: str, question: msg.Question, code: str, reason: str, retry: float = AFTER_FAILURE
+        self, peer: str, question: msg.Question, code: msg.Code, reason: str, retry: float = AFTER_FAILURE
     ) -> msg.Declined:
         try:
             self.audit.write(
@@ -171,5 +171,5 @@ class PassiveServer:
             number=question.number,
             code=code,
             reason=reason[:1000],
-            retry_after=retry,  # type: ignore[arg-type]
+            retry_after=retry,
         )

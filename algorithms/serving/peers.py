@@ -1,4 +1,4 @@
-"""The passive parties as the active one sees them: who is there, with which models, what was asked of whom."""
+"""The passive parties as the active one sees them: who is there, with what, and what was asked of whom."""
 
 from __future__ import annotations
 

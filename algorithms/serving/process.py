@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 #: Seconds for requests under way when the process is asked to end.
 GRACE = 10
+BACKLOG = 2048
 
 
 def load_shares(paths: Sequence[Path]) -> dict[str, AnyShare]:
@@ -202,10 +203,13 @@ def _address(settings: Settings, door: socket.socket, me: str) -> str:
 @contextlib.contextmanager
 def _bound(address: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as door:
+    # The protocol is named: of a socket without it asyncio does not know that it is TCP, and leaves Nagle's
+    # algorithm on, which holds an answer back for 40 ms.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             door.bind((address, port))
+            door.listen(BACKLOG)  # from here on callers are not refused, though uvicorn is not there yet
         except OSError as error:
             raise ConfigurationError(
                 f"http.address, http.port = {address}, {port}: {error.strerror}"

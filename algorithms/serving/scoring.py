@@ -44,8 +44,11 @@ def ask(peers: Peers, whole: Whole, ids: Sequence[str]) -> dict[str, Future[msg.
     return {name: peers.ask(name, whole.model, list(ids)) for name in names}
 
 
-def put_together(whole: Whole, values: Matrix, answers: Answers) -> Scored:
-    """Scores from own values and the answers; one that has not come by now is missing."""
+def put_together(whole: Whole, values: Matrix, answers: Answers, *, active_only: bool = False) -> Scored:
+    """Scores from own values and the answers; one that has not come by now is missing.
+
+    With a part missing there are scores only if `active_only` allows it.
+    """
     rows = len(values)
     status = np.full(rows, msg.KNOWN, dtype=np.uint8)
     missing: dict[str, HecoreError] = {}
@@ -64,6 +67,8 @@ def put_together(whole: Whole, values: Matrix, answers: Answers) -> Scored:
         status = np.maximum(status, theirs)
         come[peer] = theirs, answer
     usable = status == msg.KNOWN
+    if missing and not active_only:
+        return Scored(status, np.full(rows, np.nan), missing)
     parts = {}
     for peer, (theirs, answer) in come.items():
         known = theirs == msg.KNOWN

@@ -23,6 +23,8 @@ from hecore.algorithms.gbdt.objectives import Floats
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
 
 Directions = NDArray[np.bool_]
+#: Rows at a time where every node has a number a row.
+EXPECTED_ROWS = 64
 
 
 class Splits:
@@ -118,6 +120,14 @@ class Trees:
 
         Each way counts by the share of Σh that went there in training.
         """
+        out = np.empty((rows, self._outputs))
+        for start in range(0, rows, EXPECTED_ROWS):
+            part = slice(start, min(rows, start + EXPECTED_ROWS))
+            there = {owner: directions[:, part] for owner, directions in parts.items()}
+            out[part] = self._expected(there, part.stop - start)
+        return out
+
+    def _expected(self, parts: Mapping[int, Directions], rows: int) -> Floats:
         share = np.zeros((self._forest.owner.size, rows))
         share[self._roots] = 1.0
         to_left = self._known_shares(parts, rows)
