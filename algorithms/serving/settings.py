@@ -112,13 +112,14 @@ class Scores(_Section, frozen=True, kw_only=True):
 class Batch(_Section, frozen=True, kw_only=True):
     """How requests are put together into questions to the passive parties.
 
-    wait_ms    a first request waits so long for others, while no question is under way
+    wait_ms    a request waits so long for others while no question is under way; while some are, requests
+               gather without it
     rows       of a question, unless one request has more
     in_flight  questions under way at once
     waiting    rows that may wait; more are refused
     """
 
-    wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 1.0
+    wait_ms: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     rows: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 512
     in_flight: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     waiting: Count = 10_000
