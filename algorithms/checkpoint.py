@@ -130,6 +130,13 @@ class Run:
         self._channels = {channel.peer: channel for channel in channels}
         self._first = channels[0]
 
+    def file(self, name: str) -> Path:
+        """The place of a file beside the checkpoints, for what only grows and is too large to save each time.
+
+        Whoever writes it makes it durable before `save`, and checks what is found. No name of a checkpoint.
+        """
+        return self._folder / name
+
     def due(self, step: int) -> bool:
         """Whether a run should be saved after `step` steps; always before the first."""
         by_time = self._seconds > 0 and time.monotonic() >= self._saved + self._seconds
