@@ -1,12 +1,8 @@
-"""The files of a checkpoint: arrays, and a manifest that is written last and names their hashes.
-
-Each is written beside its place, synced, renamed, and the folder synced: it is there whole or not at all.
-"""
+"""The files of a checkpoint: arrays, and a manifest that is written last and names their hashes."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.channel import Watermark
-from hecore.algorithms.channel.disk import sync_folder
+from hecore.algorithms.channel.disk import sync_folder, write_whole
 from hecore.algorithms.errors import CheckpointError
 
 FORMAT, VERSION = "hecore checkpoint", 3
@@ -66,8 +62,8 @@ def write(folder: Path, manifest: Manifest, arrays: Arrays) -> None:
     data = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
     digest = hashlib.sha256(data).hexdigest()
     whole = msgspec.structs.replace(manifest, files={f"{name}.safetensors": digest})
-    _write(folder / f"{name}.safetensors", data)
-    _write(folder / f"{name}.json", msgspec.json.encode(_sealed(whole)))
+    write_whole(folder / f"{name}.safetensors", data)
+    write_whole(folder / f"{name}.json", msgspec.json.encode(_sealed(whole)))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -119,15 +115,3 @@ def remove(path: Path) -> None:
 def _sealed(manifest: Manifest) -> Manifest:
     plain = msgspec.json.encode(msgspec.structs.replace(manifest, seal=""), order="sorted")
     return msgspec.structs.replace(manifest, seal=hashlib.sha256(plain).hexdigest())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The whole file or none, durable when this returns."""
-    fresh = path.with_suffix(path.suffix + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    sync_folder(path.parent)
