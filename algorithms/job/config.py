@@ -31,6 +31,7 @@ from hecore.algorithms.party import ACTIVE
 from hecore.errors import HecoreError
 
 VERSION = 1
+LIBSVM = (".libsvm", ".svm", ".svmlight")
 Role = Literal["active", "passive"]
 AlgorithmConfig = GBDTConfig | LogisticRegressionConfig
 #: What `[algorithm] name` may be, and the parameters of each.
@@ -73,7 +74,8 @@ class PeerParty(_Section, frozen=True, kw_only=True):
 class Data(_Section, frozen=True, kw_only=True):
     """This party's file.
 
-    file         CSV or Parquet, with a row for each id; libsvm, whose rows have no ids, with alignment "none"
+    file         CSV or Parquet, with a row for each id; or libsvm (.libsvm, .svm, .svmlight), whose rows end in
+                 "# id" or have their number as id, and begin with the label
     id           the column of ids
     label        the column of labels, at the active party
     positive     the label that counts as 1, every other one as 0; left out where labels are 0, 1, … already
@@ -234,6 +236,11 @@ class JobFile:
         }
 
 
+def is_libsvm(file: str | Path) -> bool:
+    """Whether a file's name says that it is sparse rows."""
+    return Path(file).suffix in LIBSVM
+
+
 def load_job(path: str | Path) -> JobFile:
     """Read a job file. ConfigurationError naming file, key, value and what is allowed."""
     path = Path(path)
@@ -271,7 +278,7 @@ def _check_together(job: JobFile) -> None:
         raise ConfigurationError(
             f"peers has {len(job.peers)} parties: a passive party talks to the active one alone"
         )
-    if job.is_active and job.data.label is None:
+    if job.is_active and job.data.label is None and not is_libsvm(job.data.file):
         raise ConfigurationError("data.label is not set: the active party names its column of labels")
     if not job.is_active and (job.data.label is not None or job.data.positive is not None):
         raise ConfigurationError(

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from hecore.algorithms.channel import AllowList, CurveKeys, FolderStore, ZmqChannel, ZmqOptions
+from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions
 from hecore.algorithms.channel.node import Node
 from hecore.algorithms.checkpoint import Checkpoints
-from hecore.algorithms.data import Schema, Split, Table, infer_schema, open_source, read_ids, split_rows
+from hecore.algorithms.data import Schema, Split, Table, infer_schema, split_rows
 from hecore.algorithms.data.read import read_table
-from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.meeting import meet
 from hecore.algorithms.job.progress import JobProgress, ProgressKeeper
 from hecore.algorithms.job.scores import evaluate
-from hecore.algorithms.job.training import Round, Scores, Training, make_training
+from hecore.algorithms.job.training import Round, Training, make_training
 from hecore.algorithms.psi import Progress as PsiProgress
 from hecore.algorithms.psi import PsiConfig, align
 
@@ -84,7 +80,10 @@ class _JobRun:
         )
         table = self._aligned(schema)
         split = split_rows(
-            table.ids, self._split_key, validation=job.split.validation, test=job.split.test  # type: ignore[arg-type]
+            table.ids,
+            self._split_key,
+            validation=job.split.validation,
+            test=job.split.test,  # type: ignore[arg-type]
         )
         training = self._train(table, split, schema)
         results = self._score(training, table, split)
@@ -111,9 +110,7 @@ class _JobRun:
             job.party.name, keys, allowed, job=job.job, listen=job.party.listen, store=store, options=options
         )
         self._stack.callback(node.close)
-        self._channels = {
-            name: ZmqChannel(node, name, peer.dial) for name, peer in sorted(job.peers.items())
-        }
+        self._channels = {name: ZmqChannel(node, name, peer.dial) for name, peer in sorted(job.peers.items())}
         self._checkpoints = Checkpoints(
             store, list(self._channels.values()), every=0, seconds=job.run.checkpoint_seconds
         )

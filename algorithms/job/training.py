@@ -85,9 +85,7 @@ class _Trees:
     ) -> None:
         self.objective = config.objective
         kind = VerticalGBDTRegressor if self.is_regression else VerticalGBDTClassifier
-        self._model = kind(
-            channels, config, key=key, backend=job.run.backend, categorical=categorical
-        )
+        self._model = kind(channels, config, key=key, backend=job.run.backend, categorical=categorical)
         self.meter = self._model.meter
 
     @property
