@@ -11,7 +11,7 @@ from hecore import get_backend
 from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.job.config import JobFile
-from hecore.algorithms.job.data import JobData
+from hecore.algorithms.job.data import JobData, check_labels
 from hecore.algorithms.job.home import Home
 from hecore.errors import HecoreError
 
@@ -85,8 +85,9 @@ def _ids(data: JobData) -> str:
 
 
 def _label(job: JobFile, data: JobData) -> str:
-    values, counts = np.unique(data.labels(), return_counts=True)
-    data.check_labels(values)
+    label = data.labels()
+    check_labels(job, label)
+    values, counts = np.unique(label, return_counts=True)
     if values.size > 20:
         return f"{values[0]:g} … {values[-1]:g}"
     return ", ".join(f"{value:g}: {count:,} rows" for value, count in zip(values, counts, strict=True))

@@ -83,21 +83,6 @@ class JobData:
             return table
         return replace(table, label=(table.label == self._data.positive).astype(np.float64))
 
-    def check_labels(self, label: NDArray[np.float64]) -> None:
-        """TableError for labels that the objective cannot use."""
-        objective = getattr(self._job.parameters, "objective", BINARY[0])
-        values = np.unique(label)
-        where = f"{self.path.name}, column {self._data.label!r}"
-        if values.size < 2:
-            raise TableError(f"{where}: all labels are {values[0]:g}: there is nothing to learn")
-        if objective in BINARY and not np.isin(values, (0, 1)).all():
-            bad = values[~np.isin(values, (0, 1))][0]
-            raise TableError(f"{where}: label {bad:g} is neither 0 nor 1: data.positive says which one is 1")
-        if objective in CLASSES and not np.array_equal(values, np.arange(values.size)):
-            raise TableError(f"{where}: classes {values[:5].tolist()} …: number them 0, 1, 2, …")
-        if objective == "count:poisson" and values[0] < 0:
-            raise TableError(f"{where}: label {values[0]:g} is no count: 0 or more are needed")
-
     def summary(self) -> str:
         """Rows, columns, kinds, in a line."""
         if self.schema is None:
@@ -111,3 +96,19 @@ class JobData:
             f"{self.path.name}: {self.schema.rows:,} rows, {len(kept)} columns ({texts} of categories,"
             f" {missing} with missing values)"
         )
+
+
+def check_labels(job: JobFile, label: NDArray[np.float64]) -> None:
+    """TableError for labels that the objective cannot use."""
+    objective = getattr(job.parameters, "objective", BINARY[0])
+    values = np.unique(label)
+    where = f"{job.data.file}, column {job.data.label!r}"
+    if values.size < 2:
+        raise TableError(f"{where}: all labels are {values[0]:g}: there is nothing to learn")
+    if objective in BINARY and not np.isin(values, (0, 1)).all():
+        bad = values[~np.isin(values, (0, 1))][0]
+        raise TableError(f"{where}: label {bad:g} is neither 0 nor 1: data.positive says which one is 1")
+    if objective in CLASSES and not np.array_equal(values, np.arange(values.size)):
+        raise TableError(f"{where}: classes {values[:5].tolist()} …: number them 0, 1, 2, …")
+    if objective == "count:poisson" and values[0] < 0:
+        raise TableError(f"{where}: label {values[0]:g} is no count: 0 or more are needed")

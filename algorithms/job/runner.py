@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hecore import Meter
 from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions
 from hecore.algorithms.channel.node import Node
 from hecore.algorithms.checkpoint import Checkpoints
-from hecore.algorithms.data import Schema, Split, Table, infer_schema, split_rows
-from hecore.algorithms.data.read import read_table
+from hecore.algorithms.data import Split, Table, split_rows
+from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.data import JobData
+from hecore.algorithms.job.ending import all_delivered, end_job
+from hecore.algorithms.job.folder import RunFolder, is_finished
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.meeting import meet
 from hecore.algorithms.job.progress import JobProgress, ProgressKeeper
-from hecore.algorithms.job.scores import evaluate
+from hecore.algorithms.job.scores import evaluate, write_predictions
+from hecore.algorithms.job.timeline import TimelineRecord
 from hecore.algorithms.job.training import Round, Training, make_training
 from hecore.algorithms.psi import Progress as PsiProgress
 from hecore.algorithms.psi import PsiConfig, align
+from hecore.meter import Timeline
 
 log = logging.getLogger(__name__)
 
@@ -33,71 +40,89 @@ OnProgress = Callable[[JobProgress], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: metrics of the test rows at the active party, and where its share lies."""
+    """What a run came to: metrics of the test rows at the active party, and where its share lies.
+
+    again        it was finished before, and nothing was done
+    undelivered  the peers may still need something that this party keeps: it goes out when it is started again
+    """
 
     folder: Path
     model: Path
     results: dict[str, float]
-    again: bool = False  # it was finished before
+    again: bool = False
+    undelivered: bool = False
 
 
 def run_job(job: JobFile, on_progress: OnProgress | None = None) -> Outcome:
     """Run a job, or go on with it.
 
-    Raises what went wrong: ConfigurationError, TableError, AlignmentError, HandshakeError for what must be mended
-    before it can go on; PeerLost, ChannelTimeout, PeerAborted where another party is at fault; StoreError.
+    Raises what went wrong: ConfigurationError, TableError, AlignmentError, HandshakeError for what must be
+    mended before it can go on; PeerLost, ChannelTimeout, PeerAborted where another party is at fault;
+    StoreError. On KeyboardInterrupt it goes without a word, so that its peers wait.
     """
-    job.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    keeper = ProgressKeeper(job.folder / "progress.json", on_progress)
-    with keeper, _JobRun(job, keeper) as run:
-        return run.run()
+    home = Home(job)
+    if is_finished(job.folder) and not home.folder.exists():
+        record = RunFolder.read(job.folder)
+        return Outcome(job.folder, job.folder / record.model, _test_results(record.results), again=True)
+    folder = RunFolder.begin(job)
+    with folder, ProgressKeeper(job.folder / "progress.json", on_progress) as keeper:
+        run = _JobRun(job, home, folder, keeper)
+        try:
+            outcome = run.run()
+        except KeyboardInterrupt:
+            run.close(leave=False)
+            folder.finish("stopped")
+            raise
+        except BaseException as error:
+            run.close(leave=True)
+            folder.finish("failed", f"{type(error).__name__}: {error}")
+            raise
+        run.close(leave=True)
+        if not outcome.undelivered:
+            home.remove()
+    return outcome
 
 
 class _JobRun:
-    def __init__(self, job: JobFile, keeper: ProgressKeeper) -> None:
-        self._job, self._keeper = job, keeper
-        self._home = Home(job)
-        self._stack = contextlib.ExitStack()
+    """The phases of a run, and what is open meanwhile."""
 
-    def __enter__(self) -> _JobRun:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __init__(self, job: JobFile, home: Home, folder: RunFolder, keeper: ProgressKeeper) -> None:
+        self._job, self._home, self._folder, self._keeper = job, home, folder, keeper
+        self._meter = Meter(timeline=Timeline(time.perf_counter()))
+        self._node: Node | None = None
+        self._channels: list[ZmqChannel] = []
 
     def run(self) -> Outcome:
         """All phases."""
         job = self._job
-        schema = self._look()
-        self._open()
-        self._keeper.phase("waiting for the other parties")
-        self._split_key = meet(
-            list(self._channels.values()),
-            self._checkpoints,
-            job.terms(),
-            active=job.is_active,
-            split_key=job.split.key.encode() if job.split.key else None,
-        )
-        table = self._aligned(schema)
-        split = split_rows(
-            table.ids,
-            self._split_key,
-            validation=job.split.validation,
-            test=job.split.test,  # type: ignore[arg-type]
-        )
-        training = self._train(table, split, schema)
-        results = self._score(training, table, split)
-        model = training.save(job.folder)
-        self._keeper.phase("waiting until the others have everything")
-        return Outcome(job.folder, model, results)
-
-    def _look(self) -> Schema:
-        """What stands in the file, before anybody is asked."""
-        data = self._job.data
         self._keeper.phase("reading the file")
-        return infer_schema(
-            self._job.at(data.file), id_column=data.id, label_column=data.label, categorical=data.categorical
-        )
+        data = JobData(job)
+        self._open()
+        with self._meter.activate():
+            self._keeper.phase("waiting for the other parties")
+            split_key = meet(
+                self._channels,
+                self._checkpoints,
+                job.terms(),
+                active=job.is_active,
+                split_key=job.split.key.encode() if job.split.key else None,
+            )
+            table = self._aligned(data)
+            share = job.split
+            parts = split_rows(table.ids, split_key, validation=share.validation, test=share.test)
+            self._folder.update(rows=_counts(data, table, parts), columns=len(table.columns))
+            training = self._train(table, parts)
+            results = self._score(training, table, parts)
+        return self._end(training, results)
+
+    def close(self, *, leave: bool) -> None:
+        """Let go of the network and the store."""
+        if self._channels:
+            self._measure()
+        if self._node is not None:
+            self._node.close(leave=leave)
+
+    # --- phases -------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         job = self._job
@@ -106,56 +131,99 @@ class _JobRun:
         store = self._home.open_store()
         self._key = self._home.paillier_key()
         options = ZmqOptions(connect_timeout=job.run.wait, grace=job.run.grace)
-        node = Node(
+        self._node = node = Node(
             job.party.name, keys, allowed, job=job.job, listen=job.party.listen, store=store, options=options
         )
-        self._stack.callback(node.close)
-        self._channels = {name: ZmqChannel(node, name, peer.dial) for name, peer in sorted(job.peers.items())}
-        self._checkpoints = Checkpoints(
-            store, list(self._channels.values()), every=0, seconds=job.run.checkpoint_seconds
-        )
+        self._channels = [ZmqChannel(node, name, peer.dial) for name, peer in sorted(job.peers.items())]
+        self._checkpoints = Checkpoints(store, self._channels, every=0, seconds=job.run.checkpoint_seconds)
         self._keeper.watch(self._channels)
 
-    def _aligned(self, schema: Schema) -> Table:
+    def _aligned(self, data: JobData) -> Table:
+        """The rows that all parties have, in the order of all."""
         job = self._job
-        data = job.data
-        table = read_table(
-            job.at(data.file), id_column=data.id, label_column=data.label, categorical=data.categorical
-        )
         if job.alignment.method == "none":
-            return table
+            return data.rows(None)
         self._keeper.phase("aligning rows")
         config = PsiConfig(min_intersection=job.alignment.min_intersection)
-        found = align(
-            list(self._channels.values()), table.ids, job.party.role, config, on_progress=self._tell_psi
+        with self._meter.phase("psi"):
+            found = align(
+                self._channels,
+                data.ids,
+                job.party.role,
+                config,
+                checkpoints=self._checkpoints,
+                on_progress=self._tell_psi,
+            )
+        if found.rows is None:
+            raise ProtocolError("the alignment did not tell which rows are common")
+        self._keeper.phase("reading the common rows")
+        return data.rows(found.rows)
+
+    def _train(self, table: Table, parts: Split) -> Training:
+        job = self._job
+        training = make_training(job, self._channels, self._key, self._checkpoints, self._meter)
+        self._folder.update(backend=training.backend)
+        self._keeper.phase("training")
+        train = table.take(parts.train)
+        if job.is_active:
+            check_labels(job, data.labels_of(train))
+        validation = table.take(parts.validation) if parts.validation.size else None
+        training.fit(train, validation, self._tell_round)
+        return training
+
+    def _score(self, training: Training, table: Table, parts: Split) -> dict[str, float]:
+        if not parts.test.size:
+            return {}
+        self._keeper.phase("scoring test rows")
+        test = table.take(parts.test)
+        scores = training.predict(test)
+        if scores is None or test.label is None:
+            return {}
+        if self._job.run.predictions:
+            write_predictions(self._job.folder / "predictions.parquet", test, scores)
+        return evaluate(training.objective, test.label, scores)
+
+    def _end(self, training: Training, results: dict[str, float]) -> Outcome:
+        model = training.save(self._job.folder)
+        self._folder.update(
+            results={name: {"test": value} for name, value in results.items()},
+            importances=training.importances(),
+            model=model.name,
         )
-        return table.take(found.rows)
+        self._keeper.phase("waiting until the others have everything")
+        line = self._meter.timeline
+        shown = TimelineRecord.of(line) if line is not None and self._job.run.share_timeline else None
+        with self._meter.activate():
+            peers = end_job(self._channels, self._checkpoints, shown)
+        for peer, timeline in peers.items():
+            self._folder.peer_timeline(peer, timeline)
+        delivered = all_delivered(self._channels)
+        self._measure()
+        self._folder.finish("finished")
+        self._keeper.phase("finished")
+        return Outcome(self._job.folder, model, results, undelivered=not delivered)
+
+    # --- what is told -------------------------------------------------------------------------------
+
+    def _measure(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk is told by what ended the run
+            self._folder.measure(self._meter, self._channels)
 
     def _tell_psi(self, progress: PsiProgress) -> None:
         detail = f"with {progress.peer}, {progress.rate:,.0f} ids/s" if progress.rate else ""
         self._keeper.tell("aligning rows", detail, progress.done / progress.total, progress.remaining)
 
-    def _train(self, table: Table, split: Split, schema: Schema) -> Training:
-        job = self._job
-        training = make_training(
-            job, list(self._channels.values()), self._key, self._checkpoints, job.data.categorical
-        )
-        self._keeper.phase("training")
-        validation = table.take(split.validation) if split.validation.size else None
-        training.fit(table.take(split.train), validation, self._tell_round)
-        return training
-
     def _tell_round(self, round: Round) -> None:
-        detail = f"{round.unit} {round.number}/{round.rounds}, {round.metric} {round.train:.4f}"
-        done = round.number / round.rounds
-        self._keeper.tell("training", detail, done, round.seconds / done - round.seconds)
-
-    def _score(self, training: Training, table: Table, split: Split) -> dict[str, float]:
-        if not split.test.size:
-            return {}
-        self._keeper.phase("scoring test rows")
-        test = table.take(split.test)
-        scores = training.predict(test)
-        if scores is None or test.label is None:
-            return {}
-        return evaluate(training.objective, test.label, scores)
+        detail = f"{round.unit} {round.number}/{round.rounds}"
+        for value, part in ((round.train, ""), (round.validation, " validation")):
+            detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
+        self._keeper.tell("training", detail, round.done, round.remaining)
+        if round.is_whole:
+            self._folder.round(
+                round.number,
+                seconds=round.seconds,
+                metric=round.metric,
+                train=round.train,
+                validation=round.validation,
+            )
+            self._measure()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+
+from hecore.algorithms.data import Ids, Table
 
 Floats = NDArray[np.float64]
 
@@ -49,3 +53,21 @@ def _binary(label: Floats, positive: Floats) -> dict[str, float]:
         "accuracy": float(metrics.accuracy_score(label, positive > 0.5)),
         "log loss": float(metrics.log_loss(label, positive, labels=[0, 1])),
     }
+
+
+def write_predictions(path: Path, table: Table, scores: Floats) -> None:
+    """A Parquet file with a row for each of `table`: id, label, and score, or score_0, score_1, … by class.
+
+    Of two classes the score is that of class 1.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"id": Ids(table.ids).array, "label": pa.array(table.label)}
+    if scores.ndim == 2 and scores.shape[1] == 2:
+        scores = scores[:, 1]
+    if scores.ndim == 1:
+        columns["score"] = pa.array(scores)
+    else:
+        columns |= {f"score_{place}": pa.array(column) for place, column in enumerate(scores.T)}
+    pq.write_table(pa.table(columns), path)

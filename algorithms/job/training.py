@@ -23,19 +23,32 @@ from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegre
 from hecore.algorithms.lr import Progress as LinearProgress
 
 Scores = NDArray[np.float64]
+#: Objectives that predict numbers and no classes.
+NUMBERS = ("reg:squarederror", "count:poisson")
 
 
 @dataclass(frozen=True)
 class Round:
-    """A tree or an epoch that is done; values of the metric where this party has them."""
+    """Where a training stands: in or after a tree or an epoch; metrics where this party has them.
+
+    is_whole  the round is over
+    done      share of all rounds
+    """
 
     number: int
     rounds: int
     unit: str
-    metric: str
-    train: float | None
-    validation: float | None
+    done: float
     seconds: float
+    metric: str = ""
+    train: float | None = None
+    validation: float | None = None
+    is_whole: bool = True
+
+    @property
+    def remaining(self) -> float:
+        """Seconds still to go, if they go as before."""
+        return self.seconds / self.done - self.seconds if self.done else float("inf")
 
 
 OnRound = Callable[[Round], None]
@@ -44,8 +57,8 @@ OnRound = Callable[[Round], None]
 class Training(Protocol):
     """One party's estimator in a job."""
 
-    meter: Meter
     objective: str
+    backend: str
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         """Train with the peers."""
@@ -65,12 +78,12 @@ def make_training(
     channels: Sequence[Channel],
     key: PrivateKey,
     checkpoints: Checkpoints,
-    categorical: Sequence[str],
+    meter: Meter,
 ) -> Training:
-    """The estimator that a job file asks for."""
+    """The estimator that a job file asks for; it counts into `meter`."""
     if isinstance(job.parameters, GBDTConfig):
-        return _Trees(job, job.parameters, channels, key, checkpoints, categorical)
-    return _Linear(job, job.parameters, channels, key, checkpoints)
+        return _Trees(job, job.parameters, channels, key, checkpoints, meter)
+    return _Linear(job, job.parameters, channels, key, checkpoints, meter)
 
 
 class _Trees:
@@ -94,8 +107,8 @@ class _Trees:
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         def tell(progress: TreeProgress) -> None:
-            name, values = progress.metric_name, (progress.train, progress.evaluation)
-            on_round(Round(progress.round, progress.rounds, "tree", name, *values, progress.seconds))
+            at = (progress.round, progress.rounds, "tree", progress.done, progress.seconds)
+            on_round(Round(*at, progress.metric_name, progress.train, progress.evaluation))
 
         self._model.fit(train, validation, on_progress=tell)
 
@@ -124,18 +137,20 @@ class _Linear:
         channels: Sequence[Channel],
         key: PrivateKey,
         checkpoints: Checkpoints,
+        meter: Meter,
     ) -> None:
         self.objective = "binary:logistic"
         self._model = VerticalLogisticRegression(
             channels[0], config, key=key, backend=job.run.backend, checkpoints=checkpoints
         )
-        self.meter = self._model.meter
+        self._model.meter = meter
+        self.backend = self._model.backend.name
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         def tell(progress: LinearProgress) -> None:
-            if progress.batch == progress.batches:
-                at = (progress.epoch + 1, progress.epochs, "epoch", "loss")
-                on_round(Round(*at, progress.loss, None, progress.seconds))
+            whole = progress.batch == progress.batches
+            at = (progress.epoch + 1, progress.epochs, "epoch", progress.done, progress.seconds)
+            on_round(Round(*at, "loss", progress.loss, None, whole))
 
         self._model.fit(train, tell)
 
