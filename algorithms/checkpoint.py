@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.channel import FolderStore, Watermark, ZmqChannel
-from hecore.algorithms.channel.disk import make_folder, sync_folder
+from hecore.algorithms.channel.disk import make_folder, write_whole
 from hecore.algorithms.channel.store import folder_name
 from hecore.algorithms.draws import RepeatableDraws
 from hecore.algorithms.errors import CheckpointError
@@ -154,8 +153,8 @@ class Run:
             watermarks=watermarks,
             state=msgspec.Raw(msgspec.json.encode(state)),
         )
-        _write(self._folder / f"{name}.safetensors", data)
-        _write(self._folder / f"{name}.json", msgspec.json.encode(_sealed(manifest)))
+        write_whole(self._folder / f"{name}.safetensors", data)
+        write_whole(self._folder / f"{name}.json", msgspec.json.encode(_sealed(manifest)))
         self._forget()
 
     def latest(self) -> Checkpoint | None:
@@ -250,15 +249,3 @@ class _Head(msgspec.Struct):
 def _sealed(manifest: Manifest) -> Manifest:
     plain = msgspec.json.encode(msgspec.structs.replace(manifest, seal=""), order="sorted")
     return msgspec.structs.replace(manifest, seal=hashlib.sha256(plain).hexdigest())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The whole file or none, durable when this returns."""
-    fresh = path.with_suffix(path.suffix + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    sync_folder(path.parent)
