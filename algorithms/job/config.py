@@ -74,8 +74,8 @@ class PeerParty(_Section, frozen=True, kw_only=True):
 class Data(_Section, frozen=True, kw_only=True):
     """This party's file.
 
-    file         CSV or Parquet, with a row for each id; or libsvm (.libsvm, .svm, .svmlight), whose rows end in
-                 "# id" or have their number as id, and begin with the label
+    file         CSV or Parquet, with a row for each id; or libsvm (.libsvm, .svm, .svmlight), whose rows
+                 begin with the label, and end in "# id" or have their number as id
     id           the column of ids
     label        the column of labels, at the active party
     positive     the label that counts as 1, every other one as 0; left out where labels are 0, 1, … already
@@ -166,7 +166,7 @@ class RunOptions(_Section, frozen=True, kw_only=True):
 class _File(_Section, frozen=True, kw_only=True):
     """The file as it stands."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     job: Name
     party: Party
     peers: Annotated[dict[Name, dict[str, Any]], msgspec.Meta(min_length=1)]

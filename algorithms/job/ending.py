@@ -16,8 +16,8 @@ from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.job.messages import JobDone, job_done
 from hecore.algorithms.job.timeline import TimelineRecord
 
-#: Seconds for which the last acknowledgement is waited for; a peer that has gone by then has got all it needs,
-#: or it comes again and finds this party's state.
+#: Seconds for which the last acknowledgement is waited for. A peer that has gone by then has got all it
+#: needs, or it comes again and finds this party's state.
 LAST_WORD = 30.0
 
 

@@ -31,7 +31,7 @@ class JsonLines(logging.Formatter):
 
 @contextmanager
 def log_to(folder: Path, form: Form) -> Iterator[None]:
-    """Log what hecore tells, from INFO on to the file, and to standard error: warnings as text, or all as JSON."""
+    """Log from INFO on to the file, and to standard error: warnings as text, or everything as JSON."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder / "log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     logger = logging.getLogger(LOGGER)
@@ -44,7 +44,7 @@ def log_to(folder: Path, form: Form) -> Iterator[None]:
             to_errors.setLevel(logging.WARNING)
         level, logger.propagate = logger.level, False
         logger.setLevel(logging.INFO)
-        handlers = [to_file, to_errors]
+        handlers: list[logging.Handler] = [to_file, to_errors]
         for handler in handlers:
             logger.addHandler(handler)
         try:

@@ -38,8 +38,8 @@ class SplitKey(Message, frozen=True, kw_only=True, tag="job.split_key"):
 class JobDone(Message, frozen=True, kw_only=True, tag="job.done"):
     """The sender needs nothing more but this message of the others.
 
-    Payload: its coarse time line as JSON, or nothing. (Not a field: a restarted party has another one, and what
-    it sends again must have the same fields.)
+    Payload: its coarse time line as JSON, or nothing. (Not a field: a restarted party has another one, and
+    what it sends again must have the same fields.)
     """
 
     def timeline(self) -> TimelineRecord | None:

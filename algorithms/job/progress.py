@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -50,7 +50,7 @@ class ProgressKeeper:
         self._path, self._on_progress = path, on_progress
         self._started = time.monotonic()
         self._now = JobProgress(phase="starting")
-        self._channels: Mapping[str, ZmqChannel] = {}
+        self._channels: Sequence[ZmqChannel] = ()
         self._away: dict[str, float] = {}
         self._met: set[str] = set()
         self._stop = threading.Event()
@@ -66,7 +66,7 @@ class ProgressKeeper:
         self._thread.join()
         self._write()
 
-    def watch(self, channels: Mapping[str, ZmqChannel]) -> None:
+    def watch(self, channels: Sequence[ZmqChannel]) -> None:
         """The lines to the peers, once they are there."""
         self._channels = channels
 
@@ -94,7 +94,7 @@ class ProgressKeeper:
     def snapshot(self) -> JobProgress:
         """What is known now."""
         now = time.monotonic()
-        peers = {name: self._line(name, channel, now) for name, channel in self._channels.items()}
+        peers = {channel.peer: self._line(channel.peer, channel, now) for channel in self._channels}
         with self._lock:
             return msgspec.structs.replace(
                 self._now, seconds=now - self._started, peers=peers, process=os.getpid(), time=time.time()

@@ -9,23 +9,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hecore import Meter
 from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions
 from hecore.algorithms.channel.node import Node
 from hecore.algorithms.checkpoint import Checkpoints
-from hecore.algorithms.data import Split, Table, split_rows
+from hecore.algorithms.data import Ids, Split, Table, split_rows
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.job.config import JobFile
-from hecore.algorithms.job.data import JobData
+from hecore.algorithms.job.data import JobData, check_labels
 from hecore.algorithms.job.ending import all_delivered, end_job
-from hecore.algorithms.job.folder import RunFolder, is_finished
+from hecore.algorithms.job.folder import RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.meeting import meet
 from hecore.algorithms.job.progress import JobProgress, ProgressKeeper
+from hecore.algorithms.job.records import Rows
 from hecore.algorithms.job.scores import evaluate, write_predictions
 from hecore.algorithms.job.timeline import TimelineRecord
 from hecore.algorithms.job.training import Round, Training, make_training
@@ -43,7 +45,7 @@ class Outcome:
     """What a run came to: metrics of the test rows at the active party, and where its share lies.
 
     again        it was finished before, and nothing was done
-    undelivered  the peers may still need something that this party keeps: it goes out when it is started again
+    undelivered  the peers may still need something of this party: it goes out when it is started again
     """
 
     folder: Path
@@ -61,10 +63,12 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None) -> Outcome:
     StoreError. On KeyboardInterrupt it goes without a word, so that its peers wait.
     """
     home = Home(job)
-    if is_finished(job.folder) and not home.folder.exists():
-        record = RunFolder.read(job.folder)
-        return Outcome(job.folder, job.folder / record.model, _test_results(record.results), again=True)
-    folder = RunFolder.begin(job)
+    there = (job.folder / RECORD).exists()
+    if there and not home.folder.exists():
+        record = read_record(job.folder)
+        if record.status == "finished":
+            return Outcome(job.folder, job.folder / record.model, _test_values(record.results), again=True)
+    folder = RunFolder.open(job.folder) if there else _new_folder(job)
     with folder, ProgressKeeper(job.folder / "progress.json", on_progress) as keeper:
         run = _JobRun(job, home, folder, keeper)
         try:
@@ -81,6 +85,50 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None) -> Outcome:
         if not outcome.undelivered:
             home.remove()
     return outcome
+
+
+def _new_folder(job: JobFile) -> RunFolder:
+    protocols = [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job)]
+    return RunFolder.create(
+        job.folder,
+        job=job.job,
+        party=job.party.name,
+        role=job.party.role,
+        peers=sorted(job.peers),
+        algorithm=job.algorithm,
+        protocols=protocols,
+        key_bits=job.key.bits,
+        configuration=_shown(job),
+    )
+
+
+def _shown(job: JobFile) -> dict[str, dict[str, Any]]:
+    """The settings as they are recorded: whoever knows the split's key can tell the part of any id."""
+    sections = job.sections()
+    if sections["split"]["key"] is not None:
+        sections["split"]["key"] = "(not recorded)"
+    return sections
+
+
+def _protocol(job: JobFile) -> str:
+    """The name under which the messages of the training are listed."""
+    if job.algorithm == "gbdt":
+        return "gbdt"
+    return f"linear-{getattr(job.parameters, 'mode', 'shared')}"
+
+
+def _test_values(results: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    return {name: value for name, parts in results.items() if (value := parts.get("test")) is not None}
+
+
+def _counts(data: JobData, table: Table, parts: Split) -> Rows:
+    return Rows(
+        own=len(data.ids),
+        common=len(table),
+        train=parts.train.size,
+        validation=parts.validation.size,
+        test=parts.test.size,
+    )
 
 
 class _JobRun:
@@ -109,7 +157,7 @@ class _JobRun:
             )
             table = self._aligned(data)
             share = job.split
-            parts = split_rows(table.ids, split_key, validation=share.validation, test=share.test)
+            parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
             self._folder.update(rows=_counts(data, table, parts), columns=len(table.columns))
             training = self._train(table, parts)
             results = self._score(training, table, parts)
@@ -151,7 +199,6 @@ class _JobRun:
                 data.ids,
                 job.party.role,
                 config,
-                checkpoints=self._checkpoints,
                 on_progress=self._tell_psi,
             )
         if found.rows is None:
@@ -165,8 +212,8 @@ class _JobRun:
         self._folder.update(backend=training.backend)
         self._keeper.phase("training")
         train = table.take(parts.train)
-        if job.is_active:
-            check_labels(job, data.labels_of(train))
+        if train.label is not None:
+            check_labels(job, train.label)
         validation = table.take(parts.validation) if parts.validation.size else None
         training.fit(train, validation, self._tell_round)
         return training

@@ -1,4 +1,4 @@
-"""What a job trains, behind one face: trees and linear models differ in their estimators, not in their jobs."""
+"""What a job trains, behind one face: trees and linear models differ in their estimators alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier, VerticalGBDTRegressor
 from hecore.algorithms.gbdt import Progress as TreeProgress
-from hecore.algorithms.gbdt.importance import importances
-from hecore.algorithms.gbdt.model import save_share
+from hecore.algorithms.gbdt.importance import GAIN, WEIGHT, importances
+from hecore.algorithms.gbdt.model import ActiveShare, save_share
 from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.records import Importance
 from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression
 from hecore.algorithms.lr import Progress as LinearProgress
 
@@ -69,8 +70,8 @@ class Training(Protocol):
     def save(self, folder: Path) -> Path:
         """Write this party's share of the model, and return its file."""
 
-    def importances(self) -> dict[str, float]:
-        """How often each of this party's own columns counts; empty where the model does not tell."""
+    def importances(self) -> list[Importance]:
+        """How much each of this party's own columns counts, the largest first; empty if nobody knows."""
 
 
 def make_training(
@@ -94,16 +95,15 @@ class _Trees:
         channels: Sequence[Channel],
         key: PrivateKey,
         checkpoints: Checkpoints,
-        categorical: Sequence[str],
+        meter: Meter,
     ) -> None:
-        self.objective = config.objective
-        kind = VerticalGBDTRegressor if self.is_regression else VerticalGBDTClassifier
-        self._model = kind(channels, config, key=key, backend=job.run.backend, categorical=categorical)
-        self.meter = self._model.meter
-
-    @property
-    def is_regression(self) -> bool:
-        return self.objective in ("reg:squarederror", "count:poisson")
+        self.objective: str = config.objective
+        kind = VerticalGBDTRegressor if self.objective in NUMBERS else VerticalGBDTClassifier
+        self._model = kind(
+            channels, config, key=key, backend=job.run.backend, categorical=job.data.categorical
+        )
+        self._model.meter = meter
+        self.backend = self._model.backend.name
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         def tell(progress: TreeProgress) -> None:
@@ -124,9 +124,15 @@ class _Trees:
         save_share(share, path)
         return path
 
-    def importances(self) -> dict[str, float]:
+    def importances(self) -> list[Importance]:
         share = self._model.share
-        return {} if share is None else dict(importances(share))
+        if share is None:
+            return []
+        counts = importances(share, WEIGHT)
+        gains = importances(share, GAIN) if isinstance(share, ActiveShare) else {}
+        total = max(1.0, sum(counts.values()))
+        found = [Importance(column=name, share=n / total, gain=gains.get(name)) for name, n in counts.items()]
+        return sorted(found, key=lambda one: -one.share)
 
 
 class _Linear:
@@ -162,5 +168,5 @@ class _Linear:
         self._model.save(path)
         return path
 
-    def importances(self) -> dict[str, float]:
-        return {}
+    def importances(self) -> list[Importance]:
+        return []
