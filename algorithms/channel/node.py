@@ -253,12 +253,15 @@ class Node:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Say goodbye to whoever is there, and let go of everything. May be called twice."""
+    def close(self, *, leave: bool = True) -> None:
+        """Say goodbye to whoever is there, and let go of everything. May be called twice.
+
+        Without `leave` this process goes without a word, as one that is killed: its peers wait for the next.
+        """
         with self._lock:
             if self._stopping:
                 return
-            for served in self._peers.values():
+            for served in self._peers.values() if leave else ():
                 served.box.link.leave()
             self._stopping = True
         if self._thread.is_alive():
