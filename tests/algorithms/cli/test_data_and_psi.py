@@ -128,7 +128,10 @@ def test_a_run_that_was_stopped_goes_on_and_leaves_nothing(people, keys):
         active.send_signal(signal.SIGINT)
         _, told = active.communicate(timeout=20)
     assert active.returncode == 130
-    assert told == f"{keys / 'active.state'} keeps this run: start it again to go on\ninterrupted\n"
+    assert (
+        told
+        == f"{keys / 'active.state'} keeps this run, and the others wait: start it again to go on\ninterrupted\n"
+    )
     kept = keys / "active.state"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     for path in kept.rglob("*"):
