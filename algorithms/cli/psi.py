@@ -160,7 +160,8 @@ class _Meeting:
                     talks.pop_all()
                     self._returns = True
                     if isinstance(error, KeyboardInterrupt):
-                        text = f"{self._store.folder} keeps this run, and the others wait: start it again to go on"
+                        folder = self._store.folder
+                        text = f"{folder} keeps this run, and the others wait: start it again to go on"
                         errors.print(text, highlight=False, markup=False, soft_wrap=True)
                 raise
             except Exception as error:
