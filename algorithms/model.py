@@ -9,10 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
+from rich.console import RenderableType
+
 from hecore.algorithms.errors import ProtocolError
+from hecore.algorithms.gbdt.describe import describe_share
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, load_share
 from hecore.algorithms.lr.messages import ModelRecord
-from hecore.algorithms.lr.model import load_record
+from hecore.algorithms.lr.model import VerticalLogisticRegression
 
 AnyShare: TypeAlias = ActiveShare | PassiveShare | ModelRecord
 
@@ -23,10 +26,17 @@ def load_model_share(path: str | Path) -> AnyShare:
     with open(path, "rb") as file:
         head = file.read(8)
     if head.lstrip().startswith(b"{") and int.from_bytes(head, "little") > path.stat().st_size:
-        return load_record(path)  # JSON: as the length of a safetensors header that would be beyond the file
+        return (
+            VerticalLogisticRegression(None).load(path)._record
+        )  # JSON: as the length of a safetensors header that would be beyond the file
     if len(head) < 8:
         raise ProtocolError(f"{path.name} is no share of a model: it has {len(head)} bytes")
     return load_share(path)
+
+
+def describe(share: AnyShare) -> list[RenderableType]:
+    """A share for people: what it is of, and how much its columns count."""
+    return describe_share(share)
 
 
 def is_active(share: AnyShare) -> bool:

@@ -194,7 +194,12 @@ class VerticalLogisticRegression:
 
     def load(self, path: str | Path) -> VerticalLogisticRegression:
         """Read a share written by `save`. ProtocolError if the file is no such share."""
-        record = load_record(path)
+        try:
+            record = msgspec.json.decode(Path(path).read_bytes(), type=msg.ModelRecord)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"{path} is no model share: {error}") from None
+        if (record.format, record.version) != (FORMAT, VERSION):
+            raise ProtocolError(f"{path} holds {record.format!r} version {record.version}, not {VERSION}")
         self._record = record
         return self
 
@@ -280,17 +285,6 @@ class VerticalLogisticRegression:
             raise ProtocolError(f"{self.channel.peer} sent scores of shape {batch.shape}")
         scores: NDArray[np.float64] = Decryptor(self.key, self.backend).decrypt(batch)
         return scores
-
-
-def load_record(path: str | Path) -> msg.ModelRecord:
-    """The share in a file that `save` wrote. ProtocolError if the file is no such share."""
-    try:
-        record = msgspec.json.decode(Path(path).read_bytes(), type=msg.ModelRecord)
-    except msgspec.MsgspecError as error:
-        raise ProtocolError(f"{path} is no model share: {error}") from None
-    if (record.format, record.version) != (FORMAT, VERSION):
-        raise ProtocolError(f"{path} holds {record.format!r} version {record.version}, not {VERSION}")
-    return record
 
 
 class _SavedPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

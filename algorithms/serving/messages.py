@@ -55,12 +55,16 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Presence(Message, frozen=True, kw_only=True, tag="serve.presence"):
-    """A process is there; `asks`: it wants to hear the same of the other. See the module."""
+    """A process is there; `asks`: it wants to hear the same of the other. See the module.
+
+    leaving    it is about to end; finished: all rows of a file are scored, and nothing more will be asked
+    """
 
     process: Mark
     offers: Annotated[tuple[Offer, ...], msgspec.Meta(max_length=MAX_MODELS)] = ()
     asks: bool = False
     leaving: bool = False
+    finished: bool = False
 
 
 class Question(Message, frozen=True, kw_only=True, tag="serve.question"):

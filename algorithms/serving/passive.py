@@ -64,7 +64,7 @@ class PassiveServer:
         self._days: dict[str, Daily] = {}
         self._peers: set[str] = set()
         self.answered = 0
-        self.finished: set[str] = set()  # peers that have said that they leave
+        self.finished = False  # the active party has said that its file is done
         self.line = Line(
             me,
             contact,
@@ -99,7 +99,7 @@ class PassiveServer:
         if isinstance(message, msg.Presence):
             if message.asks:
                 self.line.send(peer, self._presence())
-            (self.finished.add if message.leaving else self.finished.discard)(peer)
+            self.finished |= message.finished
         elif isinstance(message, msg.Question):
             self.line.send(peer, self.answer(peer, message))
 

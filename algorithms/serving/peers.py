@@ -59,6 +59,7 @@ class Peers:
         self._lock = threading.Lock()
         self._number = 0
         self._asked = -1e9
+        self.finished = False  # said with every sign of life from then on
         self._on_offers = on_offers
         self.line = Line(
             me,
@@ -113,7 +114,7 @@ class Peers:
         if now - self._asked >= HEARTBEAT:
             self._asked = now
             for name in self.names:
-                self.line.send(name, msg.Presence(process=self._process, asks=True))
+                self.line.send(name, msg.Presence(process=self._process, asks=True, finished=self.finished))
         for name, standing in self._standing.items():
             if standing.there and now - standing.heard > SILENCE:
                 self._lost(name, f"silent for {SILENCE:g} s")

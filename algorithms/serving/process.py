@@ -8,8 +8,9 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.model import AnyShare, is_active, load_model_share
@@ -18,7 +19,7 @@ from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.callers import Callers
 from hecore.algorithms.serving.features import Features, open_features
 from hecore.algorithms.serving.masks import Masks
-from hecore.algorithms.serving.parts import make_part, make_whole
+from hecore.algorithms.serving.parts import Whole, make_part, make_whole
 from hecore.algorithms.serving.passive import PassiveServer, Served
 from hecore.algorithms.serving.peers import Peers
 from hecore.algorithms.serving.settings import Settings
@@ -57,27 +58,43 @@ def load_shares(paths: Sequence[Path]) -> dict[str, AnyShare]:
     return shares
 
 
-def features_of(settings: Settings, data: Path | None, shares: dict[str, AnyShare]) -> Features | None:
-    """The features of all shares' columns; None where no data is named."""
-    path = data or (settings.path(settings.data.file) if settings.data.file else None)
-    if path is None:
-        return None
-    columns = list(dict.fromkeys(column for share in shares.values() for column in share.columns))
+class HasColumns(Protocol):
+    """A share, or what was made of one."""
+
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+
+def features_of(settings: Settings, path: Path, shares: Iterable[HasColumns]) -> Features:
+    """The features of all shares' columns in a file."""
+    columns = list(dict.fromkeys(column for share in shares for column in share.columns))
     return open_features(path, columns, id_column=settings.data.id, table=settings.data.table)
 
 
-def load_active(settings: Settings, paths: Sequence[Path], data: Path | None) -> Loaded:
-    """What the active party serves. ConfigurationError where a model has a party that is not configured."""
-    shares = load_shares(paths)
-    wholes = {model: make_whole(share) for model, share in shares.items()}
+def data_of(settings: Settings, data: Path | None) -> Path | None:
+    """The file of features: the one given, or that of the settings."""
+    return data or (settings.path(settings.data.file) if settings.data.file else None)
+
+
+def load_wholes(settings: Settings, paths: Sequence[Path]) -> dict[str, Whole]:
+    """Active shares. ConfigurationError where a model has a party that is not configured."""
+    wholes = {model: make_whole(share) for model, share in load_shares(paths).items()}
     for whole in wholes.values():
         for peer in whole.peers or ():
             if peer not in settings.peers:
                 raise ConfigurationError(
                     f"model {whole.model} has splits of {peer}: [peers.{peer}] is needed"
                 )
+    return wholes
+
+
+def load_active(settings: Settings, paths: Sequence[Path], data: Path | None) -> Loaded:
+    """What the active party serves."""
+    wholes = load_wholes(settings, paths)
     callers = Callers.load(settings.path(settings.http.tokens))
-    return Loaded(wholes, features_of(settings, data, shares), callers)
+    path = data_of(settings, data)
+    features = None if path is None else features_of(settings, path, wholes.values())
+    return Loaded(wholes, features, callers)
 
 
 def load_passive(settings: Settings, paths: Sequence[Path], data: Path | None) -> Served:
@@ -87,9 +104,10 @@ def load_passive(settings: Settings, paths: Sequence[Path], data: Path | None) -
     others = settings.limits.mask_with
     party = next(iter(shares.values())).party
     masks = Masks(party, contact.keys, contact.allowed, others) if others else None
-    features = features_of(settings, data, shares)
-    if features is None:
+    path = data_of(settings, data)
+    if path is None:
         raise ConfigurationError("no features: --data, or [data] file, names them")
+    features = features_of(settings, path, shares.values())
     parts = {model: make_part(share, settings.limits.sum_bits, masks) for model, share in shares.items()}
     return Served(parts, features)
 
@@ -103,8 +121,13 @@ def serve(settings: Settings, paths: Sequence[Path], data: Path | None, say: Say
         serve_passive(share.party, settings, lambda: load_passive(settings, paths, data), say)
 
 
-def serve_passive(me: str, settings: Settings, load: Callable[[], Served], say: Say) -> None:
-    """Answer questions until SIGTERM or SIGINT; SIGHUP reads shares and features again."""
+def serve_passive(
+    me: str, settings: Settings, load: Callable[[], Served], say: Say, *, one_file: bool = False
+) -> None:
+    """Answer questions until SIGTERM or SIGINT; SIGHUP reads shares and features again.
+
+    `one_file`: for a file of ids, until it is done; its rows are not limited by the second.
+    """
     limits = settings.limits
     audit = AuditLog(settings.path(settings.audit.file), settings.audit.ids)
     server = PassiveServer(
@@ -112,7 +135,7 @@ def serve_passive(me: str, settings: Settings, load: Callable[[], Served], say: 
         load(),
         settings.contact(),
         job=settings.job,
-        rate=limits.rate(active=False),
+        rate=(float("inf"), float("inf")) if one_file else limits.rate(active=False),
         daily=limits.daily(active=False),
         audit=audit,
     )
@@ -120,7 +143,7 @@ def serve_passive(me: str, settings: Settings, load: Callable[[], Served], say: 
         where = f", listening at {server.line.endpoint}" if server.line.endpoint else ""
         say(f"{me} serves its part{where}")
         try:
-            while not signals.ended():
+            while not (signals.ended() or (one_file and server.finished)):
                 if signals.reload_wanted():
                     _reload_passive(server, load, audit)
                 if server.line.failure is not None:
