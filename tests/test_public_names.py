@@ -126,6 +126,14 @@ PUBLIC = {
         "PsiConfig",
         "align",
     ],
+    "hecore.algorithms.serving": [
+        "Features",
+        "Settings",
+        "SnapshotFeatures",
+        "SqliteFeatures",
+        "load_settings",
+        "serve",
+    ],
 }
 HEAVY = ("sklearn", "scipy", "matplotlib", "cupy", "numba", "zmq", "typer", "rich", "pyarrow", "nacl")
 

@@ -150,7 +150,7 @@ class FileScoring:
             answers = ask(self._peers, self._whole, asked.asked)
 
     def _meet(self) -> None:
-        """Wait until all passive parties are there with this model; ProtocolError where theirs does not fit."""
+        """Wait until all passive parties are there with this model; ProtocolError where one does not fit."""
         needed = self._peers.names if self._whole.peers is None else self._whole.peers
         deadline = time.monotonic() + self._wait
         while True:

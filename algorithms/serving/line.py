@@ -7,7 +7,7 @@ nothing after its time limit, and asking again is harmless. So a line keeps no s
     a packet that is lost                       ends in the time limit of who asked
     a packet that is late, doubled or forged    fits no question that is open, and is dropped
 
-One thread owns the sockets. Records that come are given to `on_message` in that thread.
+One thread owns the sockets, from `start` on. Records that come are given to `on_message` in that thread.
 """
 
 from __future__ import annotations
@@ -89,6 +89,13 @@ class Line:
                 self.endpoint = self._wire.listen(contact.listen)
             for peer, endpoint in contact.dial.items():
                 self._wire.dial(peer, endpoint, time.monotonic())
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Begin to give records to `on_message`. ChannelError if strangers are let in."""
+        try:
             self._thread.start()
             self._wire.prove()
         except BaseException:

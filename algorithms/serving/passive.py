@@ -73,6 +73,7 @@ class PassiveServer:
             on_message=self._on_message,
             on_change=self._on_change,
         )
+        self.line.start()
 
     def replace(self, served: Served) -> None:
         """Serve this from now on, and tell whoever asks here."""

@@ -70,6 +70,7 @@ class Peers:
             on_change=self._on_change,
             on_turn=self._on_turn,
         )
+        self.line.start()
 
     def there(self, peer: str) -> bool:
         """Whether a peer answers."""

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.model import AnyShare, is_active, load_model_share
@@ -24,6 +24,9 @@ from hecore.algorithms.serving.passive import PassiveServer, Served
 from hecore.algorithms.serving.peers import Peers
 from hecore.algorithms.serving.settings import Settings
 from hecore.errors import HecoreError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = logging.getLogger(__name__)
 
@@ -193,10 +196,9 @@ def serve_active(me: str, settings: Settings, load: Callable[[], Loaded], say: S
     say(f"{me} ends")
 
 
-async def _run(server: object, service: ActiveService, door: socket.socket, address: str, say: Say) -> None:
-    import uvicorn
-
-    assert isinstance(server, uvicorn.Server)  # noqa: S101 - uvicorn is imported late
+async def _run(
+    server: uvicorn.Server, service: ActiveService, door: socket.socket, address: str, say: Say
+) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -210,7 +212,18 @@ async def _run(server: object, service: ActiveService, door: socket.socket, addr
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     say(address)
+    watch = loop.create_task(_watch(service, server))
     await server.serve(sockets=[door])
+    watch.cancel()
+    if service.peers.line.failure is not None:
+        raise service.peers.line.failure
+
+
+async def _watch(service: ActiveService, server: uvicorn.Server) -> None:
+    """End the service when the line's thread has died: whatever restarts processes shall see it."""
+    while service.peers.line.failure is None:
+        await asyncio.sleep(1.0)
+    server.should_exit = True
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -162,7 +162,7 @@ class Folders:
         passive: str = UNLIMITED,
         dial_in: bool = False,
     ) -> Folders:
-        """`active`: more settings; `limits`, `passive`: the [limits] of either side; `dial_in`: who listens."""
+        """`active`: more settings; `limits`, `passive`: each side's [limits]; `dial_in`: who listens."""
         names = tuple(models[0].tables)
         here = cls(root, names)
         keys = {name: CurveKeys.generate() for name in names}
