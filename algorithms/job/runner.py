@@ -145,6 +145,8 @@ class _JobRun:
         job = self._job
         self._keeper.phase("reading the file")
         data = JobData(job)
+        if job.is_active:
+            check_labels(job, data.labels())
         self._open()
         with self._meter.activate():
             self._keeper.phase("waiting for the other parties")
