@@ -226,8 +226,13 @@ class Node:
             self._peers[peer].box.link.agree(time.monotonic(), terms)
             self._flush(peer)
 
+    def mark(self, peer: str, stream: int) -> Watermark:
+        """How far this party's driver has come with a peer in one stream."""
+        with self._lock:
+            return self._peers[peer].box.mark(stream)
+
     def watermarks(self, peer: str) -> list[Watermark]:
-        """How far this party's driver has come with a peer."""
+        """How far it has come in every stream that it has used."""
         with self._lock:
             return self._peers[peer].box.watermarks()
 
@@ -235,6 +240,11 @@ class Node:
         """Go on from watermarks of an earlier run, before the first message is taken or submitted."""
         with self._lock:
             self._peers[peer].box.resume(marks)
+
+    def reaches(self, peer: str) -> bool:
+        """Whether the store has all messages that follow where the driver is with a peer."""
+        with self._lock:
+            return self._peers[peer].box.reaches()
 
     def retain(self, peer: str, marks: Iterable[Watermark]) -> None:
         """Nothing before these watermarks will be asked for again."""
