@@ -150,7 +150,11 @@ def _align(role: str, count: int, folder: str | None, pipe: Any) -> tuple[int, f
 
     ids = Ids(ids_of(role, count))
     store = None if folder is None else FolderStore(Path(folder) / role, role, JOB)
-    options: dict[str, Any] = {"job": JOB, "options": ZmqOptions(connect_timeout=SECONDS_TO_START), "store": store}
+    options: dict[str, Any] = {
+        "job": JOB,
+        "options": ZmqOptions(connect_timeout=SECONDS_TO_START),
+        "store": store,
+    }
     keys = CurveKeys.generate()
     pipe.send(keys.public)
     if role == ACTIVE:

@@ -5,6 +5,7 @@ The file FOLDER/progress.json is written about once a second. It is for people: 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ import msgspec
 
 from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.job.home import open_private
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 
@@ -80,6 +83,8 @@ class ProgressKeeper:
     ) -> None:
         """Where the job stands; shown at once."""
         with self._lock:
+            if phase != self._now.phase:
+                log.info("%s", phase)
             self._now = JobProgress(phase=phase, detail=detail, done=done, remaining=remaining)
         self._show()
 
