@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,7 +108,7 @@ class _Meeting:
         self._me, self._job, self._listen, self._dial = me, job, listen, dial
         self._public = public
         self._store: FolderStore | None = None
-        self._failed = self._delivered = False
+        self._failed = self._delivered = self._returns = False
         for peer in dial:
             if peer not in public:
                 raise ConfigurationError(f"no public key of {peer}: --key {peer}=FILE")
@@ -141,38 +141,35 @@ class _Meeting:
             with self._talking(node, channels):
                 yield channels, kept
         finally:
-            node.close()
+            node.close(leave=not self._returns)
             if self._failed:
                 self.tidy_up()
 
     @contextmanager
     def _talking(self, node: Node, channels: Sequence[ZmqChannel]) -> Iterator[None]:
-        """Find out whether the run is over at every side; an interrupted one that is kept aborts nobody."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            if self._store is None:
-                self._abort(channels, "KeyboardInterrupt")
-            else:
-                errors.print(f"{self._store.folder} keeps this run: start it again to go on", soft_wrap=True)
-            raise
-        except CheckpointError:  # it was started otherwise than before: the others wait until it is mended
-            raise
-        except Exception as error:
-            self._abort(channels, type(error).__name__)  # `align` has told more where it may
-            told = isinstance(error, PeerAborted) and error.reason == AlignmentError.__name__
-            self._failed = told or isinstance(error, AlignmentError | HandshakeError)
-            now = time.monotonic()
-            self._delivered = all(node.settle(peer, now) or node.state(peer)[1] for peer in self._public)
-            raise
-        until = time.monotonic() + node.options.linger
-        self._delivered = all(node.settle(peer, until) for peer in self._public)
-        for channel in channels:
-            channel.close()
-
-    def _abort(self, channels: Sequence[ZmqChannel], reason: str) -> None:
-        for channel in channels:
-            channel.abort(reason)
+        """Close the channels at the end, and find out whether the run is over at every side."""
+        with ExitStack() as talks:
+            for channel in channels:
+                talks.enter_context(channel)
+            try:
+                yield
+                until = time.monotonic() + node.options.linger
+                self._delivered = all(node.settle(peer, until) for peer in self._public)
+            except (KeyboardInterrupt, CheckpointError) as error:
+                if self._store is not None:  # nobody is told that it is over: this party comes back
+                    talks.pop_all()
+                    self._returns = True
+                    if isinstance(error, KeyboardInterrupt):
+                        folder = self._store.folder
+                        text = f"{folder} keeps this run, and the others wait: start it again to go on"
+                        errors.print(text, highlight=False, markup=False, soft_wrap=True)
+                raise
+            except Exception as error:
+                told = isinstance(error, PeerAborted) and error.reason == AlignmentError.__name__
+                self._failed = told or isinstance(error, AlignmentError | HandshakeError)
+                now = time.monotonic()
+                self._delivered = all(node.settle(peer, now) or node.state(peer)[1] for peer in self._public)
+                raise
 
     def tidy_up(self) -> None:
         """The run is over: remove what was kept of it, unless a party may still ask for its part."""

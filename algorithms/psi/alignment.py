@@ -143,10 +143,10 @@ def _check_common(
 
 
 class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The state of an alignment in a checkpoint: its exchanges by peer; `common` when it is over."""
+    """The state of an alignment in a checkpoint: its exchanges by peer; `common` alone when it is over."""
 
     exchanges: dict[str, Standing] = {}
-    common: int | None = None
+    common: int = 0
 
 
 class _Kept:
@@ -167,7 +167,7 @@ class _Kept:
             run.save(0, self._saved, {})
             return
         self._saved = msgspec.json.decode(found.state, type=_Saved)
-        if self._saved.common is not None:
+        if found.over:
             self.outcome = Alignment(found.arrays.get("rows"), self._saved.common)
 
     def exchanges(
@@ -192,7 +192,7 @@ class _Kept:
         """Keep the outcome alone."""
         if self._run is not None:
             arrays = {} if outcome.rows is None else {"rows": outcome.rows}
-            self._run.save(self._steps + 1, _Saved(common=outcome.common), arrays)
+            self._run.finish(_Saved(common=outcome.common), arrays)
         for exchange in self._exchanges:
             exchange.forget()
 

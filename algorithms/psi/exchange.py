@@ -73,14 +73,9 @@ class Own:
         return msgspec.json.encode(self.config, order="sorted").decode()
 
     def binding(self) -> dict[str, str]:
-        """What must be the same when this party starts again: a checkpoint of others is refused."""
+        """What must be the same when this party starts again; with others it draws other secrets."""
         configuration = hashlib.sha256(self.configuration.encode()).hexdigest()
         return {"role": self.role, "configuration": configuration, "row ids": self.fingerprint}
-
-    def label(self, what: str, me: str, peer: str) -> str:
-        """Names a secret by all that it may be used for: ids, settings and peer. Others draw another one."""
-        names = msgspec.json.encode([self.role, me, peer, self.configuration, self.fingerprint])
-        return f"psi {what} {peer} {hashlib.sha256(names).hexdigest()}"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,10 +119,9 @@ class Exchange:
             of_own, of_peers = (None if files is None else files(what) for what in ("own.tags", "peers.tags"))
             self._tags.append(Tags(of_own, self._upto(at.chunks, len(self._ids)), at.own))
             self._tags.append(Tags(of_peers, self._upto(at.chunks, at.ids), at.peers))
-        me, peer = channel.me, channel.peer
-        seed = draws(own.label("order", me, peer))(steps.SEED_BYTES)
+        seed = draws(f"psi order {channel.peer}")(steps.SEED_BYTES)
         self.order: Places = steps.shuffled(len(self._ids), seed)
-        self._scalar = draws(own.label("scalar", me, peer))(SCALAR_BYTES)
+        self._scalar = draws(f"psi scalar {channel.peer}")(SCALAR_BYTES)
         self._masked = steps.MaskedList(self._ids, self._scalar, self.order, self._config.chunk_rows)
 
     def meet(self) -> None:

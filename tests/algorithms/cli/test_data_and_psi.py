@@ -128,8 +128,8 @@ def test_a_run_that_was_stopped_goes_on_and_leaves_nothing(people, keys):
         active.send_signal(signal.SIGINT)
         _, told = active.communicate(timeout=20)
     assert active.returncode == 130
-    assert told == f"{keys / 'active.state'} keeps this run: start it again to go on\ninterrupted\n"
     kept = keys / "active.state"
+    assert f"{kept} keeps this run, and the others wait: start it again to go on\ninterrupted\n" == told
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     for path in kept.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
