@@ -60,6 +60,7 @@ class JobData:
 
     def labels(self) -> NDArray[np.float64]:
         """The labels of all rows, as the model takes them."""
+        label: NDArray[np.float64] | None
         if self._sparse is not None:
             label = self._sparse.label
         else:
@@ -68,7 +69,7 @@ class JobData:
                 numbers(self._source.name, chunk, name, self._data.id)
                 for chunk in self._source.chunks([self._data.id, name])
             ]
-            label = np.concatenate(parts)
+            label = np.concatenate(parts, dtype=np.float64)
         return self._positive(np.zeros(0) if label is None else label)
 
     def rows(self, places: Places | None) -> Table:
