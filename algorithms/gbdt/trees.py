@@ -131,6 +131,12 @@ class Forest:
             np.concatenate([tree.cover for tree in trees]),
         )
 
+    def grown(self) -> list[GrownTree]:
+        """The trees one by one."""
+        parts = (self.owner, self.left, self.right, self.value, self.gain, self.cover)
+        bounds = zip(self.start[:-1].tolist(), self.start[1:].tolist(), strict=True)
+        return [GrownTree(*(part[first:stop] for part in parts)) for first, stop in bounds]
+
     def before(self, tree: int) -> Forest:
         """The first `tree` trees."""
         stop = int(self.start[tree])
