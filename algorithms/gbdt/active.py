@@ -88,7 +88,7 @@ class ActiveTraining:
     Without `channels` it is the centralised run: the same code on the same integers, with every party's
     columns in a block of its own.
 
-    earlier   continues a model: the number of its trees, and its margins
+    earlier   continues a model: the number of its trees, and its margins unless `resume` has them
     draws     where the model's name comes from: repeatable ones for a run that may be restarted
     save      is given the rounds done and the standing: at the start, and after each round
     resume    a standing to go on from
@@ -107,7 +107,7 @@ class ActiveTraining:
         plan: Plan,
         meter: Meter,
         on_progress: Callable[[Progress], None] | None = None,
-        earlier: tuple[int, Floats] | None = None,
+        earlier: tuple[int, Floats | None] | None = None,
         draws: Draws = fresh,
         save: Callable[[ActiveStanding], None] | None = None,
         resume: ActiveStanding | None = None,

@@ -21,7 +21,7 @@ from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins, fit_bins
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
-from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, digest
+from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, digest, parts_of
 from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
 from hecore.algorithms.gbdt.passive import PassiveTraining
 from hecore.algorithms.gbdt.planner import Plan, most_candidates, plan
@@ -29,6 +29,7 @@ from hecore.algorithms.gbdt.predict import joint_margins, send_directions
 from hecore.algorithms.gbdt.standing import (
     ActiveStanding,
     ActiveState,
+    Finished,
     Journal,
     PassiveStanding,
     PassiveState,
@@ -159,7 +160,8 @@ class VerticalGBDT:
             )
         else:
             share = self._follow(tables, warm_start, peers, journal)
-        journal.finish(share)
+        header, arrays = parts_of(share)
+        journal.finish(Finished(share=header), arrays)
         return share
 
     def _lead(
@@ -285,7 +287,7 @@ class VerticalGBDT:
                 return journal.arrays["margins"] if state.told else None
             margins = self._joint_margins(table, journal)
             arrays = {} if margins is None else {"margins": margins}
-            journal.save(0, Scored(told=margins is not None), arrays)
+            journal.finish(Scored(told=margins is not None), arrays)
         return margins
 
     def _joint_margins(self, table: Table, journal: Journal, label: str = "") -> Floats | None:
@@ -383,8 +385,8 @@ class VerticalGBDT:
     def _journal(self, task: str, tables: Sequence[Table], terms: msgspec.Struct, **more: object) -> Journal:
         """The next run of a party, bound to all that its messages follow from."""
         if self.checkpoints is None:
-            return Journal(None, task, {})
-        return Journal(self.checkpoints, task, binding(tables, terms, self.key.public, **more))
+            return Journal(None)
+        return Journal(self.checkpoints.begin(task, binding(tables, terms, self.key.public, **more)))
 
     def _agree(self, tables: Sequence[Table], active_key: PublicKey) -> None:
         """What all parties have compared once is compared again whenever their processes meet."""

@@ -10,14 +10,12 @@ and are made again when the tree is: its messages come out of the inbox.
 
 What a restarted party sends again must have the same small fields as before (`channel.mailbox`), and a tree
 that is grown again needs the secret order under which its sums were sent. So nonces, the model's name and
-secret orders come from repeatable draws. Their labels name what the run is bound to: after a change of the
-data or the parameters before the first checkpoint, which would go unseen, nothing is drawn alike.
+secret orders come from repeatable draws, one label for each.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -25,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.checkpoint import Checkpoint, Checkpoints, Run
+from hecore.algorithms.checkpoint import Checkpoint, Run
 from hecore.algorithms.draws import Draws, fresh
 from hecore.algorithms.gbdt.growth import GrownTree
 from hecore.algorithms.gbdt.model import (
@@ -34,7 +32,6 @@ from hecore.algorithms.gbdt.model import (
     ActiveShare,
     Header,
     PassiveShare,
-    parts_of,
     share_of,
 )
 from hecore.algorithms.gbdt.planner import Plan
@@ -161,22 +158,13 @@ def _splits(arrays: Arrays, prefix: str) -> SplitTable:
 
 
 class Journal:
-    """The checkpoints of one run, and its draws; without `checkpoints` it keeps nothing.
+    """The checkpoints of one run, and its draws; without `run` it keeps nothing."""
 
-    binding   hashes of all that the run's messages follow from
-    """
-
-    def __init__(self, checkpoints: Checkpoints | None, task: str, binding: Mapping[str, str]) -> None:
-        self._run: Run | None = None if checkpoints is None else checkpoints.begin(task, binding)
-        self._bound = hashlib.sha256(msgspec.json.encode(dict(binding), order="sorted")).hexdigest()
-        self.draws: Draws = fresh if self._run is None else self._bound_draws
-        self._found: Checkpoint | None = None if self._run is None else self._run.latest()
+    def __init__(self, run: Run | None) -> None:
+        self._run = run
+        self.draws: Draws = fresh if run is None else run.draws
+        self._found: Checkpoint | None = None if run is None else run.latest()
         self._last = -1 if self._found is None else self._found.step
-
-    def _bound_draws(self, label: str) -> Any:
-        if self._run is None:
-            return fresh(label)
-        return self._run.draws(f"{label} of {self._bound}")
 
     @property
     def state(self) -> State | None:
@@ -204,10 +192,8 @@ class Journal:
         """Make a checkpoint."""
         if self._run is not None:
             self._run.save(step, state, arrays)
-            self._last = step
 
-    def finish(self, share: ActiveShare | PassiveShare) -> None:
-        """The last checkpoint of a training."""
+    def finish(self, state: State, arrays: Arrays) -> None:
+        """The run is over: its result."""
         if self._run is not None:
-            header, arrays = parts_of(share)
-            self.save(self._last + 1, Finished(share=header), arrays)
+            self._run.finish(state, arrays)

@@ -133,9 +133,18 @@ class Forest:
 
     def grown(self) -> list[GrownTree]:
         """The trees one by one."""
-        parts = (self.owner, self.left, self.right, self.value, self.gain, self.cover)
-        bounds = zip(self.start[:-1].tolist(), self.start[1:].tolist(), strict=True)
-        return [GrownTree(*(part[first:stop] for part in parts)) for first, stop in bounds]
+        places = map(slice, self.start[:-1].tolist(), self.start[1:].tolist())
+        return [
+            GrownTree(
+                owner=self.owner[at],
+                left=self.left[at],
+                right=self.right[at],
+                value=self.value[at],
+                gain=self.gain[at],
+                cover=self.cover[at],
+            )
+            for at in places
+        ]
 
     def before(self, tree: int) -> Forest:
         """The first `tree` trees."""
