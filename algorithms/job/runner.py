@@ -199,6 +199,7 @@ class _JobRun:
                 data.ids,
                 job.party.role,
                 config,
+                checkpoints=self._checkpoints,
                 on_progress=self._tell_psi,
             )
         if found.rows is None:
