@@ -31,8 +31,8 @@ from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.data import Table
 from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.central import CentralModel, train_centrally
-from hecore.algorithms.gbdt.estimators import training_rows
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, save_share
+from hecore.algorithms.gbdt.tables import training_rows
 from hecore.algorithms.serving.callers import Callers
 from hecore.errors import HecoreError
 
@@ -131,12 +131,12 @@ def prepare(folder: Path, trees: int, depth: int, columns: tuple[int, int]) -> S
     rng = np.random.default_rng(0)
     values = rng.standard_normal((TRAINING_ROWS, sum(columns)))
     label = (values @ rng.normal(size=sum(columns)) + rng.logistic(size=TRAINING_ROWS) > 0).astype(float)
-    ids = [f"customer-{number}" for number in range(TRAINING_ROWS)]
-    names = [f"x{number}" for number in range(sum(columns))]
+    ids = tuple(f"customer-{number}" for number in range(TRAINING_ROWS))
+    names = tuple(f"x{number}" for number in range(sum(columns)))
     own = Table(ACTIVE, ids, names[: columns[0]], values[:, : columns[0]], label)
     other = Table(PASSIVE, ids, names[columns[0] :], values[:, columns[0] :])
     config = GBDTConfig(n_estimators=trees, max_depth=depth, max_bin=64, learning_rate=0.1, reg_lambda=1.0)
-    model = train_centrally(config, [(ACTIVE, own), (PASSIVE, other)], training_rows(own, None, None))
+    model = train_centrally(config, [(ACTIVE, own), (PASSIVE, other)], training_rows([own], None))
     keys = {name: CurveKeys.generate() for name in (ACTIVE, PASSIVE)}
     for table, peer in ((own, PASSIVE), (other, ACTIVE)):
         place = folder / table.name

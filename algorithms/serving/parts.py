@@ -18,7 +18,7 @@ from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
 from hecore.algorithms.gbdt.objectives import Floats, transform
-from hecore.algorithms.lr.messages import ModelRecord
+from hecore.algorithms.lr.share import ActiveSide, ModelRecord
 from hecore.algorithms.model import AnyShare, is_active
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.masks import Masks
@@ -128,12 +128,13 @@ class LinearPart:
 
     def __init__(self, share: ModelRecord, bits: int, masks: Masks | None) -> None:
         self.model, self.party, self.columns = share.model, share.party, tuple(share.columns)
-        self._partial, self._bits, self._masks = _partial(share), bits, masks
+        self._outputs, self._partial = share.outputs, _partial(share)
+        self._bits, self._masks = bits, masks
 
     def offer(self) -> msg.Offer:
         """See Part."""
         masks = dict(self._masks.fingerprints()) if self._masks else {}
-        return msg.Offer(model=self.model, kind="linear", size=1, bits=self._bits, masks=masks)
+        return msg.Offer(model=self.model, kind="linear", size=self._outputs, bits=self._bits, masks=masks)
 
     def answer(self, question: msg.Question, known: Rows, values: Matrix) -> bytes:
         """See Part. ProtocolError where a value is missing, or a sum has outgrown its limit."""
@@ -152,16 +153,17 @@ class LinearWhole:
     takes_missing = False
     peers: tuple[str, ...] | None = None
 
-    def __init__(self, share: ModelRecord) -> None:
+    def __init__(self, share: ModelRecord, active: ActiveSide) -> None:
         self.model, self.party, self.columns = share.model, share.party, tuple(share.columns)
-        self._partial, self._intercept = _partial(share), share.intercept or 0.0
-        self.probabilities = True
+        self._outputs, self._partial = share.outputs, _partial(share)
+        self._objective, self._intercept = active.objective, np.array(active.intercept)
+        self.probabilities = active.objective.name in ("binary:logistic", "multi:logistic")
         self._bits: dict[str, int] = {}
 
     def check(self, offers: Mapping[str, msg.Offer]) -> None:
         """See Whole. With several passive parties every two must mask alike, or none be masked."""
         for peer, offer in offers.items():
-            if (offer.kind, offer.size) != ("linear", 1):
+            if (offer.kind, offer.size) != ("linear", self._outputs):
                 raise ProtocolError(f"{peer} serves another kind of model as {self.model}")
             for other, theirs in offers.items():
                 if other != peer and offer.masks.get(other) != theirs.masks.get(peer):
@@ -174,15 +176,18 @@ class LinearWhole:
 
     def read(self, peer: str, answer: msg.Answer, known: int) -> NDArray[Any]:
         """See Whole."""
-        return msg.read_sums(answer, peer, 1, known).T
+        return msg.read_sums(answer, peer, self._outputs, known).T
 
     def scores(self, values: Matrix, parts: Mapping[str, NDArray[Any]]) -> Floats:
         """See Whole. Missing parties' columns count as their means: a sum of 0."""
-        margins = self._partial(values)[:, 0] + self._intercept
-        if len(parts) == len(self._bits):  # masks cancel in the sum of all alone
-            total = sum((part[0] for part in parts.values()), start=np.zeros(len(values), np.uint64))
-            margins = margins + total.astype("<u8").view("<i8") / 2.0 ** next(iter(self._bits.values()), 0)
-        return transform("binary:logistic", margins[:, None])
+        logits = self._partial(values) + self._intercept
+        if parts and len(parts) == len(self._bits):  # masks cancel in the sum of all alone
+            total = np.zeros((self._outputs, len(values)), dtype=np.uint64)
+            for part in parts.values():
+                total = total + part
+            logits = logits + total.T.astype("<i8") / 2.0 ** next(iter(self._bits.values()))
+        predicted = self._objective.predict(logits)
+        return predicted[:, 1] if self._objective.name == "binary:logistic" else predicted
 
 
 def make_part(share: AnyShare, bits: int, masks: Masks | None) -> Part:
@@ -198,8 +203,8 @@ def make_whole(share: AnyShare) -> Whole:
     """The whole of an active share. ConfigurationError for a passive party's."""
     if isinstance(share, ActiveShare):
         return TreeWhole(share)
-    if isinstance(share, ModelRecord) and is_active(share):
-        return LinearWhole(share)
+    if isinstance(share, ModelRecord) and share.active is not None:
+        return LinearWhole(share, share.active)
     raise ConfigurationError(f"the share of {share.party} is a passive party's")
 
 
@@ -207,6 +212,6 @@ def _partial(share: ModelRecord) -> Partial:
     mean, scale, weights = (np.array(part) for part in (share.mean, share.scale, share.weights))
 
     def partial(values: Matrix) -> Floats:
-        return np.asarray(((values - mean) / scale) @ weights)[:, None]
+        return np.asarray(((values - mean) / scale) @ weights)
 
     return partial

@@ -23,8 +23,8 @@ from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.data import Table
 from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.central import CentralModel, train_centrally
-from hecore.algorithms.gbdt.estimators import training_rows
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, save_share
+from hecore.algorithms.gbdt.tables import training_rows
 from hecore.algorithms.serving.active import ActiveService
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.callers import Callers
@@ -92,7 +92,7 @@ def make_model(
     central = train_centrally(
         config,
         list(tables.items()),
-        training_rows(tables[names[0]], None, None),
+        training_rows([tables[names[0]]], None),
         categorical=[[f"{name}_kind"] for name in names],
     )
     return Model(shares_of(central, config, tables, model), tables, central)
