@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -85,19 +85,29 @@ class Peers:
             if standing.there and model in standing.offers
         }
 
-    def ask(self, peer: str, model: str, ids: list[str]) -> Future[msg.Answer]:
-        """Ask a peer. The future ends with its answer, PeerLost when it goes away, or DeclinedError."""
-        answer: Future[msg.Answer] = Future()
+    def ask(self, names: Sequence[str], model: str, ids: list[str]) -> dict[str, Future[msg.Answer]]:
+        """Ask peers one and the same question, which their masks follow from.
+
+        Each future ends with an answer, PeerLost when the peer goes away, or DeclinedError.
+        """
         with self._lock:
             self._number += 1
-            number = self._number
-            standing = self._standing[peer]
-            if not standing.there:
-                answer.set_exception(PeerLost(f"{peer} is not there"))
-                return answer
+            question = msg.question(self._process, self._number, model, ids)
+            answers = {name: self._opened(name, question.number) for name in names}
+        for name, answer in answers.items():
+            if not answer.done():
+                answer.add_done_callback(lambda _, name=name: self._forget(name, question.number))
+                self.line.send(name, question)
+        return answers
+
+    def _opened(self, peer: str, number: int) -> Future[msg.Answer]:
+        """A future that waits for an answer; one that has failed where the peer is away. The lock is held."""
+        answer: Future[msg.Answer] = Future()
+        standing = self._standing[peer]
+        if standing.there:
             standing.pending[number] = answer
-        answer.add_done_callback(lambda done: self._forget(peer, number))
-        self.line.send(peer, msg.question(self._process, number, model, ids))
+        else:
+            answer.set_exception(PeerLost(f"{peer} is not there"))
         return answer
 
     def close(self) -> None:

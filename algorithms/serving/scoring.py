@@ -41,7 +41,7 @@ class Scored:
 def ask(peers: Peers, whole: Whole, ids: Sequence[str]) -> dict[str, Future[msg.Answer]]:
     """One question to each passive party that the model needs."""
     names = peers.names if whole.peers is None else whole.peers
-    return {name: peers.ask(name, whole.model, list(ids)) for name in names}
+    return peers.ask(names, whole.model, list(ids))
 
 
 def put_together(whole: Whole, values: Matrix, answers: Answers, *, active_only: bool = False) -> Scored:

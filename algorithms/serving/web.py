@@ -227,6 +227,9 @@ class Web:
             except OSError as error:
                 log.error("the audit log cannot be written, so nothing is answered: %s", error)
                 response = _refused(Refusal(503, "audit_failed", "the service cannot keep its records"))
+            except Exception:  # a fault of this program: the caller learns no more than that
+                log.exception("%s %s failed", request.method, request.url.path)
+                response = _refused(Refusal(500, "internal", "the service failed; its log says why"))
             self.service.metrics.requests.add(path=request.url.path, status=str(response.status_code))
             return response
 

@@ -161,6 +161,8 @@ class Folders:
         limits: str = UNLIMITED,
         passive: str = UNLIMITED,
         dial_in: bool = False,
+        masks: bool = False,
+        save: Callable[[Any, Path], None] = save_share,
     ) -> Folders:
         """`active`: more settings; `limits`, `passive`: each side's [limits]; `dial_in`: who listens."""
         names = tuple(models[0].tables)
@@ -177,7 +179,7 @@ class Folders:
             )
             write_table(folder / "data.parquet", models[0].tables[name])
             for number, model in enumerate(models):
-                save_share(model.shares[name], folder / "shares" / str(number))
+                save(model.shares[name], folder / "shares" / str(number))
             address = f"tcp://127.0.0.1:{here.ports[first if dial_in else name]}"
             listens = (name == first) == dial_in
             party = '[party]\nkeys = "keys"\n' + (f'listen = "{address}"\n' if listens else "")
@@ -186,8 +188,13 @@ class Folders:
                 peers += f"[peers.{other}]\n"
                 if not listens:
                     peers += f'dial = "tcp://127.0.0.1:{here.ports[other if not dial_in else first]}"\n'
-            more = f"[limits]\n{limits if name == first else passive}" + (active if name == first else "")
-            (folder / "serve.toml").write_text(f'{party}{peers}[data]\nfile = "data.parquet"\n{more}')
+            others = [other for other in names[1:] if other != name]
+            own = limits + active if name == first else passive
+            if masks and name != first:
+                own += f"mask_with = {json.dumps(others)}\n"
+            (folder / "serve.toml").write_text(
+                f'{party}{peers}[data]\nfile = "data.parquet"\n[limits]\n{own}'
+            )
         return here
 
     def callers(self, **rights: Any) -> dict[str, str]:
