@@ -77,6 +77,7 @@ class Line:
         self._kinds = {tag_of(kind): kind for kind in kinds}
         self._on_message, self._on_change, self._on_turn = on_message, on_change, on_turn
         self._routes: dict[str, Route] = {}
+        self._dropped: dict[str, str] = {}
         self._lock = threading.Lock()
         self._outbox: list[tuple[str, Message]] = []
         self._stopping = False
@@ -152,8 +153,11 @@ class Line:
         try:
             message = self._read(incoming)
         except ChannelError as error:
-            log.warning("%s: dropped a packet from %s: %s", self.me, incoming.party, error)
+            if self._dropped.get(incoming.party) != str(error):  # signs of life come twice a second
+                self._dropped[incoming.party] = str(error)
+                log.warning("%s: dropped packets from %s: %s", self.me, incoming.party, error)
             return
+        self._dropped.pop(incoming.party, None)
         self._routes[incoming.party] = incoming.route
         self._on_message(incoming.party, message)
 

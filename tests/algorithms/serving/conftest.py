@@ -192,9 +192,8 @@ class Folders:
             own = limits + active if name == first else passive
             if masks and name != first:
                 own += f"mask_with = {json.dumps(others)}\n"
-            (folder / "serve.toml").write_text(
-                f'{party}{peers}[data]\nfile = "data.parquet"\n[limits]\n{own}'
-            )
+            data = '[data]\nfile = "data.parquet"\n'
+            (folder / "serve.toml").write_text(f"{party}{peers}{data}[limits]\n{own}")
         return here
 
     def callers(self, **rights: Any) -> dict[str, str]:
