@@ -30,6 +30,9 @@ from hecore.algorithms.lr.config import LinearConfig
 from hecore.kernels import limbs as lb
 from hecore.keys import PublicKey
 
+#: Fractional bits of what A reads: logits, and with Adam gradients. An exact product of integers would tell more
+#: of its factors than a real number does, so P covers all digits below with random ones.
+READ_BITS = 32
 #: |dL/dz| of a row stays below 2^this; a larger one is an error: a label to be scaled, or a training that diverges.
 ERROR_LIMIT_BITS = 20
 #: A share of a weight is the sum of its steps' masks: these bits hold rate · steps / (1 − momentum) < 2^34.
@@ -110,16 +113,24 @@ def backward_bits(config: LinearConfig, rows: int) -> int:
     return feature + config.weight_bits + ERROR_LIMIT_BITS + rows.bit_length()
 
 
+def covered_bits(config: LinearConfig) -> int:
+    """Digits of a product that are covered."""
+    return max(0, config.feature_bits + config.weight_bits - READ_BITS)
+
+
 def share_bits(config: LinearConfig, rows: int) -> int:
-    """Bits of a share of a weight as an integer; 0-mean steps stay far below."""
-    masked = backward_bits(config, rows) + config.mask_bits - config.feature_bits
-    return masked + STEP_BITS
+    """Bits of a share of a weight as an integer."""
+    return backward_bits(config, rows) + config.mask_bits - config.feature_bits + STEP_BITS
 
 
 def forward_fields(
     public: PublicKey, outputs: int, config: LinearConfig, rows: int, parties: int, *, shared: bool
 ) -> Fields:
-    """Of weights and logits. `parties` are the passive ones; `shared`: weights are shares with masks in them."""
+    """Of weights and logits. `parties` are the passive ones; `shared`: weights are shares with masks in them.
+
+    (parties − 1) masks below 2^m and one below 2^covered_bits, m = forward_bits + mask_bits, stay together below
+    2^(m + ⌈log2(parties)⌉), since covered_bits < forward_bits.
+    """
     value = forward_bits(config)
     if parties > 1:
         value += config.mask_bits + (parties - 1).bit_length()

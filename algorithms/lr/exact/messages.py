@@ -9,7 +9,7 @@ of P's columns, U at P and V at A.
     SourceLogits     P → A   [X·W + s], packed and re-randomised: A reads X·W, with several passive parties its sum
     SourceErrors     A → P   [dL/dZ] of a batch: P reads nothing
     SourceGradient   P → A   [Xᵀ·dL/dZ + r], packed and re-randomised: A reads gradient + mask; with Adam r = 0
-    EpochEnd         A → P   whether this is the best epoch so far, and whether it is the last
+    SourceEpoch      A → P   whether this is the best epoch so far, and whether it is the last
     FinalShare       A → P   V, cut to output_bits (as in mode `shared`)
 """
 
@@ -21,6 +21,7 @@ import msgspec
 
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr.exact.masks import KEY_BYTES
+from hecore.algorithms.lr.messages import Step
 from hecore.algorithms.messages import Message
 
 #: Columns of a source layer, and passive parties; both size arrays.
@@ -39,7 +40,6 @@ class SourceStart(Message, frozen=True, kw_only=True, tag="lr.exact.start"):
 
     outputs: Annotated[int, msgspec.Meta(ge=1, le=MAX_OUTPUTS)]
     random: bool
-    evaluated: Annotated[int, msgspec.Meta(ge=0)]
 
     def __post_init__(self) -> None:
         _check_keys(self.payload, 0, MAX_PARTIES)
@@ -77,7 +77,7 @@ class SourceGradient(Message, frozen=True, kw_only=True, tag="lr.exact.gradient"
     batch: int
 
 
-class EpochEnd(Message, frozen=True, kw_only=True, tag="lr.exact.epoch"):
+class SourceEpoch(Message, frozen=True, kw_only=True, tag="lr.exact.epoch"):
     """The active party's decision after an epoch."""
 
     epoch: int
@@ -85,12 +85,13 @@ class EpochEnd(Message, frozen=True, kw_only=True, tag="lr.exact.epoch"):
     stop: bool
 
 
-Step = SourceWeights | SourceLogits | SourceErrors | SourceGradient
+OfStep = SourceWeights | SourceLogits | SourceErrors | SourceGradient
 
 
-def expect_step(message: Step, leg: str, epoch: int, batch: int) -> None:
-    """ProtocolError unless the message belongs to this step."""
-    if (message.leg, message.epoch, message.batch) != (leg, epoch, batch) or not message.payload:
+def expect_step(message: OfStep, step: Step) -> None:
+    """ProtocolError unless the message belongs to this step, and has a payload."""
+    if (message.leg, message.epoch, message.batch) != step or not message.payload:
+        leg, epoch, batch = step
         raise ProtocolError(
             f"a {type(message).__name__} of {message.leg} {message.epoch}/{message.batch} came in step"
             f" {leg} {epoch}/{batch}: the parties are out of step"

@@ -32,7 +32,7 @@ from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.exact import fields, steps
 from hecore.algorithms.lr.exact.fields import Fields
-from hecore.algorithms.lr.steps import BlockShare, cut_mask, descend, encode_features, random_mask
+from hecore.algorithms.lr.steps import BlockShare, cut_mask, descend, encode_features
 from hecore.keys import PublicKey
 from hecore.randomness import Draw
 
@@ -52,6 +52,7 @@ class Widths:
         self.backward = fields.backward_fields(public, outputs, config, rows, shared=self.shared)
         self.forward_bits = fields.forward_bits(config)
         self.backward_bits = fields.backward_bits(config, rows)
+        self.covered_bits = fields.covered_bits(config)
         self.scale_bits = config.feature_bits + config.weight_bits
 
 
@@ -63,7 +64,7 @@ def start_share(columns: int, outputs: int, config: LinearConfig, draw: Draw | N
     if draw is None:
         return FixedPoint.zeros((columns, outputs), config.weight_bits)
     bits = max(1, config.weight_bits - (columns.bit_length() + 1) // 2)
-    drawn = random_mask(columns * outputs, bits, config.weight_bits, draw).reshape(columns, outputs)
+    drawn = steps.random_matrix(columns, outputs, bits, config.weight_bits, draw)
     half = FixedPoint.from_integers([[1 << (bits - 1)]], config.weight_bits)
     return drawn - half
 
@@ -96,9 +97,14 @@ class ActiveSource:
     def gradient(self, payload: Sequence[bytes]) -> FixedPoint:
         """XᵀdL/dZ + r of a SourceGradient, (columns, K). ProtocolError where it has outgrown its bound."""
         bound = 1 << self.widths.backward_bits
-        top = bound << self._config.mask_bits if self.widths.shared else 0
+        top = bound << (self._config.mask_bits if self.widths.shared else 0)
         masked = self._open(payload, self._columns, self.widths.backward)
         return steps.check_between(masked, -bound, top + bound)
+
+    def opened_gradient(self, payload: Sequence[bytes]) -> Floats:
+        """XᵀdL/dZ where it is opened, to READ_BITS."""
+        gradient = self.gradient(payload).floor_shift(self.widths.covered_bits)
+        return np.asarray(decode(gradient), dtype=np.float64).reshape(gradient.shape)
 
     def descend(self, gradient: FixedPoint, rows: int, epoch: int) -> None:
         """A step of SGD on this share."""
@@ -132,16 +138,17 @@ class PassiveSource:
         return encode_features(dense[:, self._order] * self._signs, self._config)
 
     def logits(
-        self, values: Any, encrypted: CipherBatch, mask: FixedPoint | None, randomness: str
+        self, values: Any, encrypted: CipherBatch, mask: FixedPoint | None, draw: Draw
     ) -> tuple[bytes, ...]:
-        """[X·W + s] of some rows for a SourceLogits."""
+        """[X·W + s + c] of some rows for a SourceLogits; c of `draw`."""
+        cover = self._cover(values.shape[0], draw)
         replies = steps.product(
             self.matrix(values),
             encrypted,
             self.widths.forward,
             own=self.block.weights,
-            mask=mask,
-            randomness=randomness,
+            mask=cover if mask is None else mask + cover,
+            randomness=self._config.reply_randomness,
         )
         return tuple(reply.to_bytes() for reply in replies)
 
@@ -151,25 +158,27 @@ class PassiveSource:
         """[XᵀdL/dZ + r] of a batch for a SourceGradient; this share takes its step."""
         config, widths = self._config, self.widths
         matrix = self.matrix(self._values[rows]).transpose()
+        columns = matrix.shape[0]
         if widths.shared:
             bits = widths.backward.value_bits
-            shape = (matrix.shape[0], widths.outputs)
-            mask = random_mask(shape[0] * shape[1], bits, widths.scale_bits, draw).reshape(*shape)
+            mask = steps.random_matrix(columns, widths.outputs, bits, widths.scale_bits, draw)
         else:
-            mask = self._penalty(rows.size)
+            mask = self._cover(columns, draw) + self._penalty(rows.size)
         replies = steps.product(
             matrix, encrypted, widths.backward, mask=mask, randomness=config.reply_randomness
         )
-        if widths.shared and mask is not None:
+        if widths.shared:
             cut = cut_mask(mask, config.feature_bits)
             self.block = descend(self.block, cut, rows.size, epoch, config, intercept=False)
         return tuple(reply.to_bytes() for reply in replies)
 
-    def _penalty(self, rows: int) -> FixedPoint | None:
+    def _cover(self, rows: int, draw: Draw) -> FixedPoint:
+        widths = self.widths
+        return steps.random_matrix(rows, widths.outputs, widths.covered_bits, widths.scale_bits, draw)
+
+    def _penalty(self, rows: int) -> FixedPoint:
         """rows·α·U, P's part of the penalty's gradient, where Adam steps on W and P has a start."""
-        start = np.asarray(decode(self.block.weights))
-        if self._config.alpha == 0 or not start.any():
-            return None
+        start = np.asarray(decode(self.block.weights)).reshape(self.block.weights.shape)
         return encode(rows * self._config.alpha * start, self.widths.scale_bits)
 
     def final(self, share: FixedPoint) -> Floats:

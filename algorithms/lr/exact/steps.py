@@ -3,13 +3,14 @@
 A is the active party, with the key; P a passive one with rows X. The weights of P's block are W = U + V,
 (columns, K): P holds U, A holds V. dZ is dL/dZ of a batch, summed, not averaged.
 
-    forward     A  [V]_A ─────────────────►  P    [W] = [V] + U,   reply = [X·W + s]
+    forward     A  [V]_A ─────────────────►  P    [W] = [V] + U,   reply = [X·W + s + c]
                 A  X·W + s  ◄─ re-randomised  P    s = 0 for one passive party; Σ_P s_P = 0 for several
     backward    A  [dZ]_A ────────────────►  P    [G] = Xᵀ·[dZ],   reply = [G + r]
                 A  G + r    ◄─ re-randomised  P
     shares of G, cut by f bits:  A ⌊(G + r)/2^f⌋      P −⌊r/2^f⌋
 
-With Adam r = 0 and G is opened to A (see `source`).
+c is random below 2^−READ_BITS: A reads no digits beyond. With Adam r is so, too, and G is opened to A (see
+`source`).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def opened(
 
 def check_between(values: FixedPoint, lowest: int, highest: int) -> FixedPoint:
     """The numbers, or ProtocolError unless every integer is in lowest … highest: a product outgrew its bound."""
-    width = FixedPoint.width_for(max(lb.signed_bits(values.limbs), abs(lowest), highest.bit_length()) + 1)
+    width = FixedPoint.width_for(max(lb.signed_bits(values.limbs), abs(lowest).bit_length(), highest.bit_length()) + 1)
     wide = lb.resize(values.limbs, width)
     low = lb.subtract(wide, lb.from_signed_ints([lowest], width))
     high = lb.subtract(lb.from_signed_ints([highest], width), wide)
@@ -93,7 +94,8 @@ def check_between(values: FixedPoint, lowest: int, highest: int) -> FixedPoint:
     return values
 
 
-def gradient_mask(rows: int, fields: Fields, scale_bits: int, draw: Draw) -> FixedPoint:
-    """r of a backward step: (rows, K) integers uniform in [0, 2^value_bits)."""
-    count = rows * fields.outputs
-    return random_mask(count, fields.value_bits, scale_bits, draw).reshape(rows, fields.outputs)
+def random_matrix(rows: int, columns: int, bits: int, scale_bits: int, draw: Draw) -> FixedPoint:
+    """(rows, columns) integers uniform in [0, 2^bits); zeros for 0 bits."""
+    if bits == 0:
+        return FixedPoint.zeros((rows, columns), scale_bits)
+    return random_mask(rows * columns, bits, scale_bits, draw).reshape(rows, columns)

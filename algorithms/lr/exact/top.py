@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.lr.exact.objectives import Objective
+from hecore.algorithms.lr.objectives import Floats, Objective
 
 if TYPE_CHECKING:
     import torch
 
-Floats = NDArray[np.float64]
+#: logits (rows, outputs), dL/dZ (rows, columns), dL/dweights by name; sums over rows, each times its weight
+Backward = tuple[Floats, Floats, dict[str, Floats]]
 
 
 class Top(Protocol):
     """A function of Z, (rows, columns), in the clear.
 
-    columns     K, of the source layer
-    objective   of the outputs
-    start       whether the source layer starts at random weights, as hidden units must, or at zero
-    weights     the parameters by name; the optimiser changes the arrays in place
+    columns       K, of the source layer
+    objective     of the outputs
+    random_start  whether the source layer starts at random weights, as hidden units must, or at zero
+    weights       the parameters by name; the optimiser changes the arrays in place
     """
 
     columns: int
@@ -32,7 +33,7 @@ class Top(Protocol):
     def outputs(self, z: Floats) -> Floats:
         """Logits of rows that are scored."""
 
-    def backward(self, z: Floats, label: Floats, weight: Floats, step: int) -> Backward:
+    def backward(self, z: Floats, targets: Floats, weight: Floats, step: int) -> Backward:
         """Logits and derivatives of rows that are trained on."""
 
     def dump(self) -> dict[str, NDArray[Any]]:
@@ -40,10 +41,6 @@ class Top(Protocol):
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of `dump`."""
-
-
-#: logits (rows, outputs), dL/dZ (rows, columns), dL/dweights by name; sums over rows, each times its weight
-Backward = tuple[Floats, Floats, dict[str, Floats]]
 
 
 class LinearTop:
@@ -59,9 +56,9 @@ class LinearTop:
         """See Top."""
         return z
 
-    def backward(self, z: Floats, label: Floats, weight: Floats, step: int) -> Backward:
+    def backward(self, z: Floats, targets: Floats, weight: Floats, step: int) -> Backward:
         """See Top."""
-        return z, self.objective.errors(z, label) * weight[:, None], {}
+        return z, self.objective.residual(z, targets) * weight[:, None], {}
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """See Top."""
@@ -95,7 +92,7 @@ class TorchTop:
         with torch.no_grad():
             return self._numbers(self.module(torch.from_numpy(z).to(self._dtype)))
 
-    def backward(self, z: Floats, label: Floats, weight: Floats, step: int) -> Backward:
+    def backward(self, z: Floats, targets: Floats, weight: Floats, step: int) -> Backward:
         """See Top."""
         import torch
 
@@ -106,7 +103,7 @@ class TorchTop:
             torch.manual_seed(step)
             logits = self.module(inputs)
         outputs = self._numbers(logits.detach())
-        errors = self.objective.errors(outputs, label) * weight[:, None]
+        errors = self.objective.residual(outputs, targets) * weight[:, None]
         logits.backward(torch.from_numpy(errors).to(self._dtype))
         gradients = {
             name: self._numbers(parameter.grad)
