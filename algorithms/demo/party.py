@@ -75,7 +75,7 @@ def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
                 channel, settings.config(), key=key, backend=settings.backend, checkpoints=checkpoints
             )
             home.report(pipe, "ready", None)
-            model.fit(table.take(data.train), lambda progress: pipe.send(("progress", progress)))
+            model.fit(table.take(data.train), on_progress=lambda progress: pipe.send(("progress", progress)))
             scores = model.predict_proba(table.take(data.test))
         traffic, link = channel.traffic.snapshot(), channel.metrics
     return PartyResult(
