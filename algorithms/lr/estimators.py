@@ -138,7 +138,9 @@ class VerticalLinearModel:
     def _train(self, side: Side) -> Outcome:
         """The training of the configured mode."""
         if self.config.mode == "exact":
-            raise ConfigurationError('mode = "exact" is not there yet: take "shared"')
+            from hecore.algorithms.lr.exact import train as train_exact
+
+            return train_exact(side)
         from hecore.algorithms.lr.shared import train
 
         return train(side)
@@ -333,9 +335,9 @@ class VerticalLinearModel:
 
 
 class VerticalLogisticRegression(VerticalLinearModel):
-    """Logistic regression for classes 0 and 1, or 0, 1, … one against the rest."""
+    """Logistic regression for classes 0 and 1, or 0, 1, …: one against the rest, or softmax in mode `exact`."""
 
-    objectives = ("binary:logistic", "multi:logistic")
+    objectives = ("binary:logistic", "multi:logistic", "multi:softprob")
 
     def predict_proba(self, table: Table) -> Floats | None:
         """Joint probabilities (rows, classes) at the active party, None elsewhere.

@@ -1,7 +1,7 @@
 """Mode `exact`: the active party gets the logits of each batch in the clear, so any loss and optimiser works.
 
-fields      widths of numbers, several side by side in a plaintext
-steps       products and replies: pure functions
+widths      sizes of numbers, several side by side in a plaintext
+steps       what goes over: pure functions
 masks       masks of several passive parties that cancel
 source      the source layer: both sides' state, who holds what
 optimizers  SGD and Adam in the clear

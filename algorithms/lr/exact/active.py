@@ -2,15 +2,15 @@
 
 On every batch, with all passive parties P at once:
 
-    SourceWeights → P    SourceLogits ← P     Z = X_A·W_A + Σ_P X_P·W_P
-    SourceErrors → P     SourceGradient ← P   while P computes, A steps on its own weights and those of the top
+    forward    [V] → P          [X_P·W_P] ← P       Z = X_A·W_A + Σ_P X_P·W_P
+    backward   [dL/dZ] → P      [gradient] ← P      while P computes, A finds its own and the top's
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -18,24 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore import Decryptor, Encryptor, FixedPoint, decode, encode
+from hecore.algorithms.channel import Channel
 from hecore.algorithms.errors import ProtocolError
-from hecore.algorithms.lr import messages as common
-from hecore.algorithms.lr.exact import messages as msg
+from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr.exact import steps
-from hecore.algorithms.lr.exact.batches import batches_of
-from hecore.algorithms.lr.exact.fields import ERROR_LIMIT_BITS
+from hecore.algorithms.lr.exact.messages import SourceStart
 from hecore.algorithms.lr.exact.metrics import measure
 from hecore.algorithms.lr.exact.optimizers import Optimizer
-from hecore.algorithms.lr.exact.source import ActiveSource, Widths, start_share
+from hecore.algorithms.lr.exact.source import ActiveSource, start_share
 from hecore.algorithms.lr.exact.top import Top
+from hecore.algorithms.lr.exact.widths import ERROR_LIMIT_BITS, Widths, precise
 from hecore.algorithms.lr.messages import Step
 from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side, shuffled_epochs
-from hecore.algorithms.lr.steps import BlockShare, delivered
+from hecore.algorithms.lr.steps import BlockShare, batch_places, delivered, split_rows
 
 log = logging.getLogger(__name__)
 
-TRAIN, EVALUATE = "train", "evaluate"
+FORWARD, BACKWARD, EVALUATION = "forward", "backward", "evaluation"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,16 +53,19 @@ class ActiveTraining:
     """The active party's side of a training, with `top` on the source layer."""
 
     def __init__(self, side: Side, label: LabelSide, top: Top) -> None:
+        side = precise(side)
         self._side, self._config, self._label, self._top = side, side.config, label, top
         rows = side.training
         self._weight = np.ones(len(rows)) if label.weight is None else label.weight
-        self._batches = batches_of(side)
+        columns = rows.features.shape[1]
+        others, outputs = side.terms.columns - columns, top.columns
+        self._batches = split_rows(len(rows), columns, others, side.config, outputs)
         self._encryptor = Encryptor(side.key, side.backend)
         self._decryptor = Decryptor(side.key, side.backend)
         largest = max(batch.size for batch in self._batches)
         self._widths = Widths(side.key.public, side.config, top.columns, largest, len(side.peers))
         self._sources = {peer.name: self._source(peer.name, peer.columns) for peer in side.peers}
-        own = self._start_share("own", rows.features.shape[1])
+        own = self._start_share("own", columns)
         #: Everything that one optimiser steps on, changed in place.
         self.weights: Arrays = {"own": np.array(decode(own), dtype=np.float64).reshape(own.shape)}
         self.weights |= {f"top {name}": array for name, array in top.weights.items()}
@@ -80,7 +83,7 @@ class ActiveTraining:
 
     def _source(self, name: str, columns: int) -> ActiveSource:
         start = self._start_share(name, columns)
-        return ActiveSource(self._widths, columns, self._encryptor, self._decryptor, start)
+        return ActiveSource(name, self._widths, self._encryptor, self._decryptor, start)
 
     def _start_share(self, name: str, columns: int) -> FixedPoint:
         draw = self._side.draws(f"start {name}") if self._top.random_start else None
@@ -106,84 +109,95 @@ class ActiveTraining:
         if self._kept:
             self._restore(self._kept)
         for channel, source in zip(self._side.channels, self._sources.values(), strict=True):
-            channel.send(common.share_message(delivered(source.share(), self._config)))
+            channel.send(msg.share_message(delivered(source.share(), self._config)))
         loss = [next(iter(record.values())) for record in self.history]
         return Outcome(self.weights["own"], loss, self._metrics, self.steps)
 
     def _start(self) -> None:
-        """Pass the mask keys of passive parties on to one another, and say how the layers start."""
-        keys = [channel.receive(msg.MaskKey).payload[0] for channel in self._side.channels]
-        for place, channel in enumerate(self._side.channels):
-            others = tuple(key for number, key in enumerate(keys) if number != place)
-            start = msg.SourceStart(
-                outputs=self._top.columns, random=self._top.random_start, payload=others
-            )
+        """Say how the layers start, and pass seeds on: each pair of passive parties has one."""
+        start = SourceStart(outputs=self._top.columns, random=self._top.random_start)
+        for channel in self._side.channels:
             channel.send(start)
+        order, seeds = self._side.terms.passive, {}
+        if len(order) == 1:
+            return
+        for place, channel in enumerate(self._side.channels):
+            message = channel.receive(msg.Seeds)
+            if message.parties != order[place + 1 :] or len(message.payload) != len(message.parties):
+                raise ProtocolError(f"{channel.peer} sent seeds for {len(message.parties)} other parties")
+            for other, sealed in zip(message.parties, message.payload, strict=True):
+                seeds[channel.peer, other] = sealed
+        for place, channel in enumerate(self._side.channels):
+            earlier = order[:place]
+            sealed = tuple(seeds[other, channel.peer] for other in earlier)
+            channel.send(msg.Seeds(parties=earlier, payload=sealed))
 
     def _step(self, epoch: int, number: int, rows: NDArray[np.int64]) -> None:
         """One batch: logits, loss, and a step of all weights."""
-        step = (TRAIN, epoch, number)
-        values = self._side.training.features[rows]
-        self._send_weights(step)
-        z = values @ self.weights["own"] + self._logits(step, rows.size)
-        with self._side.meter.phase("loss"):
-            logits, errors, gradients = self._top.backward(
-                z, self._label.targets[rows], self._weight[rows], self.steps
-            )
+        meter, values = self._side.meter, self._side.training.features[rows]
+        z = values @ self.weights["own"] + self._others_logits((FORWARD, epoch, number), rows.size)
+        with meter.phase("loss"):
+            targets, weight = self._label.targets[rows], self._weight[rows]
+            logits, errors, by_top = self._top.backward(z, targets, weight, self.steps)
         self._seen[rows] = logits
+        step = (BACKWARD, epoch, number)
         self._send_errors(step, errors)
-        gradients = {f"top {name}": gradient / rows.size for name, gradient in gradients.items()}
+        gradients = {f"top {name}": gradient / rows.size for name, gradient in by_top.items()}
         gradients["own"] = values.T @ errors / rows.size + self._penalty()
-        for channel, (name, source) in zip(self._side.channels, self._sources.items(), strict=True):
-            message = channel.receive(msg.SourceGradient)
-            msg.expect_step(message, step)
-            with self._side.meter.phase("decrypt"):
+        for channel, (name, source) in self._pairs():
+            payload = self._receive(channel, step)
+            with meter.phase("decrypt"):
                 if self._widths.shared:
-                    source.descend(source.gradient(message.payload), rows.size, epoch)
+                    source.descend(payload, rows.size, epoch)
                 else:
-                    mean = source.opened_gradient(message.payload) / rows.size
+                    mean = source.gradient(payload) / rows.size
                     gradients[f"source {name}"] = mean + self._config.alpha * source.opened
         self._optimizer.step(self.weights, gradients, self._config.rate(epoch))
+
+    def _pairs(self) -> Iterator[tuple[Channel, tuple[str, ActiveSource]]]:
+        return zip(self._side.channels, self._sources.items(), strict=True)
 
     def _penalty(self) -> Floats:
         penalty = self._config.alpha * self.weights["own"]
         penalty[-1] = 0.0  # the intercept
         return np.asarray(penalty)
 
-    def _send_weights(self, step: Step) -> None:
-        leg, epoch, batch = step
-        for channel, source in zip(self._side.channels, self._sources.values(), strict=True):
-            with self._side.meter.phase("encrypt"):
-                payload = (source.weights(),)
-            channel.send(msg.SourceWeights(leg=leg, epoch=epoch, batch=batch, payload=payload))
-
-    def _logits(self, step: Step, rows: int) -> Floats:
+    def _others_logits(self, step: Step, rows: int) -> Floats:
         """Σ_P X_P·W_P of some rows. The parts of several parties are masked; their sum is not."""
-        total: FixedPoint | None = None
-        for channel, source in zip(self._side.channels, self._sources.values(), strict=True):
-            message = channel.receive(msg.SourceLogits)
-            msg.expect_step(message, step)
+        for channel, (_, source) in self._pairs():
+            with self._side.meter.phase("encrypt"):
+                payload = source.encrypted()
+            self._send(channel, step, payload)
+        shape, scale = (rows, self._widths.outputs), self._widths.scale_bits
+        total = FixedPoint.zeros(shape, scale)
+        for channel, (_, source) in self._pairs():
+            payloads = self._receive(channel, step)
             with self._side.meter.phase("decrypt"):
-                part = source.logits(message.payload, rows)
-            total = part if total is None else total + part
-        if total is None:
-            raise ProtocolError("a source layer needs a passive party")
-        bound = self._widths.parties << (self._widths.forward_bits + 1)
-        read = steps.check_between(total, -bound, bound).floor_shift(self._widths.covered_bits)
-        return np.asarray(decode(read), dtype=np.float64).reshape(read.shape)
+                total = total + source.logits(payloads, rows)
+        read = steps.check_below(total, self._widths.parties << (self._widths.forward_bits + 1))
+        cut = read.floor_shift(self._widths.covered_bits)
+        return np.asarray(decode(cut), dtype=np.float64).reshape(shape)
 
     def _send_errors(self, step: Step, errors: Floats) -> None:
         """The same ciphertexts to all: what they hide is the same, too."""
-        leg, epoch, batch = step
         if not np.isfinite(errors).all() or np.abs(errors).max() >= 2.0**ERROR_LIMIT_BITS:
-            raise ProtocolError(
-                f"dL/dZ has become {np.abs(errors).max():.3g}: lower learning_rate, or scale the label"
-            )
+            raise ProtocolError(f"dL/dZ has become {np.abs(errors).max():.3g}: lower learning_rate")
         with self._side.meter.phase("encrypt"):
             encoded = encode(errors, self._config.weight_bits)
-            payload = (steps.encrypt(self._encryptor, encoded, self._widths.backward).to_bytes(),)
+            payload = steps.encrypt(self._encryptor, encoded, self._widths.backward)
         for channel in self._side.channels:
-            channel.send(msg.SourceErrors(leg=leg, epoch=epoch, batch=batch, payload=payload))
+            self._send(channel, step, payload)
+
+    @staticmethod
+    def _send(channel: Channel, step: Step, payload: bytes) -> None:
+        leg, epoch, batch = step
+        channel.send(msg.EncryptedShare(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
+
+    @staticmethod
+    def _receive(channel: Channel, step: Step) -> tuple[bytes, ...]:
+        message = channel.receive(msg.MaskedProduct)
+        msg.expect_step(message, step)
+        return message.payload
 
     # --- the end of an epoch ------------------------------------------------------------------------
 
@@ -215,14 +229,15 @@ class ActiveTraining:
             self._kept = self._copies()
         self._stopped = self._is_over()
         for channel in self._side.channels:
-            channel.send(msg.SourceEpoch(epoch=epoch, best=best, stop=self._stopped))
+            channel.send(msg.EpochEnd(epoch=epoch, loss=None, stop=self._stopped, best=best))
 
     def _evaluate(self, epoch: int, rows: Rows) -> Floats:
         """Logits of the evaluation rows, with the weights at the end of an epoch."""
-        step = (EVALUATE, epoch, 0)
-        self._send_weights(step)
-        z = rows.features @ self.weights["own"] + self._logits(step, len(rows))
-        return self._top.outputs(z)
+        parts = []
+        for number, places in enumerate(batch_places(len(rows), self._config.batch_size)):
+            own = rows.features[places] @ self.weights["own"]
+            parts.append(own + self._others_logits((EVALUATION, epoch, number), places.size))
+        return self._top.outputs(np.concatenate(parts))
 
     def _since_best(self) -> int:
         """Scorings since the best one, the last of equals."""
@@ -240,7 +255,9 @@ class ActiveTraining:
         falls = -np.diff([next(iter(record.values())) for record in self.history])
         recent = falls[-config.patience :]
         return (
-            config.tolerance > 0 and len(recent) == config.patience and bool((recent < config.tolerance).all())
+            config.tolerance > 0
+            and len(recent) == config.patience
+            and bool((recent < config.tolerance).all())
         )
 
     def _tell(self, seconds: float) -> None:

@@ -9,28 +9,31 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import CipherBatch, FixedPoint
+from hecore import CipherBatch, Decryptor, FixedPoint
 from hecore.algorithms.errors import ProtocolError
-from hecore.algorithms.lr import messages as common
-from hecore.algorithms.lr.exact import messages as msg
-from hecore.algorithms.lr.exact.active import EVALUATE, TRAIN
-from hecore.algorithms.lr.exact.batches import batches_of
-from hecore.algorithms.lr.exact.fields import Fields
+from hecore.algorithms.lr import messages as msg
+from hecore.algorithms.lr.bounds import Packing
+from hecore.algorithms.lr.exact import steps
+from hecore.algorithms.lr.exact.active import BACKWARD, EVALUATION, FORWARD
 from hecore.algorithms.lr.exact.masks import CancellingMasks
-from hecore.algorithms.lr.exact.source import PassiveSource, Widths, start_share
+from hecore.algorithms.lr.exact.messages import SourceStart
+from hecore.algorithms.lr.exact.source import PassiveSource, start_share
+from hecore.algorithms.lr.exact.widths import Widths, precise
+from hecore.algorithms.lr.meeting import other_keys
 from hecore.algorithms.lr.messages import Step
+from hecore.algorithms.lr.shared import seeds
 from hecore.algorithms.lr.side import Arrays, Outcome, Progress, Side, shuffled_epochs
-from hecore.algorithms.lr.steps import BlockShare
+from hecore.algorithms.lr.steps import BlockShare, batch_places, split_rows
 
 log = logging.getLogger(__name__)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far a training has come, beside its arrays; `start` is the SourceStart, `keys` its payload."""
+    """How far a training has come, beside its arrays; `seeds` of masks by the other passive party."""
 
     outputs: int
     random: bool
-    keys: list[bytes]
+    seeds: dict[str, bytes]
     epoch: int = 0
     batch: int = 0
     stopped: bool = False
@@ -40,36 +43,49 @@ class PassiveTraining:
     """A passive party's side of a training."""
 
     def __init__(self, side: Side) -> None:
+        side = precise(side)
         self._side, self._config = side, side.config
         (self._channel,), (self._peer,) = side.channels, side.peers
-        self._batches = batches_of(side)
-        self._masks = CancellingMasks(side.draws("mask key"))
         self._epoch = self._batch = 0
         self._stopped = False
         self._kept: FixedPoint | None = None
         if side.resume is None:
-            self._start()
+            start = self._channel.receive(SourceStart)
+            self._begin(Standing(outputs=start.outputs, random=start.random, seeds=self._exchange_seeds()))
         else:
             self._load(*side.resume)
 
-    def _start(self) -> None:
-        self._channel.send(msg.MaskKey(payload=(self._masks.public,)))
-        start = self._channel.receive(msg.SourceStart)
-        self._begin(Standing(outputs=start.outputs, random=start.random, keys=list(start.payload)))
+    def _exchange_seeds(self) -> dict[str, bytes]:
+        """Seeds with the other passive parties by name: drawn for the later ones, received of the earlier."""
+        order, me, side = self._side.terms.passive, self._channel.me, self._side
+        if len(order) == 1:
+            return {}
+        place = order.index(me)
+        keys = other_keys(side.terms, me, self._peer.name, side.key.public)
+        found = {name: side.draws(f"seed for {name}")(seeds.SEED_BYTES) for name in order[place + 1 :]}
+        sealed = tuple(
+            seeds.seal_seeds(seed, {name: keys[name]}, side.backend)[0] for name, seed in found.items()
+        )
+        self._channel.send(msg.Seeds(parties=tuple(found), payload=sealed))
+        message = self._channel.receive(msg.Seeds)
+        if message.parties != order[:place] or len(message.payload) != place:
+            raise ProtocolError(f"{self._peer.name} passed on seeds of {len(message.parties)} parties")
+        decryptor = Decryptor(side.key, side.backend)
+        for name, data in zip(message.parties, message.payload, strict=True):
+            found[name] = seeds.open_seed(data, decryptor, side.backend, name)
+        return found
 
     def _begin(self, start: Standing) -> None:
-        side, config = self._side, self._config
-        if len(start.keys) + 1 != len(side.terms.passive):
-            raise ProtocolError(
-                f"{self._peer.name} passed on {len(start.keys)} mask keys of {len(side.terms.passive)} parties"
-            )
-        self._masks.meet(start.keys, side.terms.model)
-        largest = max(batch.size for batch in self._batches)
-        parties = len(side.terms.passive)
-        self._widths = Widths(self._peer.public, config, start.outputs, largest, parties)
+        side, config, terms = self._side, self._config, self._side.terms
         values = side.training.features
+        rows, columns = values.shape
+        self._batches = split_rows(rows, columns, terms.columns - columns, config, start.outputs)
+        self._masks = CancellingMasks(start.seeds, terms.passive, self._channel.me, terms.model)
+        largest = max(batch.size for batch in self._batches)
+        parties = len(terms.passive)
+        self._widths = Widths(self._peer.public, config, start.outputs, largest, parties)
         draw = side.draws("start") if start.random else None
-        first = start_share(values.shape[1], start.outputs, config, draw)
+        first = start_share(columns, start.outputs, config, draw)
         self.source = PassiveSource(self._widths, values, first, side.draws("columns"))
         self._begun = start
 
@@ -88,44 +104,44 @@ class PassiveTraining:
         if self._kept is not None:
             self.source.block = BlockShare(self._kept, self.source.block.velocity)
         shape = self.source.block.weights.shape
-        final = common.read_share(self._channel.receive(common.FinalShare), shape, self._config.output_bits)
+        final = msg.read_share(self._channel.receive(msg.FinalShare), shape, self._config.output_bits)
         return Outcome(self.source.final(final), [], [], self.steps)
 
     def _step(self, epoch: int, number: int, rows: NDArray[np.int64]) -> None:
-        step = (TRAIN, epoch, number)
-        self._answer(step, self._side.training.features[rows])
-        errors = self._channel.receive(msg.SourceErrors)
-        msg.expect_step(errors, step)
-        encrypted = self._read(errors.payload, rows.size, self._widths.backward)
+        self._answer((FORWARD, epoch, number), self._side.training.features[rows])
+        step = (BACKWARD, epoch, number)
+        encrypted = self._receive(step, rows.size, self._widths.backward)
         with self._side.meter.phase("product"):
             draw = self._side.draws(f"gradient {epoch} {number}")
             payload = self.source.gradient(rows, encrypted, draw, epoch)
-        self._channel.send(msg.SourceGradient(leg=TRAIN, epoch=epoch, batch=number, payload=payload))
+        self._send(step, payload)
 
     def _answer(self, step: Step, values: Any) -> None:
         """The logits of some rows, with the weights of the moment."""
-        leg, epoch, batch = step
-        message = self._channel.receive(msg.SourceWeights)
-        msg.expect_step(message, step)
-        encrypted = self._read(message.payload, self.source.block.weights.shape[0], self._widths.forward)
-        widths, label = self._widths, f"{leg} {epoch} {batch}"
-        bits = widths.forward_bits + self._config.mask_bits
-        mask = self._masks.mask(label, values.shape[0], widths.outputs, bits, widths.scale_bits)
+        columns, widths = self.source.block.weights.shape[0], self._widths
+        encrypted = self._receive(step, columns, widths.forward)
+        label = " ".join(map(str, step))
         with self._side.meter.phase("product"):
-            draw = self._side.draws(f"cover {label}")
-            payload = self.source.logits(values, encrypted, mask, draw)
-        self._channel.send(msg.SourceLogits(leg=leg, epoch=epoch, batch=batch, payload=payload))
+            shape = (values.shape[0], widths.outputs)
+            mask = self._masks.mask(label, *shape, widths.cancelling_bits, widths.scale_bits)
+            payload = self.source.logits(values, encrypted, mask, self._side.draws(f"cover {label}"))
+        self._send(step, payload)
 
-    def _read(self, payload: tuple[bytes, ...], rows: int, fields: Fields) -> CipherBatch:
+    def _receive(self, step: Step, rows: int, packing: Packing) -> CipherBatch:
+        message = self._channel.receive(msg.EncryptedShare)
+        msg.expect_step(message, step)
+        if len(message.payload) != 1:
+            raise ProtocolError(f"{self._peer.name} sent {len(message.payload)} batches instead of one")
+        shape, scale = (rows, self._widths.outputs), self._config.weight_bits
+        public, name = self._peer.public, self._peer.name
         with self._side.meter.phase("validate"):
-            batch = CipherBatch.from_bytes(payload[0], self._peer.public, self._side.backend)
-        expected = (rows, len(fields.groups)), self._config.weight_bits, None
-        if (batch.shape, batch.scale_bits, batch.layout) != expected or len(payload) != 1:
-            raise ProtocolError(
-                f"{self._peer.name} sent a batch of shape {batch.shape} at {batch.scale_bits} bits;"
-                f" {expected[0]} at {expected[1]} was expected"
+            return steps.read_encrypted(
+                message.payload[0], public, self._side.backend, shape, scale, packing, name
             )
-        return batch
+
+    def _send(self, step: Step, payload: tuple[bytes, ...]) -> None:
+        leg, epoch, batch = step
+        self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=payload))
 
     def _advance(self) -> None:
         self._batch += 1
@@ -141,8 +157,9 @@ class PassiveTraining:
     def _end_epoch(self, epoch: int) -> None:
         rows = self._side.evaluation
         if rows is not None and (epoch + 1) % self._config.evaluate_every == 0:
-            self._answer((EVALUATE, epoch, 0), rows.features)
-        end = self._channel.receive(msg.SourceEpoch)
+            for number, places in enumerate(batch_places(len(rows), self._config.batch_size)):
+                self._answer((EVALUATION, epoch, number), rows.features[places])
+        end = self._channel.receive(msg.EpochEnd)
         if end.epoch != epoch:
             raise ProtocolError(f"{self._peer.name} ended epoch {end.epoch} instead of {epoch}")
         if end.best:

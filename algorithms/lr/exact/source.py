@@ -21,7 +21,6 @@ Who holds what:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,31 +28,14 @@ from numpy.typing import NDArray
 
 from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, decode, encode
 from hecore.algorithms.errors import ProtocolError
+from hecore.algorithms.lr import steps as common
+from hecore.algorithms.lr.bounds import Packing
 from hecore.algorithms.lr.config import LinearConfig
-from hecore.algorithms.lr.exact import fields, steps
-from hecore.algorithms.lr.exact.fields import Fields
+from hecore.algorithms.lr.exact import steps
+from hecore.algorithms.lr.exact.widths import Widths, join
+from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.steps import BlockShare, cut_mask, descend, encode_features
-from hecore.keys import PublicKey
 from hecore.randomness import Draw
-
-Floats = NDArray[np.float64]
-
-
-class Widths:
-    """What both sides of a layer derive alike: scales, fields, bounds.
-
-    outputs  K columns of weights;  rows  of the largest batch;  parties  passive ones in all
-    """
-
-    def __init__(self, public: PublicKey, config: LinearConfig, outputs: int, rows: int, parties: int) -> None:
-        self.config, self.outputs, self.parties = config, outputs, parties
-        self.shared = config.optimizer == "sgd"
-        self.forward = fields.forward_fields(public, outputs, config, rows, parties, shared=self.shared)
-        self.backward = fields.backward_fields(public, outputs, config, rows, shared=self.shared)
-        self.forward_bits = fields.forward_bits(config)
-        self.backward_bits = fields.backward_bits(config, rows)
-        self.covered_bits = fields.covered_bits(config)
-        self.scale_bits = config.feature_bits + config.weight_bits
 
 
 def start_share(columns: int, outputs: int, config: LinearConfig, draw: Draw | None) -> FixedPoint:
@@ -73,48 +55,41 @@ class ActiveSource:
     """A's side of the layer with one passive party of `columns` columns."""
 
     def __init__(
-        self, widths: Widths, columns: int, encryptor: Encryptor, decryptor: Decryptor, start: FixedPoint
+        self, name: str, widths: Widths, encryptor: Encryptor, decryptor: Decryptor, start: FixedPoint
     ) -> None:
-        self.widths, self._config = widths, widths.config
+        self._name, self._widths, self._config = name, widths, widths.config
         self._encryptor, self._decryptor = encryptor, decryptor
-        self._columns = columns
         self.block = BlockShare(start, FixedPoint.zeros(start.shape, start.scale_bits))
         #: With Adam, what A has added to P's start: the optimiser changes it in place.
-        self.opened: Floats = np.asarray(decode(start), dtype=np.float64).reshape(start.shape)
+        self.opened: Floats = _floats(start)
 
     def share(self) -> FixedPoint:
         """V, at weight_bits."""
-        return self.block.weights if self.widths.shared else encode(self.opened, self._config.weight_bits)
+        return self.block.weights if self._widths.shared else encode(self.opened, self._config.weight_bits)
 
-    def weights(self) -> bytes:
-        """[V] for a SourceWeights."""
-        return steps.encrypt(self._encryptor, self.share(), self.widths.forward).to_bytes()
+    def encrypted(self) -> bytes:
+        """[V] for a step forward."""
+        return steps.encrypt(self._encryptor, self.share(), self._widths.forward)
 
-    def logits(self, payload: Sequence[bytes], rows: int) -> FixedPoint:
-        """X·W + s of a SourceLogits, (rows, K) at the products' scale."""
-        return self._open(payload, rows, self.widths.forward)
+    def logits(self, payload: tuple[bytes, ...], rows: int) -> FixedPoint:
+        """X·W + s + c, (rows, K) at the products' scale."""
+        return self._read(payload, rows, self._widths.forward)
 
-    def gradient(self, payload: Sequence[bytes]) -> FixedPoint:
-        """XᵀdL/dZ + r of a SourceGradient, (columns, K). ProtocolError where it has outgrown its bound."""
-        bound = 1 << self.widths.backward_bits
-        top = bound << (self._config.mask_bits if self.widths.shared else 0)
-        masked = self._open(payload, self._columns, self.widths.backward)
-        return steps.check_between(masked, -bound, top + bound)
-
-    def opened_gradient(self, payload: Sequence[bytes]) -> Floats:
-        """XᵀdL/dZ where it is opened, to READ_BITS."""
-        gradient = self.gradient(payload).floor_shift(self.widths.covered_bits)
-        return np.asarray(decode(gradient), dtype=np.float64).reshape(gradient.shape)
-
-    def descend(self, gradient: FixedPoint, rows: int, epoch: int) -> None:
-        """A step of SGD on this share."""
-        cut = gradient.floor_shift(self._config.feature_bits)
+    def descend(self, payload: tuple[bytes, ...], rows: int, epoch: int) -> None:
+        """A step of SGD on this share, by the masked gradient of a batch."""
+        masked = self._read(payload, self.block.weights.shape[0], self._widths.backward)
+        cut = masked.floor_shift(self._config.feature_bits)
         self.block = descend(self.block, cut, rows, epoch, self._config, intercept=False)
 
-    def _open(self, payload: Sequence[bytes], rows: int, layout: Fields) -> FixedPoint:
-        public, backend = self._decryptor.public, self._decryptor.backend
-        batches = [CipherBatch.from_bytes(frame, public, backend) for frame in payload]
-        return steps.opened(self._decryptor, batches, rows, layout, self.widths.scale_bits)
+    def gradient(self, payload: tuple[bytes, ...]) -> Floats:
+        """The gradient of a batch, summed, where it is opened; to READ_BITS."""
+        read = self._read(payload, self.block.weights.shape[0], self._widths.backward)
+        return _floats(read.floor_shift(self._widths.covered_bits))
+
+    def _read(self, payload: tuple[bytes, ...], rows: int, packing: Packing) -> FixedPoint:
+        shape, backend = (rows, self._widths.outputs), self._decryptor.backend
+        scale = self._widths.scale_bits
+        return common.read_reply(self._decryptor, backend, payload, shape, scale, packing, self._name)
 
 
 class PassiveSource:
@@ -124,7 +99,7 @@ class PassiveSource:
     """
 
     def __init__(self, widths: Widths, values: Any, start: FixedPoint, draw_order: Draw) -> None:
-        self.widths, self._config = widths, widths.config
+        self._widths, self._config = widths, widths.config
         self._values = values
         columns = values.shape[1]
         self._order, self._signs = np.arange(columns), np.ones(columns)
@@ -137,55 +112,41 @@ class PassiveSource:
         dense = values if isinstance(values, np.ndarray) else values.toarray()
         return encode_features(dense[:, self._order] * self._signs, self._config)
 
-    def logits(
-        self, values: Any, encrypted: CipherBatch, mask: FixedPoint | None, draw: Draw
-    ) -> tuple[bytes, ...]:
-        """[X·W + s + c] of some rows for a SourceLogits; c of `draw`."""
-        cover = self._cover(values.shape[0], draw)
-        replies = steps.product(
-            self.matrix(values),
-            encrypted,
-            self.widths.forward,
-            own=self.block.weights,
-            mask=cover if mask is None else mask + cover,
-            randomness=self._config.reply_randomness,
-        )
-        return tuple(reply.to_bytes() for reply in replies)
+    def logits(self, values: Any, encrypted: CipherBatch, mask: FixedPoint, draw: Draw) -> tuple[bytes, ...]:
+        """[X·W + s + c] of some rows: s is `mask`, c of `draw`."""
+        packing, cover = self._widths.forward, self._cover(values.shape[0], draw)
+        numbers = encrypted + join(self.block.weights, packing)
+        return common.covered_product(self.matrix(values), numbers, mask + cover, packing, self._config)
 
     def gradient(
         self, rows: NDArray[np.int64], encrypted: CipherBatch, draw: Draw, epoch: int
     ) -> tuple[bytes, ...]:
-        """[XᵀdL/dZ + r] of a batch for a SourceGradient; this share takes its step."""
-        config, widths = self._config, self.widths
+        """[XᵀdL/dZ + r] of a batch; where the gradient is shared, this share takes its step."""
+        config, widths = self._config, self._widths
         matrix = self.matrix(self._values[rows]).transpose()
         columns = matrix.shape[0]
         if widths.shared:
-            bits = widths.backward.value_bits
+            bits = widths.backward.mask_bits
             mask = steps.random_matrix(columns, widths.outputs, bits, widths.scale_bits, draw)
-        else:
-            mask = self._cover(columns, draw) + self._penalty(rows.size)
-        replies = steps.product(
-            matrix, encrypted, widths.backward, mask=mask, randomness=config.reply_randomness
-        )
-        if widths.shared:
             cut = cut_mask(mask, config.feature_bits)
             self.block = descend(self.block, cut, rows.size, epoch, config, intercept=False)
-        return tuple(reply.to_bytes() for reply in replies)
+        else:
+            mask = self._cover(columns, draw) + self._penalty(rows.size)
+        return common.covered_product(matrix, encrypted, mask, widths.backward, config)
 
     def _cover(self, rows: int, draw: Draw) -> FixedPoint:
-        widths = self.widths
+        widths = self._widths
         return steps.random_matrix(rows, widths.outputs, widths.covered_bits, widths.scale_bits, draw)
 
     def _penalty(self, rows: int) -> FixedPoint:
         """rows·α·U, P's part of the penalty's gradient, where Adam steps on W and P has a start."""
-        start = np.asarray(decode(self.block.weights)).reshape(self.block.weights.shape)
-        return encode(rows * self._config.alpha * start, self.widths.scale_bits)
+        return encode(rows * self._config.alpha * _floats(self.block.weights), self._widths.scale_bits)
 
     def final(self, share: FixedPoint) -> Floats:
         """W with A's share, (columns, K), in the order of P's columns."""
-        whole = decode(self.block.weights + share.rescale(self._config.weight_bits))
+        whole = _floats(self.block.weights + share.rescale(self._config.weight_bits))
         weights = np.empty(share.shape)
-        weights[self._order] = np.asarray(whole) * self._signs[:, None]
+        weights[self._order] = whole * self._signs[:, None]
         return weights
 
 
@@ -196,3 +157,7 @@ def secret_order(columns: int, draw: Draw) -> tuple[NDArray[np.int64], Floats]:
         raise ProtocolError("the draw of a secret order had two equal keys: start again")
     signs = np.where(np.frombuffer(draw(columns), np.uint8) & 1, 1.0, -1.0)
     return np.argsort(keys), signs
+
+
+def _floats(numbers: FixedPoint) -> Floats:
+    return np.array(decode(numbers), dtype=np.float64).reshape(numbers.shape)

@@ -10,92 +10,59 @@ A is the active party, with the key; P a passive one with rows X. The weights of
     shares of G, cut by f bits:  A ⌊(G + r)/2^f⌋      P −⌊r/2^f⌋
 
 c is random below 2^−READ_BITS: A reads no digits beyond. With Adam r is so, too, and G is opened to A (see
-`source`).
+`source`). Replies are those of `lr.steps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint
+from hecore import CipherBatch, Encryptor, FixedPoint
 from hecore.algorithms.errors import ProtocolError
-from hecore.algorithms.lr.exact.fields import Fields, stack
+from hecore.algorithms.lr.bounds import Packing
+from hecore.algorithms.lr.exact.widths import join
 from hecore.algorithms.lr.steps import random_mask
-from hecore.evaluator import rerandomize
+from hecore.kernels import Backend
 from hecore.kernels import limbs as lb
-from hecore.linalg import matmul_packed
+from hecore.keys import PublicKey
 from hecore.randomness import Draw
 
 
-def encrypt(encryptor: Encryptor, values: FixedPoint, fields: Fields) -> CipherBatch:
+def encrypt(encryptor: Encryptor, values: FixedPoint, packing: Packing) -> bytes:
     """(rows, K) numbers as (rows, groups) ciphertexts, the outputs of a group joined."""
-    joined = [fields.join(values[:, group]).reshape(-1, 1) for group in fields.groups]
-    return encryptor.encrypt(stack(joined))
+    return encryptor.encrypt(join(values, packing)).to_bytes()
 
 
-def product(
-    matrix: FixedPoint,
-    encrypted: CipherBatch,
-    fields: Fields,
-    *,
-    own: FixedPoint | None = None,
-    mask: FixedPoint | None = None,
-    randomness: str = "uniform",
-) -> list[CipherBatch]:
-    """matrix · (encrypted + own) + mask, packed and re-randomised, one batch a group of outputs.
-
-    matrix (R, C), encrypted (C, groups) as `encrypt` made it, own (C, K) at its scale, mask (R, K) at the
-    result's. Whoever calls answers for |product| and mask below 2^value_bits.
-    """
-    replies = []
-    for number, group in enumerate(fields.groups):
-        vector = encrypted[:, number]
-        if own is not None:
-            vector = vector + fields.join(own[:, group])
-        layout = fields.layout(encrypted.public, group.stop - group.start)
-        result = matmul_packed(matrix, vector, layout)
-        if mask is not None:
-            result = result + fields.join(mask[:, group])
-        replies.append(rerandomize(result, randomness))
-    return replies
-
-
-def opened(
-    decryptor: Decryptor, replies: Sequence[CipherBatch], rows: int, fields: Fields, scale_bits: int
-) -> FixedPoint:
-    """The (rows, K) numbers of `product`'s replies; ProtocolError for any other shape, scale or layout."""
-    groups = fields.groups
-    if len(replies) != len(groups):
-        raise ProtocolError(f"a product came in {len(replies)} parts instead of {len(groups)}")
-    parts = []
-    for group, reply in zip(groups, replies, strict=True):
-        count = group.stop - group.start
-        layout = fields.layout(decryptor.public, count)
-        if (reply.shape, reply.scale_bits, reply.layout) != ((rows,), scale_bits, layout):
-            raise ProtocolError(
-                f"a product came in shape {reply.shape} at {reply.scale_bits} bits in layout {reply.layout};"
-                f" {(rows,)} at {scale_bits} in {layout} was expected"
-            )
-        parts.append(fields.split(decryptor.decrypt_fixed(reply), count))
-    return stack(parts)
-
-
-def check_between(values: FixedPoint, lowest: int, highest: int) -> FixedPoint:
-    """The numbers, or ProtocolError unless every integer is in lowest … highest: a product outgrew its bound."""
-    width = FixedPoint.width_for(max(lb.signed_bits(values.limbs), abs(lowest).bit_length(), highest.bit_length()) + 1)
-    wide = lb.resize(values.limbs, width)
-    low = lb.subtract(wide, lb.from_signed_ints([lowest], width))
-    high = lb.subtract(lb.from_signed_ints([highest], width), wide)
-    if lb.is_negative(low).any() or lb.is_negative(high).any():
+def read_encrypted(
+    data: bytes,
+    public: PublicKey,
+    backend: Backend,
+    shape: tuple[int, int],
+    scale_bits: int,
+    packing: Packing,
+    sender: str,
+) -> CipherBatch:
+    """What `encrypt` made of `shape` numbers, validated. ProtocolError for another shape or scale."""
+    batch = CipherBatch.from_bytes(data, public, backend)
+    wanted = (shape[0], packing.groups(shape[1])), scale_bits, None
+    if (batch.shape, batch.scale_bits, batch.layout) != wanted:
         raise ProtocolError(
-            "a product has outgrown its bound: training diverges; lower learning_rate, scale the label, or agree"
-            " on a larger logit_limit_bits"
+            f"{sender} sent a batch of shape {batch.shape} at {batch.scale_bits} bits; {wanted[0]} at {scale_bits}"
+            " was expected"
         )
-    return values
+    return batch
 
 
 def random_matrix(rows: int, columns: int, bits: int, scale_bits: int, draw: Draw) -> FixedPoint:
     """(rows, columns) integers uniform in [0, 2^bits); zeros for 0 bits."""
     if bits == 0:
         return FixedPoint.zeros((rows, columns), scale_bits)
-    return random_mask(rows * columns, bits, scale_bits, draw).reshape(rows, columns)
+    return random_mask((rows, columns), bits, scale_bits, draw)
+
+
+def check_below(values: FixedPoint, bound: int) -> FixedPoint:
+    """The numbers, or ProtocolError unless every |integer| < bound."""
+    if lb.first_not_below(lb.absolute(values.limbs), bound) is not None:
+        raise ProtocolError(
+            "a logit has outgrown its bound: training diverges; lower learning_rate, or agree on a larger"
+            " logit_limit_bits"
+        )
+    return values
