@@ -16,6 +16,7 @@
     │   ├── StoreDamaged           (ValueError)       bytes on disk are not those that were written
     │   └── StoreInUse             another process works with it
     ├── CheckpointError            (ValueError)       a checkpoint that cannot be gone on from
+    ├── RecordError                (ValueError)       a record of a run that cannot be read
     ├── TableError                 (ValueError)       data that a party cannot use
     ├── AlignmentError             (ValueError)       ids that cannot be aligned, or too few in common
     ├── ConfigurationError         (ValueError)       a parameter of a job outside its range
@@ -128,6 +129,10 @@ class StoreInUse(StoreError):
 
 class CheckpointError(HecoreError, ValueError):
     """A checkpoint is damaged, of another version, or of another job than the one that is to go on."""
+
+
+class RecordError(HecoreError, ValueError):
+    """What lies in a folder is no record of a run, or one of another version; the text names the file."""
 
 
 class TableError(HecoreError, ValueError):

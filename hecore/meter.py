@@ -33,8 +33,11 @@ class Timeline:
     width: float = 0.05
     slots: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, name: str, started: float, ended: float) -> None:
-        """Add a piece of a phase, given as perf_counter() values; what lies before `start` is left out."""
+    def add(self, name: str, started: float, ended: float, share: float = 1.0) -> None:
+        """Add a piece of a phase, given as perf_counter() values; what lies before `start` is left out.
+
+        share   of the piece that belongs to the phase, evenly over it
+        """
         begin, end = max(0.0, started - self.start), ended - self.start
         if end <= begin:
             return
@@ -45,7 +48,7 @@ class Timeline:
         row.extend([0.0] * (last + 1 - len(row)))
         for slot in range(int(begin / self.width), last + 1):
             low, high = slot * self.width, (slot + 1) * self.width
-            row[slot] += max(0.0, min(end, high) - max(begin, low))
+            row[slot] += share * max(0.0, min(end, high) - max(begin, low))
 
     def _widen(self) -> None:
         self.width *= 2
@@ -61,11 +64,13 @@ class Meter:
     operations:  ciphertexts per kind: "encrypt", "decrypt", "add", "add_plain", "negate", "multiply", "sum",
                  "pack", "rerandomize", "validate"; products asked for: "matrix_entries", "histogram_entries";
                  bytes of batches: "bytes_written", "bytes_read"
+    by_phase:    the same operations by the phase in which they were done; "" outside of any
     seconds:     wall time per phase, as entered by `phase`; of nested phases the inner one counts
     timeline:    when the phases were, if wanted
     """
 
     operations: Counter[str] = field(default_factory=Counter)
+    by_phase: dict[str, Counter[str]] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
     timeline: Timeline | None = None
     _open: list[tuple[str, float]] = field(default_factory=list, repr=False)
@@ -94,6 +99,12 @@ class Meter:
             if self._open:
                 self._open[-1] = self._open[-1][0], now
 
+    def count(self, operation: str, elements: int) -> None:
+        """Add `elements` elements of an operation, in the phase that is open."""
+        self.operations[operation] += elements
+        name = self._open[-1][0] if self._open else ""
+        self.by_phase.setdefault(name, Counter())[operation] += elements
+
     def _add(self, name: str, started: float, ended: float) -> None:
         self.seconds[name] += ended - started  # type: ignore[assignment]
         if self.timeline is not None:
@@ -115,4 +126,4 @@ def count(operation: str, elements: int) -> None:
     """Report `elements` elements of an operation to the active meter, if there is one."""
     meter = _active.get()
     if meter is not None:
-        meter.operations[operation] += elements
+        meter.count(operation, elements)

@@ -130,8 +130,7 @@ class VerticalLinearModel:
             outcome = self._train(side)
             record = self._recorded(table, mean, scale, side, outcome)
             if run:
-                done = _Saved(meeting=_SavedMeeting.of(meeting), record=record)
-                run.save(outcome.steps + 1, done, {})
+                run.finish(_Saved(meeting=_SavedMeeting.of(meeting), record=record))
         self._record = record
         return self
 
@@ -156,20 +155,35 @@ class VerticalLinearModel:
             partial = features @ np.array(record.weights)
             terms = msg.ScoreTerms(model=record.model)
             run = self._begin("lr.predict", table, terms)
-            peers = meet(
-                self.channels,
-                task="lr.predict",
-                role=PASSIVE if record.active is None else ACTIVE,
-                configuration=terms,
-                table=table,
-                public=self.key.public,
-                draws=run.draws if run else fresh,
-            )
-            if record.active is None:
-                send_scores(self.channels[0], peers[0].public, self.backend, partial)
-                return None
-            others = receive_scores(self.channels, self.key, self.backend, len(table), record.outputs)
-            return np.asarray(partial + np.array(record.active.intercept) + others)
+            found = run.latest() if run else None
+            if found is not None:
+                others = found.arrays.get("others")
+            else:
+                others = self._joint_logits(table, terms, partial, run)
+                if run:
+                    run.finish(arrays={} if others is None else {"others": others})
+        if others is None or record.active is None:
+            return None
+        return np.asarray(partial + np.array(record.active.intercept) + others)
+
+    def _joint_logits(
+        self, table: Table, terms: msg.ScoreTerms, partial: Floats, run: Run | None
+    ) -> Floats | None:
+        """The other parties' part of the logits, at the active party."""
+        active = self._fitted().active
+        peers = meet(
+            self.channels,
+            task="lr.predict",
+            role=PASSIVE if active is None else ACTIVE,
+            configuration=terms,
+            table=table,
+            public=self.key.public,
+            draws=run.draws if run else fresh,
+        )
+        if active is None:
+            send_scores(self.channels[0], peers[0].public, self.backend, partial)
+            return None
+        return receive_scores(self.channels, self.key, self.backend, len(table), self._fitted().outputs)
 
     def _predictions(self, table: Table) -> Floats | None:
         logits = self._scores(table)

@@ -107,13 +107,11 @@ class Outcome:
     weights    (columns, outputs) of this party's standardised columns, the active party's intercept last
     loss       of each epoch
     metrics    of the evaluation rows, one each `evaluate_every` epochs; at the active party
-    steps      batches done, for the last checkpoint
     """
 
     weights: Floats
     loss: list[float]
     metrics: list[float] = field(default_factory=list)
-    steps: int = 0
 
 
 class Train(Protocol):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import hecore
 from hecore import Meter, SlotLayout
 from hecore.linalg import matmul_packed
-from hecore.meter import MOST_SLOTS, Timeline, phase
+from hecore.meter import MOST_SLOTS, Timeline, count, phase
 
 LAYOUT = SlotLayout(3, 24, 10)
 Batch = hecore.CipherBatch
@@ -123,6 +123,25 @@ def test_of_nested_phases_the_inner_one_counts(monkeypatch: pytest.MonkeyPatch) 
     assert meter.timeline is not None
     assert meter.timeline.slots["inner"] == [0, 1, 1, 1, 1, 0]
     assert meter.timeline.slots["outer"] == [1, 0, 0, 0, 0, 1, 1, 0]
+
+
+def test_operations_by_phase() -> None:
+    meter = Meter()
+    with meter.activate():
+        count("sum", 1)
+        with phase("outer"):
+            count("add", 2)
+            with phase("inner"):
+                count("add", 3)
+            count("sum", 4)
+    assert meter.by_phase == {"": {"sum": 1}, "outer": {"add": 2, "sum": 4}, "inner": {"add": 3}}
+    assert meter.operations == {"sum": 5, "add": 5}
+
+
+def test_a_piece_may_count_in_part() -> None:
+    line = Timeline(start=0.0, width=1.0)
+    line.add("wait", 0.5, 2.5, share=0.25)
+    assert line.slots == {"wait": [0.125, 0.25, 0.125]}
 
 
 def test_without_a_meter_a_phase_is_nothing() -> None:

@@ -91,7 +91,7 @@ class SharedTraining(ABC):
                 self._advance()
         kept = self._best or self._blocks
         weights = self._finish({name: block.weights for name, block in kept.items()})
-        return Outcome(decode(weights), self._loss, self._metrics, self.steps)
+        return Outcome(decode(weights), self._loss, self._metrics)
 
     @property
     def steps(self) -> int:

@@ -12,7 +12,6 @@ from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.data import (
     Ids,
     Table,
-    infer_schema,
     open_source,
     read_csv,
     read_ids,
@@ -95,7 +94,7 @@ def test_the_aligned_tables_train_as_the_files_that_match(files, tmp_path, test_
     tables = []
     for path, outcome, label in zip(files, outcomes, ("y", None), strict=True):
         out = tmp_path / f"{path.stem}.parquet"
-        write_rows(open_source(path), outcome.rows, out, schema=infer_schema(path))
+        write_rows(open_source(path), outcome.rows, out)
         tables.append(read_table(out, label_column=label))
     header, *rows = lines("active.csv")
     matched = read_csv(write(tmp_path / "whole.csv", header, rows), label_column="y")

@@ -1,0 +1,102 @@
+"""The handshake of a job: the parties compare what they must have set alike, and get the key of the split.
+
+The active party compares with each passive one. Both sides of a difference name it, and both parties.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hecore.algorithms.channel import ZmqChannel
+from hecore.algorithms.channel.framed import MAX_REASON
+from hecore.algorithms.checkpoint import Checkpoints, Run
+from hecore.algorithms.errors import ConfigurationError, HandshakeError
+from hecore.algorithms.job.messages import JobHello, JobVerdict
+from hecore.algorithms.party import compare_settings
+
+SPLIT_KEY_BYTES = 32
+#: Seconds for which a party that says no waits until it was heard.
+PATIENCE = 10.0
+
+
+class Met(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the handshake leaves: the terms as JSON, and the key of the split, in hex."""
+
+    terms: str
+    split_key: str
+
+
+def meet(
+    channels: Sequence[ZmqChannel],
+    checkpoints: Checkpoints,
+    terms: Mapping[str, Any],
+    *,
+    active: bool,
+    split_key: bytes | None,
+) -> bytes:
+    """Compare the terms with every peer; the split's key, which the active party gives or draws.
+
+    Raises HandshakeError naming the first term that differs, with its value at both sides.
+    """
+    text = msgspec.json.encode(terms, order="sorted").decode()
+    digest = {"job file": hashlib.sha256(text.encode()).hexdigest()}
+    run = checkpoints.begin("job.meet", {})
+    found = run.latest()
+    if found is not None:
+        met = msgspec.json.decode(found.state, type=Met)
+        _check_unchanged(met.terms, text)
+        checkpoints.agree(digest)
+        return bytes.fromhex(met.split_key)
+    for channel in channels:
+        channel.send(JobHello(terms=text))
+    problem = _first_difference(channels, text)
+    if active:
+        key = _decide(channels, run, split_key, problem)
+    else:
+        verdict = channels[0].receive(JobVerdict)
+        key = bytes.fromhex(verdict.split_key)
+        problem = problem or verdict.reason
+    if problem:
+        raise HandshakeError(problem)
+    checkpoints.agree(digest)
+    run.finish(Met(text, key.hex()))
+    return key
+
+
+def _first_difference(channels: Sequence[ZmqChannel], text: str) -> str:
+    """Hear all peers, then tell the first difference to one of them; empty if there is none."""
+    theirs = {channel: channel.receive(JobHello).terms for channel in channels}
+    for channel, other in theirs.items():
+        try:
+            compare_settings(channel.me, text, channel.peer, other)
+        except HandshakeError as error:
+            return str(error)
+    return ""
+
+
+def _decide(channels: Sequence[ZmqChannel], run: Run, given: bytes | None, problem: str) -> bytes:
+    """The active party's part: all hear the key, the job file's or a new one, or what is wrong."""
+    key = given or run.draws("split key")(SPLIT_KEY_BYTES)
+    verdict = JobVerdict(reason=problem[:MAX_REASON]) if problem else JobVerdict(split_key=key.hex())
+    for channel in channels:
+        channel.send(verdict)
+    if problem:
+        for channel in channels:
+            channel.node.settle(channel.peer, time.monotonic() + PATIENCE)
+    return key
+
+
+def _check_unchanged(before: str, now: str) -> None:
+    """ConfigurationError naming what was changed in the file of a job that is under way."""
+    old, new = (msgspec.json.decode(text, type=dict[str, Any]) for text in (before, now))
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            raise ConfigurationError(
+                f"{name} is {new.get(name)!r} now, but the job under way began with {old.get(name)!r}: set it"
+                " back, or begin anew at all parties"
+            )
