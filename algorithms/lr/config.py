@@ -21,8 +21,9 @@ Schedule = Literal["exponential", "inverse", "cosine"]
 class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Parameters of a training of a linear model; equal at all parties.
 
-    objective                "binary:logistic", "multi:logistic" (one class against the rest), "multi:softprob"
-                             (in mode "exact"), "reg:squarederror" or "count:poisson"; see `objectives`
+    objective                "binary:logistic", "multi:logistic" (one class against the rest),
+                             "multi:softprob" (mode "exact"), "reg:squarederror" or "count:poisson"; see
+                             `objectives`
     mode                     "shared": nothing per row is opened; "exact": the active party sees the logits of
                              the training rows (see `exact`)
     epochs, batch_size       passes over the rows; rows a step, spread evenly over the batches of an epoch
@@ -109,7 +110,8 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
         if self.objective == "multi:softprob" and self.mode == "shared":
             raise ConfigurationError(
-                'objective = "multi:softprob" needs logits in the clear: take "multi:logistic", or mode = "exact"'
+                'objective = "multi:softprob" needs logits in the clear: take "multi:logistic", or mode ='
+                ' "exact"'
             )
         if self.tolerance > 0 and not self.loss:
             raise ConfigurationError(

@@ -6,6 +6,7 @@ masks       masks of several passive parties that cancel
 source      the source layer: both sides' state, who holds what
 optimizers  SGD and Adam in the clear
 top         what stands on the layer: a loss, or a neural network
+model       VerticalTopModel, the estimator of such a network
 metrics     what the active party looks at
 messages    the records, and who can read what
 active, passive   the drivers
@@ -14,6 +15,7 @@ What A can infer, and why it is off by default (`mode = "shared"`), stands in `s
 """
 
 from hecore.algorithms.lr.exact.active import ActiveTraining
+from hecore.algorithms.lr.exact.model import VerticalTopModel
 from hecore.algorithms.lr.exact.passive import PassiveTraining
 from hecore.algorithms.lr.exact.top import LinearTop
 from hecore.algorithms.lr.side import Outcome, Side
@@ -26,4 +28,4 @@ def train(side: Side) -> Outcome:
     return ActiveTraining(side, side.label, LinearTop(side.label.objective)).run()
 
 
-__all__ = ["train"]
+__all__ = ["VerticalTopModel", "train"]

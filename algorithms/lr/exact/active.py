@@ -1,4 +1,4 @@
-"""The active party's driver in mode `exact`: sends and receives, and leaves the mathematics to `source` and `top`.
+"""The active party's driver in mode `exact`: it sends and receives; the mathematics is in `source` and `top`.
 
 On every batch, with all passive parties P at once:
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from hecore import Decryptor, Encryptor, FixedPoint, decode, encode
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
+from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.exact import steps
 from hecore.algorithms.lr.exact.messages import SourceStart
 from hecore.algorithms.lr.exact.metrics import measure
@@ -111,14 +112,17 @@ class ActiveTraining:
         for channel, source in zip(self._side.channels, self._sources.values(), strict=True):
             channel.send(msg.share_message(delivered(source.share(), self._config)))
         loss = [next(iter(record.values())) for record in self.history]
-        return Outcome(self.weights["own"], loss, self._metrics, self.steps)
+        names = dict.fromkeys(name for record in self.history for name in record)
+        by_name = {name: [record[name] for record in self.history if name in record] for name in names}
+        return Outcome(self.weights["own"], loss, self._metrics, by_name)
 
     def _start(self) -> None:
         """Say how the layers start, and pass seeds on: each pair of passive parties has one."""
         start = SourceStart(outputs=self._top.columns, random=self._top.random_start)
         for channel in self._side.channels:
             channel.send(start)
-        order, seeds = self._side.terms.passive, {}
+        order = self._side.terms.passive
+        seeds: dict[tuple[str, str], bytes] = {}
         if len(order) == 1:
             return
         for place, channel in enumerate(self._side.channels):
@@ -128,9 +132,8 @@ class ActiveTraining:
             for other, sealed in zip(message.parties, message.payload, strict=True):
                 seeds[channel.peer, other] = sealed
         for place, channel in enumerate(self._side.channels):
-            earlier = order[:place]
-            sealed = tuple(seeds[other, channel.peer] for other in earlier)
-            channel.send(msg.Seeds(parties=earlier, payload=sealed))
+            payload = tuple(seeds[other, channel.peer] for other in order[:place])
+            channel.send(msg.Seeds(parties=order[:place], payload=payload))
 
     def _step(self, epoch: int, number: int, rows: NDArray[np.int64]) -> None:
         """One batch: logits, loss, and a step of all weights."""
@@ -331,10 +334,9 @@ class ActiveTraining:
 
 
 def _tell_leak(names: Sequence[str], config: LinearConfig) -> None:
-    form = "up to their order and signs" if config.optimizer == "adam" else "up to a rotation"
     log.warning(
-        'mode = "exact": this party sees the logits of every row of %s in each batch. Over about as many epochs'
-        " as they have columns, these tell the values of their rows %s.",
+        'mode = "exact": this party sees the logits of every row of %s in each batch. After about as many'
+        " epochs as they have columns, these tell the values of their rows%s.",
         " and ".join(names),
-        form,
+        "" if config.optimizer == "adam" else ", up to a rotation of the columns",
     )

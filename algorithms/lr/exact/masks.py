@@ -1,7 +1,7 @@
 """Masks of several passive parties that cancel: the active party sees the sum of their logits, not the parts.
 
-Each pair of passive parties has a seed: the earlier one in the active party's list draws it and sends it under
-the other's key, by way of the active party (`shared.seeds`). From it both draw the same masks:
+Each pair of passive parties has a seed: the earlier one in the active party's list draws it and sends it
+under the other's key, by way of the active party (`shared.seeds`). From it both draw the same masks:
 
     s_P = Σ_Q ± m_PQ        + at the earlier party, − at the later one:   Σ_P s_P = 0
 

@@ -19,7 +19,7 @@ LEAST_PROBABILITY = 1e-15
 def measure(
     objective: Objective, logits: Floats, label: Floats, weight: Floats | None = None
 ) -> dict[str, float]:
-    """The metrics of rows by name, the mean loss first; (rows, outputs) logits, (rows,) labels and weights."""
+    """Metrics of rows by name, the mean loss first; (rows, outputs) logits, (rows,) labels and weights."""
     with np.errstate(over="ignore"):  # too large a mean is found where it is encoded
         predicted = objective.predict(logits)
     if predicted.ndim == 2:

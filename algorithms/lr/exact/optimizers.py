@@ -1,7 +1,8 @@
 """Optimisers over named float64 arrays at the active party: the same rules as PyTorch's SGD and Adam.
 
-    sgd    v ← momentum·v + g                                  w ← w − rate·v
-    adam   m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²      w ← w − rate·(m/(1 − β₁ᵗ)) / (√(v/(1 − β₂ᵗ)) + ε)
+    sgd    v ← momentum·v + g,  w ← w − rate·v
+    adam   m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²
+           w ← w − rate·(m/(1 − β₁ᵗ)) / (√(v/(1 − β₂ᵗ)) + ε)
 
 g is the mean gradient of a batch, its penalty included. On shares, SGD runs as `lr.steps.descend`.
 """
@@ -61,7 +62,8 @@ class Optimizer:
 
     def load(self, arrays: Mapping[str, Floats], steps: int) -> None:
         """The inverse of `dump`."""
-        self.steps, found = steps, {}
+        self.steps = steps
+        found: dict[str, dict[int, Floats]] = {}
         for key, array in arrays.items():
             kind, place, name = key.split(" ", 2) if key.startswith("moment ") else ("", "", "")
             if kind:

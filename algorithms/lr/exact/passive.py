@@ -105,7 +105,7 @@ class PassiveTraining:
             self.source.block = BlockShare(self._kept, self.source.block.velocity)
         shape = self.source.block.weights.shape
         final = msg.read_share(self._channel.receive(msg.FinalShare), shape, self._config.output_bits)
-        return Outcome(self.source.final(final), [], [], self.steps)
+        return Outcome(self.source.final(final), [], [])
 
     def _step(self, epoch: int, number: int, rows: NDArray[np.int64]) -> None:
         self._answer((FORWARD, epoch, number), self._side.training.features[rows])
@@ -196,10 +196,10 @@ class PassiveTraining:
 
 
 def _tell_leak(active: str, optimizer: str) -> None:
-    form = "up to their order and signs" if optimizer == "adam" else "up to a rotation"
     log.warning(
-        'mode = "exact": %s sees the logits of every row of this party in each batch. Over about as many epochs as'
-        ' there are columns, these tell it the values of the rows %s. mode = "shared" tells nothing per row.',
+        'mode = "exact": %s sees the logits of every row of this party in each batch. After about as many'
+        " epochs as there are columns, these tell it the values of the rows%s."
+        ' mode = "shared" tells nothing per row.',
         active,
-        form,
+        "" if optimizer == "adam" else ", up to a rotation of the columns",
     )

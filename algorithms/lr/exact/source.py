@@ -1,22 +1,26 @@
 """The source layer of BlindFL (SIGMOD'22): Z = X_A·W_A + Σ_P X_P·W_P with K columns, for any loss on top.
 
 One layer joins the active party A with each passive party P. A gets Z in the clear and gives back dL/dZ
-encrypted; P never gets a number it could read. `ActiveSource` and `PassiveSource` are the two sides: state and
-steps, no channel.
+encrypted; P never gets a number that it could read. `ActiveSource` and `PassiveSource` are the two sides:
+state and steps, no channel.
 
 Who holds what:
 
-    P's weights     W = U + V: P holds U, A holds V
-    A's weights     A alone. It knows dL/dZ and its own rows, hence every change of W_A; a share of it at P would
-                    hide a constant, until A gets its own weights at the end. BlindFL keeps models shared for good,
-                    and so splits it; here each owner gets its block, and the products for that are saved
-    sgd             the gradient of W comes as shares, so momentum, penalty and steps are on shares: neither party
-                    knows W, its gradient or its velocity
-    adam            divides by the root of each weight's second moment, which shares cannot. A gets P's gradient
-                    in the clear and keeps both moments; U stays P's start. P puts its columns in a secret order
-                    under secret signs first, so that A sees neither which column a gradient is of nor its sign.
-                    More cannot be hidden: Adam treats each column by itself, so the logits alone, over many
-                    steps, determine P's columns up to order and sign
+    P's weights   W = U + V: P holds U, A holds V
+    A's weights   A alone. It knows dL/dZ and its own rows, hence every change of W_A. A share of it at P
+                  would hide a constant, and that only until A gets its own weights at the end. (BlindFL
+                  keeps models shared for good, and so splits W_A, too.)
+    sgd           the gradient of W comes as shares, so momentum, penalty and steps are on shares: neither
+                  party knows W, its gradient or its velocity
+    adam          divides by the root of each weight's second moment, which shares cannot. A gets P's gradient
+                  in the clear and keeps both moments; U stays P's start. P puts its columns in a secret order
+                  under secret signs first: A sees neither which column a gradient is of nor its sign. More
+                  cannot be hidden: Adam treats each column by itself, so the logits alone, over many steps,
+                  determine P's columns up to order and sign
+
+What Z tells, with sgd from zero: W is a known combination of P's rows, so Z − X_A·W_A are known combinations
+of the inner products of P's rows, and about columns/K epochs determine all of them: X up to a rotation. A
+rotated X gives the same Z, so that is all; but few columns look natural after a rotation, and one finds it.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def read_encrypted(
     wanted = (shape[0], packing.groups(shape[1])), scale_bits, None
     if (batch.shape, batch.scale_bits, batch.layout) != wanted:
         raise ProtocolError(
-            f"{sender} sent a batch of shape {batch.shape} at {batch.scale_bits} bits; {wanted[0]} at {scale_bits}"
-            " was expected"
+            f"{sender} sent a batch of shape {batch.shape} at {batch.scale_bits} bits; {wanted[0]} at"
+            f" {scale_bits} was expected"
         )
     return batch
 

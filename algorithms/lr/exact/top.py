@@ -71,7 +71,7 @@ class LinearTop:
 class TorchTop:
     """A torch module from (rows, columns) to logits (rows, outputs).
 
-    The derivative of the loss by the logits is the objective's; torch carries it back to Z and the parameters.
+    The derivative of the loss by the logits is the objective's; torch carries it to Z and the parameters.
     Its random numbers (dropout) follow from the step, so that a restarted training repeats them.
     """
 

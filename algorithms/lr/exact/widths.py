@@ -5,16 +5,16 @@ products cost one:
 
     v = Σ_k v_k · 2^(k · slot_bits)        x·v = Σ_k (x·v_k) · 2^(k · slot_bits)
 
-This holds for integers of any sign and size. Shares of weights are wider than their slot; what is read back is
-a product with the weights themselves, and only that must fit.
+This holds for integers of any sign and size. Shares of weights are wider than their slot; what is read back
+is a product with the weights themselves, and only that must fit.
 
 Proof of the bound. Let |p_k| ≤ 2^value_bits − 1 for every product, |r_k| < 2^value_bits for every mask, and
-slot_bits = value_bits + 2. Then |p_k + r_k| < 2^(slot_bits − 1), so the signed slots are read back uniquely, and
-K joined numbers are below 2^(K·slot_bits − 2) in magnitude before the mask: a slot of K·slot_bits bits with room
-for two terms, as `hecore.packing` wants it.
+slot_bits = value_bits + 2. Then |p_k + r_k| < 2^(slot_bits − 1), so the signed slots are read back uniquely,
+and K joined numbers are below 2^(K·slot_bits − 2) in magnitude before the mask: a slot of K·slot_bits bits
+with room for two terms, as `hecore.packing` wants it.
 
-    forward    value_bits = bits of |x·w|                            one passive party: nothing hides its product
-               value_bits = bits of |x·w| + mask_bits + ⌈log2(parties)⌉       several: masks that cancel
+    forward    value_bits = bits of |x·w|: of one passive party nothing hides the product
+               value_bits = bits of |x·w| + mask_bits + ⌈log2(parties)⌉: of several, masks that cancel
     backward   value_bits = bits of |x·dL/dz| (+ mask_bits where the gradient is shared)
 """
 
@@ -36,8 +36,8 @@ from hecore.keys import PublicKey
 
 #: Fractional bits of features, at least: what is lossless otherwise must not end at the columns.
 FEATURE_BITS = 24
-#: Fractional bits of what A reads: logits, and with Adam gradients. An exact product of integers would tell more
-#: of its factors than a real number does, so P covers all digits below with random ones.
+#: Fractional bits of what A reads: logits, and with Adam gradients. An exact product of integers would tell
+#: more of its factors than a real number does, so P covers all digits below with random ones.
 READ_BITS = 32
 #: |dL/dz| of a row stays below 2^this; a larger one is an error: a training that diverges.
 ERROR_LIMIT_BITS = 20
@@ -128,7 +128,8 @@ class Widths:
         if together < 1 or share_bits > room - 3:
             raise ConfigurationError(
                 f"products of {value_bits} bits and shares of {share_bits} do not fit a key of"
-                f" {self.public.bits} bits: take a longer one, or lower mask_bits, weight_bits or feature_bits"
+                f" {self.public.bits} bits: take a longer one, or lower mask_bits, weight_bits or"
+                " feature_bits"
             )
         groups = -(-self.outputs // together)
         together = -(-self.outputs // groups)

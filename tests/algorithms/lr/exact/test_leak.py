@@ -97,7 +97,7 @@ def test_sgd_gives_no_more_a_rotated_table_looks_the_same(exact_keys):
 
 
 def test_the_stated_leak_adam_gives_the_columns_themselves(exact_keys):
-    """W is known under P's secret order and signs, and Z − own part = X·W: as many epochs as columns suffice."""
+    """W is known in P's secret order and signs, and Z − own part = X·W: as many epochs as columns suffice."""
     (own, other), label = parts_and_label(2, 3)
     config = exact_config(**PLAIN | {"momentum": 0.9}, optimizer="adam", epochs=8, learning_rate=0.5)
     top, weights = Watching(), []
