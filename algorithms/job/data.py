@@ -92,7 +92,7 @@ class JobData:
     def _positive(self, label: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._data.positive is None:
             return label
-        return (label == self._data.positive).astype(np.float64)
+        return np.asarray(label == self._data.positive, np.float64)
 
     def summary(self) -> str:
         """Rows, columns, kinds, in a line."""
