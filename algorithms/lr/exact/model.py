@@ -73,7 +73,7 @@ class VerticalTopModel(VerticalLinearModel):
             save_file(self._extra(), Path(path).with_suffix(".safetensors"))
 
     def load(self, path: str | Path) -> Self:
-        """Read what `save` wrote; the module given must have the same parts. ProtocolError where it has not."""
+        """Read what `save` wrote. ProtocolError where the module given has other parts."""
         super().load(path)
         if self.module is not None:
             from safetensors.numpy import load_file
