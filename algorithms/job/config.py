@@ -169,7 +169,7 @@ class _File(_Section, frozen=True, kw_only=True):
     version: Literal[1] = 1
     job: Name
     party: Party
-    peers: Annotated[dict[Name, dict[str, Any]], msgspec.Meta(min_length=1)]
+    peers: dict[Name, dict[str, Any]]
     data: Data
     alignment: AlignmentTerms = AlignmentTerms()
     split: SplitTerms = SplitTerms()
@@ -256,6 +256,8 @@ def load_job(path: str | Path) -> JobFile:
 
 def _checked(path: Path, content: dict[str, Any]) -> JobFile:
     file = _convert(content, _File, ())
+    if not file.peers:
+        raise ConfigurationError("peers is empty: [peers.NAME] for each of the other parties")
     chosen = dict(file.algorithm)
     name = chosen.pop("name", None)
     if name not in ALGORITHMS:

@@ -100,7 +100,12 @@ class _Trees:
         self.objective: str = config.objective
         kind = VerticalGBDTRegressor if self.objective in NUMBERS else VerticalGBDTClassifier
         self._model = kind(
-            channels, config, key=key, backend=job.run.backend, categorical=job.data.categorical
+            channels,
+            config,
+            key=key,
+            backend=job.run.backend,
+            categorical=job.data.categorical,
+            checkpoints=checkpoints,
         )
         self._model.meter = meter
         self.backend = self._model.backend.name
