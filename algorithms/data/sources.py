@@ -154,12 +154,11 @@ class CsvSource:
 class LibsvmSource:
     """The ids and labels of a libsvm file; `read_libsvm` and `load_rows` read its sparse columns."""
 
-    header = (ID, LABEL)
-    types = pa.schema([(ID, pa.large_string()), (LABEL, pa.float64())])
-
     def __init__(self, path: str | Path) -> None:
         self.name = Path(path).name
         self.path = path
+        self.header: tuple[str, ...] = (ID, LABEL)
+        self.types = pa.schema([(ID, pa.large_string()), (LABEL, pa.float64())])
         with open(path, "rb"):
             pass
 
@@ -201,8 +200,8 @@ class ParquetSource:
             self._check_type(name, self.types.field(name).type)
         first = 0
         for batch in self._batches(wanted):
-            columns = {name: _plain(batch.column(name)) for name in wanted}
-            yield Chunk(first + np.arange(batch.num_rows), columns)
+            cells = {name: _plain(batch.column(name)) for name in wanted}
+            yield Chunk(first + np.arange(batch.num_rows), cells)
             first += batch.num_rows
 
     def copies(self) -> Iterator[Any]:
