@@ -26,18 +26,18 @@ from hecore import KeySpec
 from hecore.algorithms.data.libsvm import is_libsvm
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.gbdt import GBDTConfig
-from hecore.algorithms.lr import LogisticRegressionConfig
+from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.messages import Name
 from hecore.algorithms.party import ACTIVE
 from hecore.errors import HecoreError
 
 VERSION = 1
 Role = Literal["active", "passive"]
-AlgorithmConfig = GBDTConfig | LogisticRegressionConfig
+AlgorithmConfig = GBDTConfig | LinearConfig
 #: What `[algorithm] name` may be, and the parameters of each.
-ALGORITHMS: dict[str, type[GBDTConfig] | type[LogisticRegressionConfig]] = {
+ALGORITHMS: dict[str, type[GBDTConfig] | type[LinearConfig]] = {
     "gbdt": GBDTConfig,
-    "linear": LogisticRegressionConfig,
+    "linear": LinearConfig,
 }
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e7)]

@@ -21,7 +21,7 @@ from hecore.algorithms.data import (
     write_rows,
 )
 from hecore.algorithms.errors import AlignmentError
-from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression
+from hecore.algorithms.lr import LinearConfig, VerticalLogisticRegression
 from hecore.algorithms.psi import PsiConfig, align
 from hecore.keys import PrivateKey
 
@@ -31,7 +31,7 @@ DATA = Path(__file__).parents[4] / "shared" / "data" / "default_credit"
 ROWS = 30_000
 #: Of the aligned ones, rows to train on.
 TRAINED = np.arange(4000)
-CONFIG = LogisticRegressionConfig(epochs=1, batch_size=1024)
+CONFIG = LinearConfig(epochs=1, batch_size=1024)
 
 pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason="the vertical data sets are not beside this checkout (../shared/data)"
