@@ -93,6 +93,7 @@ PUBLIC = {
         "Split",
         "Table",
         "infer_schema",
+        "load_rows",
         "open_source",
         "read_csv",
         "read_ids",
