@@ -118,6 +118,16 @@ def test_a_door_that_lets_everybody_in_is_found_at_start(
         network.listen()
 
 
+def test_a_known_key_is_let_in_for_its_own_domain_only(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket names its domain, and the handler answers for that one: another, or "*", is not enough."""
+    listener = network.listen(connect_timeout=1)
+    monkeypatch.setattr("hecore.algorithms.channel.wire.DOMAIN", b"*")
+    with pytest.raises(AuthenticationError, match="does not let passive in"):
+        network.dial(listener.endpoint).receive(Note)
+
+
 def test_both_keys_of_a_party_are_let_in_and_reached(network: Network) -> None:
     """A party changes its key while it is on the other's list with both."""
     old, new = network.keys["passive"], CurveKeys.generate()
