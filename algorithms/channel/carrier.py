@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 
 from hecore.algorithms.channel.board import Board
-from hecore.algorithms.channel.packet import Data, Refusal, check_data, dump_header, load_header
+from hecore.algorithms.channel.packet import Buffer, Data, Refusal, check_data, dump_header, load_header
 from hecore.algorithms.channel.wire import Event, Incoming, Route, Wire
 from hecore.algorithms.errors import (
     AuthenticationError,
@@ -161,17 +161,23 @@ class Carrier:
     def _send_all(self) -> None:
         for name, served in list(self._board.peers.items()):
             with self._board.lock:
-                outputs = served.box.link.outputs
-                sends, outputs.sends = outputs.sends, []
-                reconnect, outputs.reconnect = outputs.reconnect, False
+                link = served.box.link
+                sends, link.outputs.sends = link.outputs.sends, []
+                reconnect, link.outputs.reconnect = link.outputs.reconnect, False
                 route = served.route
             if reconnect:
                 self._wire.hang_up(name, time.monotonic())
             for packet in sends:
                 if route is None:
                     break
-                pieces = served.box.out.read(packet.stream, packet.block) if isinstance(packet, Data) else ()
+                pieces: Sequence[Buffer] = ()
+                if isinstance(packet, Data):
+                    # Acknowledged since it was to be sent again: it may be gone. This thread alone takes
+                    # acknowledgements, so what is not acknowledged here stays until it is read.
+                    if packet.block < link.out[packet.stream].acked:
+                        continue
+                    pieces = served.box.out.read(packet.stream, packet.block)
                 if not self._wire.write(route, dump_header(packet), pieces):
                     with self._board.lock:
-                        served.box.link.disconnected(time.monotonic())
+                        link.disconnected(time.monotonic())
                     break
