@@ -116,9 +116,11 @@ PUBLIC = {
         "VerticalGBDTRegressor",
     ],
     "hecore.algorithms.lr": [
-        "LogisticRegressionConfig",
+        "LinearConfig",
         "Progress",
+        "VerticalLinearRegression",
         "VerticalLogisticRegression",
+        "VerticalPoissonRegression",
     ],
     "hecore.algorithms.psi": [
         "Alignment",

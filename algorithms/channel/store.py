@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Protocol
@@ -133,6 +134,15 @@ class FolderStore:
         self._index.close()
         os.close(self._lock)
         self._lock = -1
+
+    def remove(self) -> None:
+        """The job is over and the store closed: remove it, and the folder if nothing else is in it."""
+        for name in ("checkpoints", *(folder_name(peer) for peer in self._logs)):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in (*self.folder.glob("index.sqlite*"), self.folder / "secret", self.folder / "lock"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else's file is in it
+            self.folder.rmdir()
 
 
 def out_streams(log: Log | MemoryLog) -> list[OutStream]:

@@ -42,9 +42,13 @@ class Source(Protocol):
 
     name: str
     header: tuple[str, ...]
+    types: Any  # the Arrow schema of its columns as they stand
 
     def chunks(self, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
-        """All rows, with these columns only, or all."""
+        """All rows, with these columns only, or all; of what hecore cannot read, a TableError."""
+
+    def copies(self) -> Iterator[Any]:
+        """All rows as Arrow record batches of `types`: nothing is read into them."""
 
 
 def open_source(path: str | Path) -> Source:
@@ -68,6 +72,7 @@ class CsvSource:
         self.name = Path(path).name
         self._path = path
         self.header = tuple(next(self._lines())[1])
+        self.types = pa.schema([(name, pa.large_string()) for name in self.header])
 
     def chunks(self, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
         """See Source."""
@@ -97,6 +102,11 @@ class CsvSource:
         if rows:
             yield chunk()
 
+    def copies(self) -> Iterator[Any]:
+        """See Source: the texts of the cells."""
+        for chunk in self.chunks():
+            yield pa.RecordBatch.from_arrays(list(chunk.columns.values()), schema=self.types)
+
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """(line, cells) of the header and of every row; TableError for an empty or an unreadable file."""
         with open(self._path, newline="", encoding="utf-8-sig") as file:
@@ -122,8 +132,8 @@ class ParquetSource:
         self.name = Path(path).name
         self._path = path
         with self._open() as file:
-            self._schema = file.schema_arrow
-        self.header = tuple(self._schema.names)
+            self.types = file.schema_arrow.remove_metadata()
+        self.header = tuple(self.types.names)
 
     def chunks(self, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
         """See Source."""
@@ -131,10 +141,22 @@ class ParquetSource:
         check_distinct(self.name, self.header)
         wanted = list(self.header if columns is None else columns)
         for name in wanted:
-            self._check_type(name, self._schema.field(name).type)
+            self._check_type(name, self.types.field(name).type)
+        first = 0
+        for batch in self._batches(wanted):
+            yield Chunk(first, {name: _plain(batch.column(name)) for name in wanted})
+            first += batch.num_rows
+
+    def copies(self) -> Iterator[Any]:
+        """See Source."""
+        check_distinct(self.name, self.header)
+        yield from self._batches(list(self.header))
+
+    def _batches(self, columns: list[str]) -> Iterator[Any]:
+        """The rows of some columns; TableError naming the row behind which the file is broken."""
         first = 0
         with self._open() as file:
-            batches = file.iter_batches(batch_size=PARQUET_ROWS, columns=wanted)
+            batches = file.iter_batches(batch_size=PARQUET_ROWS, columns=columns)
             while True:
                 try:
                     batch = next(batches, None)
@@ -142,7 +164,7 @@ class ParquetSource:
                     raise TableError(f"{self.name}, after row {first}: {error}") from None
                 if batch is None:
                     return
-                yield Chunk(first, {name: _plain(batch.column(name)) for name in wanted})
+                yield batch.select(columns)  # in the order asked for
                 first += batch.num_rows
 
     def _open(self) -> Any:

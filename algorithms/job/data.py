@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hecore.algorithms.data import Ids, Schema, Table, infer_schema, open_source, read_ids, read_libsvm
 from hecore.algorithms.data.ids import Places
 from hecore.algorithms.data.read import read_table
+from hecore.algorithms.data.schema import numbers
 from hecore.algorithms.data.sources import require
 from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.job.config import JobFile, is_libsvm
@@ -59,10 +60,17 @@ class JobData:
 
     def labels(self) -> NDArray[np.float64]:
         """The labels of all rows, as the model takes them."""
-        label = self.rows(None).label
-        if label is None:
-            raise ConfigurationError("data.label is not set")
-        return label
+        label: NDArray[np.float64] | None
+        if self._sparse is not None:
+            label = self._sparse.label
+        else:
+            name = str(self._data.label)
+            parts = [
+                numbers(self._source.name, chunk, name, self._data.id)
+                for chunk in self._source.chunks([self._data.id, name])
+            ]
+            label = np.concatenate(parts, dtype=np.float64)
+        return self._positive(np.zeros(0) if label is None else label)
 
     def rows(self, places: Places | None) -> Table:
         """The rows at these places of the file, in this order; all of them for None."""
@@ -79,9 +87,12 @@ class JobData:
     def _with_label(self, table: Table) -> Table:
         if not self._job.is_active:
             return replace(table, label=None)
-        if table.label is None or self._data.positive is None:
-            return table
-        return replace(table, label=(table.label == self._data.positive).astype(np.float64))
+        return table if table.label is None else replace(table, label=self._positive(table.label))
+
+    def _positive(self, label: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._data.positive is None:
+            return label
+        return np.asarray(label == self._data.positive, np.float64)
 
     def summary(self) -> str:
         """Rows, columns, kinds, in a line."""

@@ -19,11 +19,17 @@ from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptio
 from hecore.algorithms.channel.node import Node
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Ids, Split, Table, split_rows
-from hecore.algorithms.errors import ProtocolError
+from hecore.algorithms.errors import (
+    AlignmentError,
+    HandshakeError,
+    PeerAborted,
+    PeerLost,
+    ProtocolError,
+)
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels
 from hecore.algorithms.job.ending import all_delivered, end_job
-from hecore.algorithms.job.folder import RECORD, RunFolder, read_record
+from hecore.algorithms.job.folder import METRICS, RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.meeting import meet
 from hecore.algorithms.job.progress import JobProgress, ProgressKeeper
@@ -55,14 +61,16 @@ class Outcome:
     undelivered: bool = False
 
 
-def run_job(job: JobFile, on_progress: OnProgress | None = None) -> Outcome:
-    """Run a job, or go on with it.
+def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool = False) -> Outcome:
+    """Run a job, or go on with it; `anew`: forget what an earlier run has left here, as all parties must.
 
     Raises what went wrong: ConfigurationError, TableError, AlignmentError, HandshakeError for what must be
     mended before it can go on; PeerLost, ChannelTimeout, PeerAborted where another party is at fault;
     StoreError. On KeyboardInterrupt it goes without a word, so that its peers wait.
     """
     home = Home(job)
+    if anew:
+        forget(job)
     there = (job.folder / RECORD).exists()
     if there and not home.folder.exists():
         record = read_record(job.folder)
@@ -76,15 +84,30 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None) -> Outcome:
         except KeyboardInterrupt:
             run.close(leave=False)
             folder.finish("stopped")
+            log.info("stopped")
             raise
         except BaseException as error:
+            vain = run.was_in_vain(error)
             run.close(leave=True)
+            if vain:
+                home.remove()
             folder.finish("failed", f"{type(error).__name__}: {error}")
+            log.error("%s: %s", type(error).__name__, error)
             raise
         run.close(leave=True)
         if not outcome.undelivered:
             home.remove()
     return outcome
+
+
+def forget(job: JobFile) -> None:
+    """Remove the state and the records of a run. StoreInUse while a process works with them."""
+    if job.folder.exists():
+        home = Home(job)
+        home.open_store().close()
+        home.remove()
+        for name in (RECORD, METRICS):
+            (job.folder / name).unlink(missing_ok=True)
 
 
 def _new_folder(job: JobFile) -> RunFolder:
@@ -139,12 +162,15 @@ class _JobRun:
         self._meter = Meter(timeline=Timeline(time.perf_counter()))
         self._node: Node | None = None
         self._channels: list[ZmqChannel] = []
+        self._aligned_already = False
 
     def run(self) -> Outcome:
         """All phases."""
         job = self._job
         self._keeper.phase("reading the file")
         data = JobData(job)
+        if job.is_active:
+            check_labels(job, data.labels())
         self._open()
         with self._meter.activate():
             self._keeper.phase("waiting for the other parties")
@@ -156,12 +182,25 @@ class _JobRun:
                 split_key=job.split.key.encode() if job.split.key else None,
             )
             table = self._aligned(data)
+            self._aligned_already = True
             share = job.split
             parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
             self._folder.update(rows=_counts(data, table, parts), columns=len(table.columns))
             training = self._train(table, parts)
             results = self._score(training, table, parts)
         return self._end(training, results)
+
+    def was_in_vain(self, error: BaseException) -> bool:
+        """Whether the parties have said no before there was anything to go on with.
+
+        All of them hear of it, so all forget what was said, and begin anew when what was wrong is mended.
+        """
+        if self._aligned_already:
+            return False
+        gone = [channel.node.state(channel.peer)[1] for channel in self._channels]
+        return isinstance(error, HandshakeError | AlignmentError | PeerAborted) or (
+            isinstance(error, PeerLost) and any(gone)
+        )
 
     def close(self, *, leave: bool) -> None:
         """Let go of the network and the store."""
@@ -174,10 +213,9 @@ class _JobRun:
 
     def _open(self) -> None:
         job = self._job
-        self._keeper.phase("making keys")
+        self._keeper.phase("opening the connection")
         keys, allowed = CurveKeys.load(job.at(job.party.keys)), AllowList.load(job.at(job.party.allowed))
         store = self._home.open_store()
-        self._key = self._home.paillier_key()
         options = ZmqOptions(connect_timeout=job.run.wait, grace=job.run.grace)
         self._node = node = Node(
             job.party.name, keys, allowed, job=job.job, listen=job.party.listen, store=store, options=options
@@ -199,6 +237,7 @@ class _JobRun:
                 data.ids,
                 job.party.role,
                 config,
+                checkpoints=self._checkpoints,
                 on_progress=self._tell_psi,
             )
         if found.rows is None:
@@ -208,7 +247,9 @@ class _JobRun:
 
     def _train(self, table: Table, parts: Split) -> Training:
         job = self._job
-        training = make_training(job, self._channels, self._key, self._checkpoints, self._meter)
+        self._keeper.phase("making keys")
+        key = self._home.paillier_key()
+        training = make_training(job, self._channels, key, self._checkpoints, self._meter)
         self._folder.update(backend=training.backend)
         self._keeper.phase("training")
         train = table.take(parts.train)
@@ -264,8 +305,10 @@ class _JobRun:
         detail = f"{round.unit} {round.number}/{round.rounds}"
         for value, part in ((round.train, ""), (round.validation, " validation")):
             detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
-        self._keeper.tell("training", detail, round.done, round.remaining)
+        pace = f"{round.seconds / (round.done * round.rounds):.1f} s a {round.unit}" if round.done else ""
+        self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
         if round.is_whole:
+            log.info("%s", detail)
             self._folder.round(
                 round.number,
                 seconds=round.seconds,

@@ -12,7 +12,6 @@ from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.data import (
     Ids,
     Table,
-    infer_schema,
     open_source,
     read_csv,
     read_ids,
@@ -20,7 +19,7 @@ from hecore.algorithms.data import (
     write_rows,
 )
 from hecore.algorithms.errors import AlignmentError
-from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression
+from hecore.algorithms.lr import LinearConfig, VerticalLogisticRegression
 from hecore.algorithms.psi import PsiConfig, align
 from hecore.keys import PrivateKey
 
@@ -30,7 +29,7 @@ DATA = Path(__file__).parents[4] / "shared" / "data" / "default_credit"
 ROWS = 30_000
 #: Of the aligned ones, rows to train on.
 TRAINED = np.arange(4000)
-CONFIG = LogisticRegressionConfig(epochs=1, batch_size=1024)
+CONFIG = LinearConfig(epochs=1, batch_size=1024)
 
 pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason="the vertical data sets are not beside this checkout (../shared/data)"
@@ -95,7 +94,7 @@ def test_the_aligned_tables_train_as_the_files_that_match(files, tmp_path, test_
     tables = []
     for path, outcome, label in zip(files, outcomes, ("y", None), strict=True):
         out = tmp_path / f"{path.stem}.parquet"
-        write_rows(open_source(path), outcome.rows, out, schema=infer_schema(path))
+        write_rows(open_source(path), outcome.rows, out)
         tables.append(read_table(out, label_column=label))
     header, *rows = lines("active.csv")
     matched = read_csv(write(tmp_path / "whole.csv", header, rows), label_column="y")
