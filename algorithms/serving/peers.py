@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from hecore.algorithms.errors import PeerLost
 from hecore.algorithms.messages import Message
@@ -96,7 +97,7 @@ class Peers:
             answers = {name: self._opened(name, question.number) for name in names}
         for name, answer in answers.items():
             if not answer.done():
-                answer.add_done_callback(lambda _, name=name: self._forget(name, question.number))
+                answer.add_done_callback(partial(self._forget, name, question.number))
                 self.line.send(name, question)
         return answers
 
@@ -179,6 +180,6 @@ class Peers:
             if waiting.set_running_or_notify_cancel():
                 waiting.set_exception(PeerLost(f"{peer} is away: {why}"))
 
-    def _forget(self, peer: str, number: int) -> None:
+    def _forget(self, peer: str, number: int, _: Future[msg.Answer]) -> None:
         with self._lock:
             self._standing[peer].pending.pop(number, None)

@@ -107,7 +107,7 @@ def test_a_peer_that_was_started_again_ends_what_was_asked_before(peers: Peers, 
     impostor.present(b"j" * 16)
     with pytest.raises(PeerLost, match="started again"):
         waiting.result(5)
-    assert peers.there("shop")
+    until(lambda: peers.there("shop"))
     impostor.line.send("bank", msg.Presence(process=b"j" * 16, leaving=True))
     until(lambda: not peers.there("shop"))
     with pytest.raises(PeerLost, match="not there"):
