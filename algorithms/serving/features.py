@@ -97,6 +97,10 @@ class SqliteFeatures:
         values = [self._numbers(rows[text]) for text in ids if text in rows]
         return known, np.array(values, dtype=np.float64).reshape(len(values), len(self.columns))
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
     def _numbers(self, cells: tuple[Any, ...]) -> list[float]:
         for name, cell in zip(self.columns, cells, strict=True):
             if not (cell is None or isinstance(cell, int | float)):
