@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import hecore
-from hecore.algorithms.cli import data, demo, keys, machine, model, party, psi
+from hecore.algorithms.cli import data, demo, keys, machine, model, party, psi, report
 from hecore.algorithms.cli.console import say
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def _main(
 
 app.command()(demo.demo)
 app.command()(psi.psi)
+app.command()(report.report)
 app.command()(keys.keygen)
 app.command()(machine.doctor)
 app.add_typer(party.app, name="party")

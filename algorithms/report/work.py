@@ -1,0 +1,173 @@
+"""What a run took: time, operations, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hecore.algorithms.job.records import Direction, LinkRecord, PeerTraffic, RunRecord
+from hecore.algorithms.job.timeline import CATEGORIES, TimelineRecord, category
+from hecore.algorithms.report.charts import bar, time_axis, timeline_band
+from hecore.algorithms.report.html import Child, Element, tag
+from hecore.algorithms.report.sections import pairs
+from hecore.algorithms.report.view import RunView
+from hecore.algorithms.report.words import PHASES, duration, operation, share, size
+
+CATEGORY_NAMES = {
+    "compute": "computing",
+    "encrypt": "encryption",
+    "wait": "waiting",
+    "network": "network",
+}
+
+
+def timelines(run: RunView, peers: Sequence[RunView]) -> Element | None:
+    """When each party computed, encrypted, waited and sent; own line first, then those that others showed."""
+    lines = dict(run.record.timelines)
+    for peer in peers:
+        own = peer.record.timelines.get(peer.record.party)
+        if own is not None:
+            lines[peer.record.party] = own
+    own_first = sorted(lines, key=lambda party: (party != run.record.party, party))
+    end = max((lines[party].end for party in own_first), default=0.0)
+    if not end:
+        return None
+    keys = [tag("span", tag("i", class_=f"fill {name}"), CATEGORY_NAMES[name]) for name in CATEGORIES]
+    return tag(
+        "figure",
+        tag("p", keys, tag("span", tag("i", class_="fill none"), "not measured"), class_="keys"),
+        [_line(party, party == run.record.party, lines[party], end) for party in own_first],
+        time_axis(end),
+        tag(
+            "figcaption", f"Time since the parties met, in slots of {duration(_slot(lines))}.", class_="note"
+        ),
+        class_="card time",
+    )
+
+
+def _slot(lines: dict[str, TimelineRecord]) -> float:
+    return max(line.width for line in lines.values())
+
+
+def _line(party: str, own: bool, record: TimelineRecord, end: float) -> Element:
+    seconds = record.coarse().seconds()
+    told = [
+        f"{CATEGORY_NAMES[name]} {share(seconds[name] / end)}" for name in CATEGORIES if seconds.get(name)
+    ]
+    name = [tag("b", party), " (this party)" if own else None]
+    head = tag("div", tag("span", name), tag("span", " · ".join(told), class_="note"), class_="party")
+    return tag("div", head, timeline_band(record, end))
+
+
+def work(run: RunView, peers: Sequence[RunView]) -> Element | None:
+    """Seconds and operations by phase, of each party whose record is there."""
+    tables = [_phases(view.record) for view in (run, *peers)]
+    tables = [table for table in tables if table is not None]
+    return tag("div", tables, class_="stack") if tables else None
+
+
+def _phases(record: RunRecord) -> Element | None:
+    names = {**record.seconds, **record.operations}
+    if not names:
+        return None
+    longest = max(record.seconds.values(), default=0.0) or 1.0
+    ranked = sorted(names, key=lambda name: -record.seconds.get(name, 0.0))
+    rows = [
+        tag(
+            "tr",
+            tag("th", PHASES.get(name, name), tag("small", CATEGORY_NAMES[category(name)]), scope="row"),
+            tag("td", bar(record.seconds.get(name, 0.0) / longest, category(name)), class_="wide"),
+            tag("td", duration(record.seconds[name]) if name in record.seconds else "", class_="num"),
+            tag("td", _operations(record.operations.get(name, {}))),
+        )
+        for name in ranked
+    ]
+    heads = ("phase", "", "time", "operations")
+    return tag(
+        "div",
+        tag("h3", record.party, ": time and operations by phase"),
+        tag(
+            "table",
+            tag(
+                "thead",
+                tag("tr", [tag("th", head, class_="num" if head == "time" else None) for head in heads]),
+            ),
+            tag("tbody", rows),
+            class_="bars phases",
+        ),
+        class_="card",
+    )
+
+
+def _operations(counts: dict[str, int]) -> Child:
+    told = [operation(name, count) for name, count in sorted(counts.items(), key=lambda item: -item[1])]
+    return tag("ul", [tag("li", tag("b", figure), f" {text}") for figure, text in told]) if told else None
+
+
+def messages(run: RunView) -> Element | None:
+    """Bytes by message type each way, and what the connection went through, by peer."""
+    record = run.record
+    cards = [
+        _traffic(record.party, peer, traffic, record.links.get(peer))
+        for peer, traffic in record.traffic.items()
+        if traffic.sent.messages or traffic.received.messages
+    ]
+    return tag("div", cards, class_="stack") if cards else None
+
+
+def _traffic(party: str, peer: str, traffic: PeerTraffic, link: LinkRecord | None) -> Element:
+    both = (traffic.sent, traffic.received)
+    tags = {name: 0 for way in both for name in way.by_type}
+    for name in tags:
+        tags[name] = sum(way.by_type[name].bytes for way in both if name in way.by_type)
+    most = max((amount.bytes for way in both for amount in way.by_type.values()), default=0) or 1
+    rows = [
+        tag("tr", tag("th", tag("code", name), scope="row"), [_amount(way, name, most) for way in both])
+        for name in sorted(tags, key=lambda name: -tags[name])
+    ]
+    total = tag("tr", tag("th", "all", scope="row"), [_cells(way.bytes, way.messages) for way in both])
+    heads = [tag("th", text, colspan="3") for text in (f"{party} → {peer}", f"{peer} → {party}")]
+    return tag(
+        "div",
+        tag("h3", f"{party} and {peer}"),
+        tag(
+            "table",
+            tag("thead", tag("tr", tag("th", "message"), heads)),
+            tag("tbody", rows),
+            tag("tfoot", total),
+            class_="bars traffic",
+        ),
+        None if link is None else _connection(link),
+        class_="card",
+    )
+
+
+def _amount(way: Direction, name: str, most: int) -> list[Element]:
+    amount = way.by_type.get(name)
+    if amount is None:
+        return [tag("td", colspan="3", class_="nothing")]
+    return [
+        tag("td", bar(amount.bytes / most, "one" if amount.bytes else ""), class_="wide"),
+        *_cells(amount.bytes, amount.messages)[1:],
+    ]
+
+
+def _cells(count: int, number: int) -> list[Element]:
+    noun = "message" if number == 1 else "messages"
+    return [
+        tag("td", class_="wide"),
+        tag("td", size(count), class_="num"),
+        tag("td", f"{number:,} {noun}", class_="num note"),
+    ]
+
+
+def _connection(link: LinkRecord) -> Element:
+    trip = None if link.round_trip is None else f"{1000 * link.round_trip:.3g} ms"
+    items: list[tuple[str, str | None]] = [
+        ("round trip", trip),
+        ("on the wire", f"{size(link.sent_bytes)} out, {size(link.received_bytes)} in"),
+        ("sent again", size(link.resent_bytes)),
+        ("came twice", f"{link.doubled_blocks:,} blocks" if link.doubled_blocks else None),
+        ("refused", f"{link.refused_packets:,} packets" if link.refused_packets else None),
+        ("connections", f"{link.connections:,}"),
+    ]
+    return pairs((name, value) for name, value in items if value is not None)
