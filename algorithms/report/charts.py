@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from hecore.algorithms.job.timeline import CATEGORIES, TimelineRecord
 from hecore.algorithms.report.html import Child, Element, tag
-from hecore.algorithms.report.words import duration, number, share
+from hecore.algorithms.report.words import moment, number, share
 
 UNIT = 1000
 #: A curve has so many points at most; of more rounds some are left out.
@@ -51,7 +51,7 @@ def line_chart(curves: Sequence[Curve], x_name: str) -> Element:
     grid = [tag("path", class_="grid", d=f"M0 {y_of(y):.1f}H{UNIT}") for y in y_ticks]
     lines = [tag("path", class_=f"line {c.colour}", d=_path(c.points, x_of, y_of)) for c in curves]
     dots = [tag("path", class_=f"dot {c.colour}", d=_last(c.points, x_of, y_of)) for c in curves]
-    x_ticks = [tick for tick in ticks(first, last, 6) if tick == int(tick) and first <= tick <= last]
+    x_ticks = [first, *(x for x in ticks(first, last, 6) if x == int(x) and first < x <= last)]
     decimals = _decimals(y_ticks)
     return tag(
         "div",
@@ -84,7 +84,7 @@ def timeline_band(record: TimelineRecord, end: float) -> Element:
         took = {name: row[place] for name, row in record.phases.items() if place < len(row) and row[place]}
         told = ", ".join(f"{n} {share(took[n] / record.width)}" for n in CATEGORIES if n in took)
         begin = place * record.width
-        text = f"{duration(begin)} – {duration(begin + record.width)}: {told or 'nothing measured'}"
+        text = f"{moment(begin)} – {moment(begin + record.width)}: {told or 'nothing measured'}"
         x = f"{place * width:.2f}"
         hits.append(
             tag("rect", tag("title", text), class_="hit", x=x, y=0, width=f"{width:.2f}", height=UNIT)
@@ -94,8 +94,7 @@ def timeline_band(record: TimelineRecord, end: float) -> Element:
 
 def time_axis(end: float) -> Element:
     """Marks from 0 to `end` seconds."""
-    marks = time_ticks(end)
-    return tag("div", [_mark(duration(at) if at else "0", left=at / end) for at in marks], class_="x")
+    return tag("div", [_mark(moment(at), left=at / end) for at in time_ticks(end)], class_="x")
 
 
 def bar(part: float, colour: str = "") -> Element:

@@ -64,12 +64,14 @@ def _blocks(run: RunView, blocks: Iterable[leaks.Block]) -> list[Element]:
 
 
 def _table(run: RunView, table: leaks.Table) -> Element:
-    heads = [*table.columns, *(["in this run"] if table.of_messages else [])]
+    exchanged = [_exchanged(run, row[0], row[1]) if table.of_messages else None for row in table.rows]
+    counted = any(exchanged)
+    heads = [*table.columns, *(["in this run"] if counted else [])]
     rows = []
-    for row in table.rows:
+    for row, count in zip(table.rows, exchanged, strict=True):
         cells: list[Child] = [inline(cell) for cell in row]
-        if table.of_messages:
-            cells.append(_exchanged(run, row[0], row[1]))
+        if counted:
+            cells.append(count or "–")
         rows.append(
             tag("tr", [tag("td", cell, data_label=head) for cell, head in zip(cells, heads, strict=True)])
         )
@@ -80,7 +82,7 @@ def _exchanged(run: RunView, message: str, way: str) -> Child:
     """How many of this message went that way, over all peers."""
     found = _TAG.search(message)
     if found is None:
-        return "–"
+        return None
     told = []
     for name in _ways(run.record.role, way):
         parts = [getattr(traffic, name).by_type.get(found[1]) for traffic in run.record.traffic.values()]
@@ -88,7 +90,7 @@ def _exchanged(run: RunView, message: str, way: str) -> Child:
         if amounts:
             count, total = sum(a.messages for a in amounts), sum(a.bytes for a in amounts)
             told.append(f"{count:,} {name}, {size(total)}")
-    return [text for line in told for text in (line, tag("br"))][:-1] if told else "–"
+    return [text for line in told for text in (line, tag("br"))][:-1] or None
 
 
 def _ways(role: str, way: str) -> list[str]:

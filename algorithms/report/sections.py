@@ -12,7 +12,7 @@ from hecore.algorithms.job.records import RoundRecord, RunRecord
 from hecore.algorithms.report.charts import Curve, bar, line_chart
 from hecore.algorithms.report.html import Child, Element, tag
 from hecore.algorithms.report.view import RunView
-from hecore.algorithms.report.words import ALGORITHMS, METRICS, PARTS, duration, number, share, size
+from hecore.algorithms.report.words import ALGORITHMS, GROWING, METRICS, PARTS, duration, number, share, size
 
 #: Columns whose importance is drawn; the rest is counted.
 SHOWN = 20
@@ -22,8 +22,10 @@ def header(run: RunView) -> Element:
     """Job, party, state, and the figures that are asked for first."""
     record = run.record
     algorithm = ALGORITHMS.get(record.algorithm, record.algorithm) or "Joint job"
-    with_whom = f" with {_listed(record.peers)}" if record.peers else ""
-    told = [f"{algorithm} · ", tag("strong", record.party), f", {record.role} party{with_whom}"]
+    told: list[Child] = [f"{algorithm} · ", tag("strong", record.party), f", {record.role} party"]
+    for place, peer in enumerate(record.peers):
+        joint = ", with " if place == 0 else " and " if place == len(record.peers) - 1 else ", "
+        told += [joint, tag("strong", peer)]
     return tag(
         "header",
         tag(
@@ -65,17 +67,16 @@ def _tile(figure: str, text: str) -> Element:
 def _when(record: RunRecord) -> str:
     if record.finished is None:
         return f"since {_moment(record.started)}; last word {_moment(record.updated)}"
-    same = record.started.date() == record.finished.date()
-    end = f"{record.finished:%H:%M} UTC" if same else _moment(record.finished)
-    return f"{record.started:%-d %B %Y, %H:%M} – {end}" if same else f"{_moment(record.started)} – {end}"
+    start, end = _moment(record.started), _moment(record.finished)
+    if start == end:
+        return end
+    if record.started.date() == record.finished.date():
+        return f"{start.removesuffix(' UTC')} – {record.finished:%H:%M} UTC"
+    return f"{start} – {end}"
 
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%-d %B %Y, %H:%M} UTC"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def results(run: RunView) -> Element | None:
@@ -121,15 +122,19 @@ def _curve_card(run: RunView, metric: str, rounds: Sequence[RoundRecord]) -> Ele
     return tag(
         "figure",
         tag("figcaption", tag("b", name), f" by {run.round_name}"),
-        tag("p", [_key(curve) for curve in there], class_="keys"),
+        tag("p", [_key(curve, metric in GROWING) for curve in there], class_="keys"),
         line_chart(there, run.round_name),
         class_="card",
     )
 
 
-def _key(curve: Curve) -> Element:
-    x, y = [(x, y) for x, y in curve.points if y is not None][-1]
-    return tag("span", tag("i", class_=f"fill {curve.colour}"), f"{curve.name}: {number(y)} after {x}")
+def _key(curve: Curve, growing: bool) -> Element:
+    known = [(y, x) for x, y in curve.points if y is not None]
+    y, x = known[-1]
+    best, where = max(known) if growing else min(known)
+    text = f"{curve.name}: {number(y)} after {x}"
+    text += "" if best == y else f", best {number(best)} after {where}"
+    return tag("span", tag("i", class_=f"fill {curve.colour}"), text)
 
 
 def columns(run: RunView) -> Element | None:
@@ -145,7 +150,7 @@ def columns(run: RunView) -> Element | None:
             tag("th", importance.column, scope="row"),
             tag("td", bar(importance.share / known[0].share, "one"), class_="wide"),
             tag("td", share(importance.share), class_="num"),
-            tag("td", "" if importance.gain is None else f"{importance.gain:.4g}", class_="num")
+            tag("td", "" if importance.gain is None else f"{importance.gain:.4g}", class_="num gain")
             if gains
             else None,
         )

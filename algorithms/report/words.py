@@ -20,6 +20,8 @@ METRICS = {
     "mae": "MAE",
     "poisson-nloglik": "Poisson loss",
 }
+#: Of these more is better; of all others less.
+GROWING = {"auc", "accuracy"}
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 PHASES = {
     "encrypt": "encrypting",
@@ -73,8 +75,10 @@ def size(count: float) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds in the two largest units that say something."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.0f} ms" if seconds >= 0.001 else "< 1 ms" if seconds else "0 s"
     if seconds < 10:
-        return f"{seconds:.2f} s" if seconds else "0 s"
+        return f"{seconds:.2f} s"
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -85,9 +89,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def moment(seconds: float) -> str:
+    """A point on a time line."""
+    return f"{seconds:.4g} s" if seconds < 60 else duration(seconds)
+
+
 def share(part: float) -> str:
     """A part of 1 in per cent."""
     percent = 100 * part
+    if 0 < percent < 0.05:
+        return "< 0.1 %"
     return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hecore.algorithms.job.records import Direction, LinkRecord, PeerTraffic, RunRecord
+from hecore.algorithms.job.records import Amount, LinkRecord, PeerTraffic, RunRecord, added
 from hecore.algorithms.job.timeline import CATEGORIES, TimelineRecord, category
 from hecore.algorithms.report.charts import bar, time_axis, timeline_band
 from hecore.algorithms.report.html import Child, Element, tag
@@ -115,25 +115,25 @@ def messages(run: RunView) -> Element | None:
 
 
 def _traffic(party: str, peer: str, traffic: PeerTraffic, link: LinkRecord | None) -> Element:
-    both = (traffic.sent, traffic.received)
-    tags = {name: 0 for way in both for name in way.by_type}
-    for name in tags:
-        tags[name] = sum(way.by_type[name].bytes for way in both if name in way.by_type)
-    most = max((amount.bytes for way in both for amount in way.by_type.values()), default=0) or 1
-    rows = [
-        tag("tr", tag("th", tag("code", name), scope="row"), [_amount(way, name, most) for way in both])
-        for name in sorted(tags, key=lambda name: -tags[name])
-    ]
-    total = tag("tr", tag("th", "all", scope="row"), [_cells(way.bytes, way.messages) for way in both])
-    heads = [tag("th", text, colspan="3") for text in (f"{party} → {peer}", f"{peer} → {party}")]
+    both = {f"{party} → {peer}": traffic.sent, f"{peer} → {party}": traffic.received}
+    types: dict[str, int] = {}
+    for way in both.values():
+        types = added(types, {name: amount.bytes for name, amount in way.by_type.items()})
+    most = max((amount.bytes for way in both.values() for amount in way.by_type.values()), default=0) or 1
+
+    def row(name: str) -> Element:
+        cells = [_amount(text, way.by_type.get(name), most) for text, way in both.items()]
+        return tag("tr", tag("th", tag("code", name), scope="row"), cells)
+
+    total = [_amount(text, Amount(messages=way.messages, bytes=way.bytes)) for text, way in both.items()]
     return tag(
         "div",
         tag("h3", f"{party} and {peer}"),
         tag(
             "table",
-            tag("thead", tag("tr", tag("th", "message"), heads)),
-            tag("tbody", rows),
-            tag("tfoot", total),
+            tag("thead", tag("tr", tag("th", "message"), [tag("th", text) for text in both])),
+            tag("tbody", [row(name) for name in sorted(types, key=lambda name: -types[name])]),
+            tag("tfoot", tag("tr", tag("th", "all", scope="row"), total)),
             class_="bars traffic",
         ),
         None if link is None else _connection(link),
@@ -141,23 +141,17 @@ def _traffic(party: str, peer: str, traffic: PeerTraffic, link: LinkRecord | Non
     )
 
 
-def _amount(way: Direction, name: str, most: int) -> list[Element]:
-    amount = way.by_type.get(name)
+def _amount(way: str, amount: Amount | None, most: int = 0) -> Element:
+    """Bytes and messages of one way; a bar where there is a largest one to compare with."""
     if amount is None:
-        return [tag("td", colspan="3", class_="nothing")]
-    return [
-        tag("td", bar(amount.bytes / most, "one" if amount.bytes else ""), class_="wide"),
-        *_cells(amount.bytes, amount.messages)[1:],
+        return tag("td", class_="nothing")
+    noun = "message" if amount.messages == 1 else "messages"
+    parts = [
+        bar(amount.bytes / most, "one") if most else tag("span", class_="bar"),
+        tag("b", size(amount.bytes)),
+        tag("span", f"{amount.messages:,} {noun}", class_="note"),
     ]
-
-
-def _cells(count: int, number: int) -> list[Element]:
-    noun = "message" if number == 1 else "messages"
-    return [
-        tag("td", class_="wide"),
-        tag("td", size(count), class_="num"),
-        tag("td", f"{number:,} {noun}", class_="num note"),
-    ]
+    return tag("td", tag("div", parts, class_="flow"), data_label=way)
 
 
 def _connection(link: LinkRecord) -> Element:
