@@ -1,69 +1,68 @@
-"""Checkpoints of one party's run: files that are there whole or not at all.
+"""Checkpoints of one party's runs, and how a process that starts again finds its place among them.
 
-    checkpoints/0/                      the first run of the job (a training), then 1, 2, …
-        000000000024.safetensors        arrays
-        000000000024.json               manifest, written last: hashes, state, watermarks
+    checkpoints/…/0/                the first run of the job; then 1, 2, …
+        000000000024.safetensors    arrays
+        000000000024.json           manifest, written last: hashes, state, watermarks
 
 One checkpoint holds the watermarks of all peers of the party, so that it goes on with all of them from one
-moment. Each file is written beside its place, synced, renamed, and the folder synced. The newest three are
-kept, and the channels keep what a run needs to go on from the oldest of them. No secret key is in them.
+moment. No secret key is in it.
+
+A run ends with `finish`, which leaves its result. A process that starts again begins the same runs in the
+same order: of those that are over it gets the results, and it goes on in the one that is not:
+
+    run 0   align   ● over       → the result
+    run 1   fit     ○ ○ ● over   → the result
+    run 2   score   ● over       → the result
+    run 3   fit     ○ ○ ○ ×      → from the newest ○
+
+The channels keep what is needed to go on from the third newest checkpoint *of all runs*: where one is damaged
+the one before it serves, also across the boundary of two runs. The result of an earlier run stands in one
+file; where that is damaged and the logs have moved on, the party cannot go on, and an error says so.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from hecore.algorithms.channel import FolderStore, Watermark, ZmqChannel
-from hecore.algorithms.channel.disk import make_folder, write_whole
+from hecore.algorithms.channel.disk import make_folder
 from hecore.algorithms.channel.store import folder_name
-from hecore.algorithms.draws import RepeatableDraws
+from hecore.algorithms.checkpoint_files import (
+    Arrays,
+    Damaged,
+    Manifest,
+    manifests,
+    read_arrays,
+    read_manifest,
+    remove,
+    set_aside,
+    write,
+)
+from hecore.algorithms.draws import Draws, RepeatableDraws
 from hecore.algorithms.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from hecore.algorithms.draws import Draws
+from hecore.meter import phase
 
 log = logging.getLogger(__name__)
 
-FORMAT, VERSION = "hecore checkpoint", 2
 KEPT = 3
-
-Arrays = dict[str, NDArray[Any]]
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A checkpoint's JSON file; `seal` is SHA-256 of the rest, `binding` hashes of what must not change."""
-
-    format: str = FORMAT
-    version: int = VERSION
-    job: str
-    party: str
-    peers: list[str]
-    task: str
-    step: int
-    binding: dict[str, str]
-    files: dict[str, str]
-    watermarks: list[Watermark]
-    state: msgspec.Raw
-    seal: str = ""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `Run.latest` found."""
+    """What `Run.latest` found. `over`: `finish` has left it; `state` and `arrays` are the run's result."""
 
     step: int
     state: bytes
     arrays: Arrays
+    over: bool = False
 
 
 class Checkpoints:
@@ -72,7 +71,19 @@ class Checkpoints:
     every     steps between two checkpoints of a run; 0 saves by time alone
     seconds   between two checkpoints of a run; 0 saves by steps alone
 
-    A run saves when either is reached.
+    A run saves when either is reached. A party has one Checkpoints, for all its runs and all its peers, and
+    sends and receives within runs only. What is to be restartable has this form, with `save` in between
+    where there are steps worth keeping:
+
+        run = checkpoints.begin("align", binding)
+        found = run.latest()
+        if found is not None and found.over:
+            return found.arrays["rows"]
+        …                                        messages; masks from run.draws("a label")
+        run.finish(arrays={"rows": rows})
+
+    The next run may begin then. A run that is left without `finish`, and messages outside of runs, are done
+    again by every later process: nothing that was sent or received since is forgotten, and the log says so.
     """
 
     def __init__(
@@ -85,135 +96,184 @@ class Checkpoints:
         if every < 0 or seconds < 0 or not (every or seconds):
             raise ValueError(f"every = {every}, seconds = {seconds}: neither below 0, one above")
         self.every, self.seconds = every, seconds
+        self.channels = list(channels) if isinstance(channels, Sequence) else [channels]
         self._store = store
-        self._channels = list(channels) if isinstance(channels, Sequence) else [channels]
         self._runs = 0
+        self._last: Run | None = None
+        self._keeps_all = False
+        self._newest: deque[list[Watermark]] = deque(maxlen=KEPT)  # of all runs
 
     def agree(self, terms: Mapping[str, str]) -> None:
-        """See Node.agree; with every peer."""
-        for channel in self._channels:
-            channel.agree(terms)
+        """See Node.agree, with every peer, for the run begun last: a peer in another run does not compare."""
+        scope = "" if self._last is None else f" of {self._last.name}"
+        for channel in self.channels:
+            channel.agree({f"{name}{scope}"[:100]: value for name, value in terms.items()})
 
     def begin(self, task: str, binding: Mapping[str, str]) -> Run:
-        """The next run of this process: the same one as in an earlier process that began as many before."""
+        """The next run of this process: the same one as in an earlier process that began as many before.
+
+        task      names its kind
+        binding   hashes of what its messages follow from; a checkpoint with others is refused
+        """
+        self._check_place()
         number = self._runs
         self._runs += 1
-        peers = sorted(channel.peer for channel in self._channels)
-        names = peers[0] if len(peers) == 1 else repr(peers)
-        folder = self._store.folder / "checkpoints" / folder_name(names) / str(number)
+        peers = repr(sorted(channel.peer for channel in self.channels))
+        folder = self._store.folder / "checkpoints" / folder_name(peers) / str(number)
         make_folder(folder)
-        # The peers belong to it: two trainings with two peers must not draw the same masks.
-        draws = RepeatableDraws(self._store.secret, f"{names!r} {number} {task}")
-        return Run(folder, self._channels, task, dict(binding), draws, self.every, self.seconds)
+        # The peers belong to it: two trainings with two peers must not draw the same masks. So does the
+        # binding: what was begun with other data, and killed before its first checkpoint, drew others.
+        bound = msgspec.json.encode(dict(binding), order="sorted").decode()
+        draws = RepeatableDraws(self._store.secret, f"{peers} {number} {task} {bound}")
+        self._last = Run(self, folder, task, number, dict(binding), draws)
+        return self._last
+
+    def passed(self, marks: list[Watermark]) -> None:
+        """There is a checkpoint with these watermarks: runs tell of theirs in the order of their making."""
+        self._newest.append(marks)
+
+    def forget(self) -> None:
+        """Let the channels forget what lies before the third newest checkpoint."""
+        if self._keeps_all or len(self._newest) < KEPT:
+            return
+        for channel in self.channels:
+            channel.retain([mark for mark in self._newest[0] if mark.peer == channel.peer])
+
+    def _check_place(self) -> None:
+        """What a later process must do again for want of a checkpoint needs all that was logged since."""
+        left = None
+        if self._last is None:
+            if any(c.traffic.sent.messages or c.traffic.received.messages for c in self.channels):
+                left = "messages before the first run"
+        elif not self._last.over:
+            left = f"run {self._last.name}, which was left without `finish`,"
+        if left is not None and not self._keeps_all:
+            log.warning("%s will be done again after a restart: all messages from there on are kept", left)
+            self._keeps_all = True
 
 
 class Run:
-    """One run: a training, a scoring.
+    """One run: an alignment, a training, a scoring. Made by `Checkpoints.begin`.
 
     draws   what must be drawn again equal, by label; a label that concerns one peer names it
+    over    it has its result
     """
 
     def __init__(
-        self,
-        folder: Path,
-        channels: Sequence[ZmqChannel],
-        task: str,
-        binding: dict[str, str],
-        draws: Draws,
-        every: int,
-        seconds: float,
+        self, owner: Checkpoints, folder: Path, task: str, number: int, binding: dict[str, str], draws: Draws
     ) -> None:
         self.draws = draws
-        self._every, self._seconds, self._saved = every, seconds, time.monotonic()
-        self._folder, self._task, self._binding = folder, task, binding
-        self._channels = {channel.peer: channel for channel in channels}
-        self._first = channels[0]
+        self.over = False
+        self.name = f"{task} {number}"
+        self._owner, self._folder, self._task, self._binding = owner, folder, task, binding
+        self._saved = time.monotonic()
 
     def due(self, step: int) -> bool:
         """Whether a run should be saved after `step` steps; always before the first."""
-        by_time = self._seconds > 0 and time.monotonic() >= self._saved + self._seconds
-        return step == 0 or by_time or (self._every > 0 and step % self._every == 0)
+        every, seconds = self._owner.every, self._owner.seconds
+        by_time = seconds > 0 and time.monotonic() >= self._saved + seconds
+        return step == 0 or by_time or (every > 0 and step % every == 0)
 
     def save(self, step: int, state: object, arrays: Arrays) -> None:
-        """Make a checkpoint durable: with it everything that was taken and sent until now."""
-        from safetensors.numpy import save
+        """Make a checkpoint durable: with it everything that was taken and sent until now.
 
-        self._saved = time.monotonic()
-        watermarks = [mark for channel in self._channels.values() for mark in channel.watermarks()]
-        name = f"{step:012d}"
-        data = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
-        manifest = Manifest(
-            job=self._first.job,
-            party=self._first.me,
-            peers=sorted(self._channels),
-            task=self._task,
-            step=step,
-            binding=self._binding,
-            files={f"{name}.safetensors": hashlib.sha256(data).hexdigest()},
-            watermarks=watermarks,
-            state=msgspec.Raw(msgspec.json.encode(state)),
-        )
-        write_whole(self._folder / f"{name}.safetensors", data)
-        write_whole(self._folder / f"{name}.json", msgspec.json.encode(_sealed(manifest)))
-        self._forget()
+        `state` goes through JSON. No other thread may use the party's channels meanwhile. The time counts
+        as phase "checkpoint" of the active meter.
+        """
+        with phase("checkpoint"):
+            self._save(step, state, arrays, over=False)
+
+    def finish(self, state: object = None, arrays: Arrays | None = None) -> None:
+        """The run is over: make its result durable. No later process does anything of it again."""
+        with phase("checkpoint"):
+            last = max((int(path.stem) for path in manifests(self._folder)), default=-1)
+            self._save(last + 1, state, arrays or {}, over=True)
+        self.over = True
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, and the channels set to go on from it; None if there is none.
 
-        One that is damaged is passed over, with a warning. Raises CheckpointError where all are, and for
-        one of another version, job, party, task, or of other data or parameters.
+        One that is damaged is passed over with a warning, and set aside, where the channels still have
+        what the one before it, or the run's start, needs. Raises CheckpointError where they do not, and
+        for one of another version, job, party, task, or of other data or parameters.
         """
-        problems = []
-        for path in sorted(self._folder.glob("*.json"), reverse=True):
+        damaged: dict[Path, str] = {}
+        found = None
+        for path in reversed(manifests(self._folder)):
             try:
-                manifest, arrays = self._read(path)
-            except _Damaged as damage:
-                problems.append(f"{path}: {damage}")
-                log.warning("passed over a damaged checkpoint, %s", problems[-1])
+                manifest = read_manifest(path)
+                self._compare(path, manifest)
+                found = Checkpoint(
+                    manifest.step, bytes(manifest.state), read_arrays(path, manifest), manifest.over
+                )
+            except Damaged as damage:
+                damaged[path] = str(damage)
                 continue
-            self._compare(path, manifest)
-            for peer, channel in self._channels.items():
-                channel.resume([mark for mark in manifest.watermarks if mark.peer == peer])
-            return Checkpoint(manifest.step, bytes(manifest.state), arrays)
-        if problems:
-            raise CheckpointError(f"no checkpoint is whole: {'; '.join(problems)}")
-        return None
+            self._go_to(path, manifest)
+            break
+        if not self.over:
+            self._check_reach(damaged)
+        for path, text in damaged.items():
+            log.warning("passed over a damaged checkpoint, %s", text)
+            set_aside(path)
+        return found
 
-    def _read(self, path: Path) -> tuple[Manifest, Arrays]:
-        from safetensors.numpy import load
+    def _save(self, step: int, state: object, arrays: Arrays, over: bool) -> None:
+        self._saved = time.monotonic()
+        channels = self._owner.channels
+        marks = [mark for channel in channels for mark in channel.watermarks()]
+        manifest = Manifest(
+            job=channels[0].job,
+            party=channels[0].me,
+            peers=sorted(channel.peer for channel in channels),
+            task=self._task,
+            step=step,
+            over=over,
+            binding=self._binding,
+            files={},
+            watermarks=marks,
+            state=msgspec.Raw(msgspec.json.encode(state)),
+        )
+        write(self._folder, manifest, arrays)
+        self._owner.passed(marks)
+        for path in manifests(self._folder)[:-KEPT]:
+            remove(path)
+        self._owner.forget()
 
-        data = path.read_bytes()
-        try:
-            head = msgspec.json.decode(data, type=_Head)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _Damaged(f"no manifest ({error})") from None
-        if (head.format, head.version) != (FORMAT, VERSION):
+    def _go_to(self, path: Path, manifest: Manifest) -> None:
+        """Set the channels to where a checkpoint stands, and tell of those before it."""
+        for older in manifests(self._folder):
+            if older < path:
+                with suppress(Damaged):
+                    self._owner.passed(read_manifest(older).watermarks)
+        self._owner.passed(manifest.watermarks)
+        for channel in self._owner.channels:
+            channel.resume([mark for mark in manifest.watermarks if mark.peer == channel.peer])
+        self.over = manifest.over
+
+    def _check_reach(self, damaged: Mapping[Path, str]) -> None:
+        """CheckpointError unless the channels have all that follows where they stand now."""
+        short = ", ".join(channel.peer for channel in self._owner.channels if not channel.reaches())
+        if not short:
+            return
+        if damaged:
             raise CheckpointError(
-                f"{path} is {head.format!r} version {head.version}, not {FORMAT!r} {VERSION}"
+                f"the messages with {short} that would replace a damaged checkpoint are gone: begin the job"
+                f" anew with empty stores; {'; '.join(damaged.values())}"
             )
-        try:
-            manifest = msgspec.json.decode(data, type=Manifest)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _Damaged(f"no manifest ({error})") from None
-        if _sealed(manifest).seal != manifest.seal:
-            raise _Damaged("its seal does not fit")
-        arrays: Arrays = {}
-        for name, digest in manifest.files.items():
-            try:
-                content = (self._folder / name).read_bytes()
-            except FileNotFoundError:
-                raise _Damaged(f"{name} is missing") from None
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise _Damaged(f"{name} does not have the hash that the manifest names")
-            arrays |= load(content)
-        return manifest, arrays
+        raise CheckpointError(
+            f"run {self.name} has no checkpoint, and messages with {short} from its start are gone: a job"
+            " must make the same runs again after a restart"
+        )
 
     def _compare(self, path: Path, manifest: Manifest) -> None:
         """CheckpointError unless it is of this job, with the same data and parameters."""
+        channels = self._owner.channels
+        peers = ", ".join(sorted(channel.peer for channel in channels))
         pairs = {
-            "job": (manifest.job, self._first.job),
-            "party": (manifest.party, self._first.me),
-            "peers": (", ".join(manifest.peers), ", ".join(sorted(self._channels))),
+            "job": (manifest.job, channels[0].job),
+            "party": (manifest.party, channels[0].me),
+            "peers": (", ".join(manifest.peers), peers),
             "task": (manifest.task, self._task),
         }
         for name in sorted({*manifest.binding, *self._binding}):
@@ -224,28 +284,3 @@ class Run:
                     f"{path} is of {name} {saved!r}, but this run has {now!r}: start it as it was, or anew"
                     " with an empty store"
                 )
-
-    def _forget(self) -> None:
-        """Remove all but the newest; the channels may forget what lies before the oldest that is left."""
-        paths = sorted(self._folder.glob("*.json"))
-        for path in paths[:-KEPT]:
-            path.unlink()
-            path.with_suffix(".safetensors").unlink(missing_ok=True)
-        if len(paths) >= KEPT:
-            oldest = msgspec.json.decode(paths[-KEPT].read_bytes(), type=Manifest)
-            for peer, channel in self._channels.items():
-                channel.retain([mark for mark in oldest.watermarks if mark.peer == peer])
-
-
-class _Damaged(Exception):
-    """This checkpoint cannot be read; an older one may."""
-
-
-class _Head(msgspec.Struct):
-    format: str
-    version: int
-
-
-def _sealed(manifest: Manifest) -> Manifest:
-    plain = msgspec.json.encode(msgspec.structs.replace(manifest, seal=""), order="sorted")
-    return msgspec.structs.replace(manifest, seal=hashlib.sha256(plain).hexdigest())

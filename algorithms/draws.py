@@ -6,13 +6,13 @@ the party keeps r, the peer got p + r. So masks come from a secret in the party'
 
     mask of a label = AES-256-CTR(HKDF-SHA256(secret, context ‖ label))
 
-Why this is no two-time pad. A context names one run with one peer, a label one step of it, and its mask
-covers one vector p.
+Why this is no two-time pad. A context names one run with its peers, and the hashes of the data and parameters
+that it is bound to; a label names one step of it, and its mask covers one vector p.
 
 1. At most one p + r ever leaves: a message is durable in the outbox before it is sent, and a message that
    the outbox has is never sent in another form (`channel.mailbox`).
 2. p is the same again anyway: it follows from messages, which come out of the inbox as they were, from
-   the party's data and parameters, whose hashes the checkpoint compares, and from masks.
+   the party's data and parameters, and from masks. With other data or parameters the masks are others too.
 3. A store that was set back (an old copy) does not know what it has sent. The peer does, and ends the
    talk at the greeting, before anything is sent (`channel.link`).
 4. Within a process a label is given out once: asking again raises.

@@ -34,7 +34,7 @@ PUBLIC = "PUBLIC"
 #: scrypt cost N = 2^17, r = 8, p = 1: 128 MiB and about 0.3 s (OWASP's recommendation).
 SCRYPT_COST, SCRYPT_BLOCK, SCRYPT_LANES = 1 << 17, 8, 1
 SCRYPT_MEMORY = 256 << 20
-MINIMUM_PASSPHRASE = 8
+MINIMUM_PASSPHRASE, LONGEST_PASSPHRASE = 8, 4096
 MAXIMUM_FILE = 1 << 16
 #: Header line of a key that was made with insecure_test_key=True.
 TEST_MARK = "Insecure-Test-Key"
@@ -59,6 +59,21 @@ def save_key(key: PrivateKey | PublicKey, path: str | Path, passphrase: str | No
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_passphrase(file: str | Path) -> str:
+    """The first line of a file, without its end. Only LF and CRLF end it, so that no passphrase is cut.
+
+    KeyFileError for a line of more than LONGEST_PASSPHRASE characters, or bytes that are no UTF-8 text.
+    """
+    try:
+        with open(file, newline="\n", encoding="utf-8") as stream:
+            line = stream.readline(LONGEST_PASSPHRASE + 1)
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{file} is not UTF-8 text") from None
+    if len(line) > LONGEST_PASSPHRASE:
+        raise KeyFileError(f"the first line of {file} is longer than {LONGEST_PASSPHRASE} characters")
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def load_key(

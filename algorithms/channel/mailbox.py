@@ -96,6 +96,12 @@ class Mailbox:
         """The next message that has arrived, to be read by `load`."""
         arrived = self.link.take(now, stream)
         if arrived is not None:
+            due = self.mark(stream).taken
+            if arrived.sequence != due:
+                raise StoreError(
+                    f"message {due} from {self.link.peer} is not in the inbox any more: the party goes on"
+                    " from an older state than it may"
+                )
             self._mark(stream, taken=arrived.sequence + 1, taken_blocks=arrived.first + arrived.chunks)
         return arrived
 
@@ -112,8 +118,12 @@ class Mailbox:
 
     # --- restarts -------------------------------------------------------------------------------
 
+    def mark(self, stream: int) -> Watermark:
+        """How far the driver has come in one stream."""
+        return self._marks.get(stream) or Watermark(self.link.peer, stream)
+
     def watermarks(self) -> list[Watermark]:
-        """How far the driver has come."""
+        """How far it has come in every stream that it has used."""
         return list(self._marks.values())
 
     def resume(self, marks: Iterable[Watermark]) -> None:
@@ -129,6 +139,16 @@ class Mailbox:
             while into and into.ready and into.ready[0].sequence < mark.taken:
                 into.take()
             self._marks[mark.stream] = mark
+
+    def reaches(self) -> bool:
+        """Whether the logs hold all messages that follow where the driver is."""
+        for stream, into in self.link.into.items():
+            if into.next_sequence > self.mark(stream).taken:
+                return False
+        return all(
+            self.mark(stream).made >= out.sequence or (stream, self.mark(stream).made) in self._logged
+            for stream, out in self.link.out.items()
+        )
 
     def retain(self, marks: Iterable[Watermark]) -> None:
         """Only what lies behind these can still be asked for by a restarted driver."""
@@ -154,8 +174,7 @@ class Mailbox:
     # --- pieces ---------------------------------------------------------------------------------
 
     def _mark(self, stream: int, **changes: int) -> None:
-        mark = self._marks.get(stream) or Watermark(self.link.peer, stream)
-        self._marks[stream] = msgspec.structs.replace(mark, **changes)
+        self._marks[stream] = msgspec.structs.replace(self.mark(stream), **changes)
 
     def _logged_frames(self, stream: int, first: int) -> list[bytes]:
         """Frames of a logged message from its start; those behind its first block may be missing."""

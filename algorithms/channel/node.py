@@ -226,8 +226,13 @@ class Node:
             self._peers[peer].box.link.agree(time.monotonic(), terms)
             self._flush(peer)
 
+    def mark(self, peer: str, stream: int) -> Watermark:
+        """How far this party's driver has come with a peer in one stream."""
+        with self._lock:
+            return self._peers[peer].box.mark(stream)
+
     def watermarks(self, peer: str) -> list[Watermark]:
-        """How far this party's driver has come with a peer."""
+        """How far it has come in every stream that it has used."""
         with self._lock:
             return self._peers[peer].box.watermarks()
 
@@ -236,6 +241,11 @@ class Node:
         with self._lock:
             self._peers[peer].box.resume(marks)
 
+    def reaches(self, peer: str) -> bool:
+        """Whether the store has all messages that follow where the driver is with a peer."""
+        with self._lock:
+            return self._peers[peer].box.reaches()
+
     def retain(self, peer: str, marks: Iterable[Watermark]) -> None:
         """Nothing before these watermarks will be asked for again."""
         with self._lock:
@@ -243,12 +253,15 @@ class Node:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Say goodbye to whoever is there, and let go of everything. May be called twice."""
+    def close(self, *, leave: bool = True) -> None:
+        """Say goodbye to whoever is there, and let go of everything. May be called twice.
+
+        Without `leave` this process goes without a word, as one that is killed: its peers wait for the next.
+        """
         with self._lock:
             if self._stopping:
                 return
-            for served in self._peers.values():
+            for served in self._peers.values() if leave else ():
                 served.box.link.leave()
             self._stopping = True
         if self._thread.is_alive():

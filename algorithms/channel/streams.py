@@ -157,6 +157,13 @@ class InStream:
             self.ready.append(Arrived(self.stream, end.sequence, first, end.chunks, length))
             self.ready_bytes += length
 
+    @property
+    def next_sequence(self) -> int:
+        """The message that is taken next."""
+        if self.ready:
+            return self.ready[0].sequence
+        return self._begun[0].sequence if self._begun else self.sequence
+
     def take(self) -> Arrived | None:
         """The next ready message, if there is one."""
         if not self.ready:

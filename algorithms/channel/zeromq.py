@@ -24,6 +24,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
 from hecore.algorithms.channel.framed import Abort, FramedChannel, Goodbye
 from hecore.algorithms.channel.mailbox import Watermark
@@ -103,6 +105,7 @@ class ZmqChannel(FramedChannel):
     def __init__(self, node: Node, peer: str, endpoint: str | None = None, *, owns: bool = False) -> None:
         super().__init__(node.me, peer, node.job, node.options.max_message_bytes)
         self.node, self._owns = node, owns
+        self._before = 0, 0  # messages and blocks taken before the newest message
         self.endpoint = endpoint or node.endpoint or ""
         try:
             node.add(peer, endpoint)
@@ -130,7 +133,11 @@ class ZmqChannel(FramedChannel):
     def watermarks(self) -> list[Watermark]:
         """How far this party has come; all that it has sent is durable when this returns."""
         self.node.flush()
-        return self.node.watermarks(self.peer)
+        marks = {mark.stream: mark for mark in self.node.watermarks(self.peer)}
+        if self._inbox:  # a message of another type than asked for waits still
+            taken, blocks = self._before
+            marks[MAIN] = msgspec.structs.replace(marks[MAIN], taken=taken, taken_blocks=blocks)
+        return list(marks.values())
 
     def resume(self, marks: Iterable[Watermark]) -> None:
         """Go on from the watermarks of a checkpoint, before anything else."""
@@ -139,6 +146,10 @@ class ZmqChannel(FramedChannel):
         for mark in marks:
             if mark.stream == MAIN:
                 self._sent, self._due = mark.made, mark.taken
+
+    def reaches(self) -> bool:
+        """See Node.reaches."""
+        return self.node.reaches(self.peer)
 
     def retain(self, marks: Iterable[Watermark]) -> None:
         """No checkpoint older than these is kept."""
@@ -150,7 +161,9 @@ class ZmqChannel(FramedChannel):
         self._ending(lambda: self.node.submit(self.peer, MAIN, self._sent, frames))
 
     def _fill(self, deadline: float | None) -> None:
+        before = self.node.mark(self.peer, MAIN)
         self._ending(lambda: self._accept(self.node.take(self.peer, MAIN, deadline)))
+        self._before = before.taken, before.taken_blocks
 
     def _say(self, last: Goodbye | Abort, patient: bool) -> None:
         now = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import hecore
-from hecore.algorithms.cli import data, demo, keys, machine, model, party, psi, report
+from hecore.algorithms.cli import data, demo, job, keys, machine, model, party, psi, report, run
 from hecore.algorithms.cli.console import say
 
 app = typer.Typer(
@@ -44,6 +44,9 @@ app.command()(psi.psi)
 app.command()(report.report)
 app.command()(keys.keygen)
 app.command()(machine.doctor)
+party.app.command()(run.run)
+party.app.command()(run.status)
 app.add_typer(party.app, name="party")
+app.add_typer(job.app, name="job")
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")

@@ -29,7 +29,7 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (HecoreError, OSError) as error:
-            text = Text.assemble(("error:", "red"), " ", _told(error))
+            text = Text.assemble(("error:", "red"), " ", told(error))
             errors.print(text, highlight=False, soft_wrap=True)
             raise typer.Exit(1) from None
         except (KeyboardInterrupt, typer.Abort):
@@ -39,7 +39,8 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """What an error says to people; of the operating system's the file and the reason."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{os.fspath(error.filename)}: {error.strerror}"
     return str(error)

@@ -11,9 +11,7 @@ import typer
 
 import hecore
 from hecore.algorithms.cli.console import errors, friendly, say
-from hecore.keyfile import MINIMUM_PASSPHRASE
-
-LONGEST_PASSPHRASE = 4096
+from hecore.keyfile import MINIMUM_PASSPHRASE, read_passphrase
 
 
 @friendly
@@ -48,7 +46,7 @@ def keygen(
 
 def _passphrase(file: Path | None) -> str:
     if file is not None:
-        passphrase = _first_line(file)
+        passphrase = read_passphrase(file)
     elif sys.stdin.isatty():
         passphrase = typer.prompt("passphrase for the private key", hide_input=True, confirmation_prompt=True)
     else:
@@ -56,15 +54,3 @@ def _passphrase(file: Path | None) -> str:
     if len(passphrase) < MINIMUM_PASSPHRASE:
         raise hecore.KeyFileError(f"a passphrase needs at least {MINIMUM_PASSPHRASE} characters")
     return passphrase
-
-
-def _first_line(file: Path) -> str:
-    """Without its end. Only LF and CRLF end a line here, so that no passphrase is cut."""
-    try:
-        with open(file, newline="\n", encoding="utf-8") as stream:
-            line = stream.readline(LONGEST_PASSPHRASE + 1)
-    except UnicodeDecodeError:
-        raise hecore.KeyFileError(f"{file} is not UTF-8 text") from None
-    if len(line) > LONGEST_PASSPHRASE:
-        raise hecore.KeyFileError(f"the first line of {file} is longer than {LONGEST_PASSPHRASE} characters")
-    return line.removesuffix("\n").removesuffix("\r")

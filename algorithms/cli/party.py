@@ -1,4 +1,4 @@
-"""`hecore party`: a party's key for the network, and whom it trusts."""
+"""`hecore party`: a party's key for the network, and whom it trusts. `run` and `status` stand in run.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hecore.algorithms.cli.console import friendly, say
 from hecore.algorithms.errors import AuthenticationError, ConfigurationError
 
 app = typer.Typer(
-    help="Keys of parties for the network: make one, and say whom to trust.",
+    help="Be a party of a joint job: keys for the network, whom to trust, run the job.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )

@@ -101,6 +101,7 @@ class RunRecord(_Record, frozen=True, kw_only=True):
     traffic, links    by peer
     timelines         by party: this one's phases; of others, where they showed them, the categories
     importances       of this party's own columns, the largest first
+    model             file of this party's share of the model, in the folder of the run
     """
 
     format: str = FORMAT
@@ -131,6 +132,7 @@ class RunRecord(_Record, frozen=True, kw_only=True):
     links: dict[str, LinkRecord] = {}
     timelines: dict[str, TimelineRecord] = {}
     importances: list[Importance] = []
+    model: str = ""
 
     @property
     def elapsed(self) -> float:

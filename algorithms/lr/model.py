@@ -128,7 +128,7 @@ class VerticalLogisticRegression:
                 loss=training.loss,
             )
             if run:
-                run.save(training.steps + 1, _Saved(peer=_SavedPeer.of(peer), record=record), {})
+                run.finish(_Saved(peer=_SavedPeer.of(peer), record=record))
         self._record = record
         return self
 
@@ -148,11 +148,17 @@ class VerticalLogisticRegression:
         with self._talking():
             terms = msg.ScoreTerms(model=record.model)
             run = self._begin(PREDICT_TASK, table, terms)
-            peer = self._meet(PREDICT_TASK, ACTIVE if active else PASSIVE, table, terms, run)
-            if not active:
-                self._send_scores(peer, partial)
-                return None
-            logits = partial + record.intercept + self._receive_scores(len(table))
+            found = run.latest() if run else None
+            if found is not None:
+                theirs = found.arrays.get("theirs")
+            else:
+                peer = self._meet(PREDICT_TASK, ACTIVE if active else PASSIVE, table, terms, run)
+                theirs = self._partial_scores(peer, partial, active)
+                if run:
+                    run.finish(arrays={} if theirs is None else {"theirs": theirs})
+        if theirs is None or record.intercept is None:
+            return None
+        logits = partial + record.intercept + theirs
         positive = 1.0 / (1.0 + np.exp(-logits))
         return np.column_stack([1.0 - positive, positive])
 
@@ -253,6 +259,15 @@ class VerticalLogisticRegression:
 
     def _score_layout(self, public: PublicKey) -> SlotLayout:
         return SlotLayout.for_key(public, SCORE_BITS + SCORE_LIMIT_BITS)
+
+    def _partial_scores(
+        self, peer: Peer, partial: NDArray[np.float64], active: bool
+    ) -> NDArray[np.float64] | None:
+        """The other side's part of the logits, at the active party."""
+        if active:
+            return self._receive_scores(len(partial))
+        self._send_scores(peer, partial)
+        return None
 
     def _send_scores(self, peer: Peer, partial: NDArray[np.float64]) -> None:
         encryptor = Encryptor(peer.public, self.backend)

@@ -21,8 +21,8 @@ FIRST_COLUMNS = ("message", "sender → receiver")
 _KEYS = (
     (r"set intersection", "psi"),
     (r"trees", "gbdt"),
-    (r"`?shared`?", "linear.shared"),
-    (r"`?exact`?", "linear.exact"),
+    (r"`?shared`?", "linear-shared"),
+    (r"`?exact`?", "linear-exact"),
     (r"^messages$", "channel"),
 )
 _CELL = re.compile(r"(?<!\\)\|")

@@ -122,7 +122,7 @@ def _curve_card(run: RunView, metric: str, rounds: Sequence[RoundRecord]) -> Ele
     return tag(
         "figure",
         tag("figcaption", tag("b", name), f" by {run.round_name}"),
-        tag("p", [_key(curve, metric in GROWING) for curve in there], class_="keys"),
+        tag("p", [_key(curve, metric.lower() in GROWING) for curve in there], class_="keys"),
         line_chart(there, run.round_name),
         class_="card",
     )

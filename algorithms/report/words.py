@@ -13,6 +13,7 @@ ALGORITHMS = {
 METRICS = {
     "auc": "AUC",
     "accuracy": "accuracy",
+    "loss": "loss",
     "logloss": "log loss",
     "mlogloss": "log loss",
     "error": "error rate",
@@ -21,7 +22,7 @@ METRICS = {
     "poisson-nloglik": "Poisson loss",
 }
 #: Of these more is better; of all others less.
-GROWING = {"auc", "accuracy"}
+GROWING = {"auc", "accuracy", "ks", "r²"}
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 PHASES = {
     "encrypt": "encrypting",
@@ -34,6 +35,7 @@ PHASES = {
     "gradients": "gradients",
     "loss": "loss",
     "update": "weight updates",
+    "psi": "aligning rows",
     "wait": "waiting for a message",
     "send": "sending",
     "": "outside of any phase",

@@ -1,0 +1,117 @@
+"""`hecore party run` and `hecore party status`: one party of a joint job."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal, NoReturn
+
+import typer
+from rich.text import Text
+
+from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say, told
+from hecore.algorithms.errors import (
+    ChannelTimeout,
+    Fenced,
+    HandshakeError,
+    PeerAborted,
+    PeerLost,
+    StoreError,
+    StoreInUse,
+)
+from hecore.errors import HecoreError
+
+JobPath = Annotated[Path, typer.Argument(metavar="JOB.toml", help="This party's job file.")]
+
+#: Exit codes; docs/jobs.md lists them.
+REFUSED, PEER, DISK, REPLACED = 1, 3, 4, 5
+
+
+def run(
+    file: JobPath,
+    log: Annotated[
+        str, typer.Option(help="What goes to standard error: text, or json for one object a line.")
+    ] = "text",
+) -> None:
+    """Run this party of a job, or go on with it. The parties start in any order.
+
+    Ctrl-C stops it, and the same command goes on from there; the other parties wait meanwhile. A job that is
+    finished is not run again.
+    """
+    from hecore.algorithms.cli.job_line import job_line
+    from hecore.algorithms.job.config import load_job
+    from hecore.algorithms.job.log import log_to
+    from hecore.algorithms.job.runner import run_job
+
+    again = f"start `hecore party run {file}` again to go on"
+    try:
+        job = load_job(file)
+        with _terminated(), log_to(job.folder, _form(log)), job_line(_form(log)) as show:
+            outcome = run_job(job, show)
+    except KeyboardInterrupt:
+        _end(INTERRUPTED, f"stopped; {again}")
+    except (HecoreError, OSError) as error:
+        code = exit_code(error)
+        _end(code, f"error: {told(error)}" + (f"\n{again}" if code in (PEER, DISK) else ""))
+    if outcome.again:
+        say(f"the job is finished already; nothing was done. Its records: {outcome.folder}")
+    for name, value in outcome.results.items():
+        say(f"{name:<18} {value:.4f}  (test rows)")
+    say(f"share of the model  {outcome.model}")
+    say(f"report              hecore report {outcome.folder}")
+
+
+def status(file: JobPath) -> None:
+    """Show where this party's job stands."""
+    from hecore.algorithms.job.config import load_job
+    from hecore.algorithms.job.status import status_table
+
+    try:
+        console.print(status_table(load_job(file)), highlight=False)
+    except (HecoreError, OSError) as error:
+        _end(REFUSED, f"error: {told(error)}")
+
+
+def exit_code(error: Exception) -> int:
+    """What a run that failed returns to the shell.
+
+    1  something must be mended first: job file, data, keys, or the other party's
+    3  another party went, or never came: start again to go on
+    4  the disk: nothing is lost, start again when there is room
+    5  another process runs this job here, or has taken over
+    """
+    if isinstance(error, StoreInUse | Fenced):
+        return REPLACED
+    if isinstance(error, StoreError) or (isinstance(error, OSError) and not isinstance(error, HecoreError)):
+        return DISK if isinstance(error, StoreError) else REFUSED
+    if isinstance(error, PeerLost | ChannelTimeout | PeerAborted) and not isinstance(error, HandshakeError):
+        return PEER
+    return REFUSED
+
+
+def _form(text: str) -> Literal["text", "json"]:
+    if text not in ("text", "json"):
+        raise typer.BadParameter(f"--log {text}: text or json")
+    return "json" if text == "json" else "text"
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """SIGTERM, as a service manager sends it, stops like Ctrl-C."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(code: int, text: str) -> NoReturn:
+    errors.print(Text(text), highlight=False, soft_wrap=True)
+    raise typer.Exit(code)

@@ -1,0 +1,353 @@
+"""The job file: what one party says of a joint job, in TOML.
+
+    job = "credit"                        the same at all parties
+    [party]                               who I am, and whom I let in
+    [peers.NAME]                          the others, and where to dial those that listen
+    [data]                                my file
+    [alignment] [split] [algorithm]       agreed: equal at all parties, compared at the handshake
+    [key]                                 my Paillier key; its length is agreed
+    [run]                                 how it runs here
+
+Paths are relative to the file. Every error names the key, its value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+from hecore import KeySpec
+from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.gbdt import GBDTConfig
+from hecore.algorithms.lr import LogisticRegressionConfig
+from hecore.algorithms.messages import Name
+from hecore.algorithms.party import ACTIVE
+from hecore.errors import HecoreError
+
+VERSION = 1
+LIBSVM = (".libsvm", ".svm", ".svmlight")
+Role = Literal["active", "passive"]
+AlgorithmConfig = GBDTConfig | LogisticRegressionConfig
+#: What `[algorithm] name` may be, and the parameters of each.
+ALGORITHMS: dict[str, type[GBDTConfig] | type[LogisticRegressionConfig]] = {
+    "gbdt": GBDTConfig,
+    "linear": LogisticRegressionConfig,
+}
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e7)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Party(_Section, frozen=True, kw_only=True):
+    """This party.
+
+    name     as the others know it
+    role     "active": it holds the label, and talks to all; "passive": it holds columns alone
+    keys     its key pair for the network, from `hecore party keygen`
+    allowed  whose keys it lets in, from `hecore party trust`
+    listen   address that it listens at, tcp://INTERFACE:PORT; left out where it only dials
+    """
+
+    name: Name
+    role: Role
+    keys: Text
+    allowed: Text = "allowed.toml"
+    listen: Text | None = None
+
+
+class PeerParty(_Section, frozen=True, kw_only=True):
+    """Another party; `dial`: the address it listens at, tcp://HOST:PORT, left out where it dials this one."""
+
+    dial: Text | None = None
+
+
+class Data(_Section, frozen=True, kw_only=True):
+    """This party's file.
+
+    file         CSV or Parquet, with a row for each id; or libsvm (.libsvm, .svm, .svmlight), whose rows
+                 begin with the label, and end in "# id" or have their number as id
+    id           the column of ids
+    label        the column of labels, at the active party
+    positive     the label that counts as 1, every other one as 0; left out where labels are 0, 1, … already
+    categorical  columns of numbers that are categories
+    drop         columns that are left out
+    """
+
+    file: Text
+    id: Text = "id"
+    label: Text | None = None
+    positive: float | None = None
+    categorical: list[Text] = []
+    drop: list[Text] = []
+
+
+class AlignmentTerms(_Section, frozen=True, kw_only=True):
+    """How rows are matched. Agreed.
+
+    method            "psi": the ids that all have are found, no other is shown; "none": all files have the
+                      same rows in the same order
+    min_intersection  fewer common ids are an error
+    """
+
+    method: Literal["psi", "none"] = "psi"
+    min_intersection: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+class SplitTerms(_Section, frozen=True, kw_only=True):
+    """Which rows train, by a keyed hash of their ids. Agreed.
+
+    validation, test  shares of the rows
+    key               a text of 16 to 64 characters; the same text gives the same parts again. Left out, the
+                      active party draws one for the job
+    """
+
+    validation: Share = 0.0
+    test: Share = 0.2
+    key: Annotated[str, msgspec.Meta(min_length=16, max_length=64)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test >= 1:
+            raise ConfigurationError(
+                f"validation + test = {self.validation + self.test:g}: below 1, to leave rows to train on"
+            )
+
+
+class Key(_Section, frozen=True, kw_only=True):
+    """This party's Paillier key.
+
+    bits             2048, 3072 or 4096. Agreed
+    file             of `hecore keygen`; left out, the job makes one of its own and removes it when it is done
+    passphrase_file  the first line of this file opens `file`
+    """
+
+    bits: int = 2048
+    file: Text | None = None
+    passphrase_file: Text | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            KeySpec(self.bits)
+        except HecoreError as error:
+            raise ConfigurationError(f"bits = {self.bits}: {error}") from None
+        if (self.file is None) != (self.passphrase_file is None):
+            raise ConfigurationError("file and passphrase_file: both, or neither")
+
+
+class RunOptions(_Section, frozen=True, kw_only=True):
+    """How the job runs at this party.
+
+    folder              what the run leaves; its state while it runs lies in FOLDER/state
+    backend             "auto", or the name of one
+    checkpoint_seconds  between two checkpoints
+    wait, grace         seconds for the first sign of a peer; for which a peer may be away later
+    share_timeline      the peers get the times of this party's phases for their reports
+    predictions         the active party writes the scores of test rows to FOLDER/predictions.parquet
+    """
+
+    folder: Text | None = None
+    backend: Literal["auto", "gmp", "simd", "cuda"] = "auto"
+    checkpoint_seconds: Seconds = 60.0
+    wait: Seconds = 3600.0
+    grace: Seconds = 3600.0
+    share_timeline: bool = True
+    predictions: bool = True
+
+
+class _File(_Section, frozen=True, kw_only=True):
+    """The file as it stands."""
+
+    version: Literal[1] = 1
+    job: Name
+    party: Party
+    peers: Annotated[dict[Name, dict[str, Any]], msgspec.Meta(min_length=1)]
+    data: Data
+    alignment: AlignmentTerms = AlignmentTerms()
+    split: SplitTerms = SplitTerms()
+    algorithm: dict[str, Any]
+    key: Key = Key()
+    run: RunOptions = RunOptions()
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """A job file that was read and checked; `base` is its folder."""
+
+    path: Path
+    job: str
+    party: Party
+    peers: dict[str, PeerParty]
+    data: Data
+    alignment: AlignmentTerms
+    split: SplitTerms
+    algorithm: str
+    parameters: AlgorithmConfig
+    key: Key
+    run: RunOptions
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this party holds the label."""
+        return self.party.role == ACTIVE
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its records."""
+        return self.at(self.run.folder or f"runs/{self.job}")
+
+    def at(self, path: str) -> Path:
+        """A path of the file, which counts from the file's folder."""
+        return self.path.parent / path
+
+    def terms(self) -> dict[str, Any]:
+        """What all parties must have alike: dotted key → value."""
+        sections = {
+            "alignment": msgspec.to_builtins(self.alignment),
+            "split": msgspec.to_builtins(self.split),
+            "algorithm": {"name": self.algorithm, **msgspec.to_builtins(self.parameters)},
+            "key": {"bits": self.key.bits},
+        }
+        agreed = {f"{name}.{key}": value for name, table in sections.items() for key, value in table.items()}
+        (first, *_) = sorted(self.peers)
+        active = self.party.name if self.is_active else first
+        return {"version": VERSION, "job": self.job, "active party": active, **agreed}
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """All of it with the defaults filled in: table → key → value."""
+        return {
+            "job": {"name": self.job},
+            "party": msgspec.to_builtins(self.party),
+            **{f"peers.{name}": msgspec.to_builtins(peer) for name, peer in self.peers.items()},
+            "data": msgspec.to_builtins(self.data),
+            "alignment": msgspec.to_builtins(self.alignment),
+            "split": msgspec.to_builtins(self.split),
+            "algorithm": {"name": self.algorithm, **msgspec.to_builtins(self.parameters)},
+            "key": msgspec.to_builtins(self.key),
+            "run": msgspec.to_builtins(self.run),
+        }
+
+
+def is_libsvm(file: str | Path) -> bool:
+    """Whether a file's name says that it is sparse rows."""
+    return Path(file).suffix in LIBSVM
+
+
+def load_job(path: str | Path) -> JobFile:
+    """Read a job file. ConfigurationError naming file, key, value and what is allowed."""
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is no TOML: {error}") from None
+    try:
+        return _checked(path, content)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _checked(path: Path, content: dict[str, Any]) -> JobFile:
+    file = _convert(content, _File, ())
+    chosen = dict(file.algorithm)
+    name = chosen.pop("name", None)
+    if name not in ALGORITHMS:
+        raise ConfigurationError(f"algorithm.name = {name!r}: one of {', '.join(map(repr, ALGORITHMS))}")
+    parameters = _convert(chosen, ALGORITHMS[name], ("algorithm",))
+    peers = {peer: _convert(some, PeerParty, ("peers", peer)) for peer, some in file.peers.items()}
+    job = JobFile(
+        path, file.job, file.party, peers, file.data, file.alignment, file.split,
+        name, parameters, file.key, file.run,
+    )  # fmt: skip
+    _check_together(job)
+    return job
+
+
+def _check_together(job: JobFile) -> None:
+    me = job.party.name
+    if me in job.peers:
+        raise ConfigurationError(f"peers.{me} is this party itself: name the others")
+    if not job.is_active and len(job.peers) > 1:
+        raise ConfigurationError(
+            f"peers has {len(job.peers)} parties: a passive party talks to the active one alone"
+        )
+    if job.is_active and job.data.label is None and not is_libsvm(job.data.file):
+        raise ConfigurationError("data.label is not set: the active party names its column of labels")
+    if not job.is_active and (job.data.label is not None or job.data.positive is not None):
+        raise ConfigurationError(
+            f"data.label = {job.data.label!r} at a passive party: only the active one has a label"
+        )
+    if getattr(job.parameters, "objective", "") == "custom":
+        raise ConfigurationError('algorithm.objective = "custom" needs a function: train from Python')
+    waiting = [name for name, peer in job.peers.items() if peer.dial is None]
+    if waiting and job.party.listen is None:
+        raise ConfigurationError(
+            f"neither party.listen nor peers.{waiting[0]}.dial is set: one side listens, the other dials"
+        )
+    for name, address in [("party.listen", job.party.listen)] + [
+        (f"peers.{name}.dial", peer.dial) for name, peer in job.peers.items()
+    ]:
+        if address is not None and not re.fullmatch(r"tcp://\S+:(\d{1,5}|\*)", address):
+            raise ConfigurationError(f"{name} = {address!r}: an address is written tcp://HOST:PORT")
+
+
+def _convert(value: Any, kind: Any, where: tuple[str, ...]) -> Any:
+    """`value` as a `kind`; what is wrong is told by key, value, and what is allowed."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        inner = re.findall(r"\.([^.\[\]`]+)|\[(\.\.\.|\d+)\]", place)
+        keys = [key for key, _ in inner if key]
+        raise ConfigurationError(_told(text, value, kind, (*where, *keys), len(where))) from None
+
+
+def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) -> str:
+    dotted = ".".join(keys)
+    unknown = re.search(r"unknown field `(.*)`", text)
+    missing = re.search(r"missing required field `(.*)`", text)
+    if unknown:
+        allowed = _fields(kind, keys[skip:])
+        close = difflib.get_close_matches(unknown[1], allowed, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"{'.'.join((*keys, unknown[1]))} is no key here: {hint}there are {', '.join(allowed)}"
+    if missing:
+        return f"{'.'.join((*keys, missing[1]))} is not set"
+    found: Any = value
+    for key in keys[skip:]:
+        found = found.get(key, "") if isinstance(found, dict) else found
+    plain = text[0].lower() + text[1:]
+    if isinstance(found, dict):  # a rule that joins several keys, in a section's own words
+        return f"{dotted + ': ' if dotted else ''}{text}"
+    return f"{dotted} = {found!r}: {plain}{_choices(kind, keys[skip:])}"
+
+
+def _fields(kind: Any, keys: tuple[str, ...]) -> list[str]:
+    """The keys of the table at a place."""
+    inner = _type_at(kind, keys)
+    return list(getattr(inner, "__struct_fields__", ()))
+
+
+def _choices(kind: Any, keys: tuple[str, ...]) -> str:
+    """The texts that are allowed where there are only a few."""
+    inner = _type_at(kind, keys)
+    texts = [choice for choice in get_args(inner) if isinstance(choice, str)]
+    return f"; one of {', '.join(map(repr, texts))}" if texts else ""
+
+
+def _type_at(kind: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        known = {field.name: field.type for field in msgspec.structs.fields(kind)} if _is_table(kind) else {}
+        kind = known.get(key)
+    return kind
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)

@@ -1,0 +1,40 @@
+"""The end of a job: every party stays until all others have what they need of it.
+
+    JobDone →  ← JobDone     everybody has everything but these
+    acknowledged             the peers have it on their disks: this party may go
+
+A party that was killed after its last message finds all that it needs in its own store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from hecore.algorithms.channel import ZmqChannel
+from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.job.messages import JobDone, job_done
+from hecore.algorithms.job.timeline import TimelineRecord
+
+#: Seconds for which the last acknowledgement is waited for. A peer that has gone by then has got all it
+#: needs, or it comes again and finds this party's state.
+LAST_WORD = 30.0
+
+
+def end_job(
+    channels: Sequence[ZmqChannel], checkpoints: Checkpoints, timeline: TimelineRecord | None
+) -> dict[str, TimelineRecord]:
+    """Say that this party is done, and hear it of all others; their time lines, where they show them."""
+    run = checkpoints.begin("job.end", {})
+    if run.latest() is None:
+        run.save(0, None, {})
+    for channel in channels:
+        channel.send(job_done(timeline))
+    told = {channel.peer: channel.receive(JobDone).timeline() for channel in channels}
+    return {peer: record for peer, record in told.items() if record is not None}
+
+
+def all_delivered(channels: Sequence[ZmqChannel]) -> bool:
+    """Wait a while until all peers have everything; whether they have."""
+    deadline = time.monotonic() + LAST_WORD
+    return all([channel.node.settle(channel.peer, deadline) for channel in channels])

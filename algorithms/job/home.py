@@ -1,0 +1,66 @@
+"""A party's state while a job runs: FOLDER/state, mode 0700, removed when the job is done.
+
+    state/store/           messages and checkpoints: see `channel.store`, `checkpoint`
+    state/paillier.key     the job's own key pair, unless the job file names one; `passphrase` opens it
+
+The passphrase lies beside the key, so whoever reads the folder has both: it is for this job alone, and needed
+to go on after a restart.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from hecore import PrivateKey, generate_key, load_key, save_key
+from hecore.algorithms.channel import FolderStore
+from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.job.config import JobFile
+from hecore.keyfile import read_passphrase
+from hecore.randomness import random_bytes
+
+
+class Home:
+    """The state folder of a job at one party; made when it is first needed."""
+
+    def __init__(self, job: JobFile) -> None:
+        self._job = job
+        self.folder = job.folder / "state"
+
+    def open_store(self) -> FolderStore:
+        """The store of the party's messages. StoreInUse while another process works with it."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return FolderStore(self.folder / "store", self._job.party.name, self._job.job)
+
+    def paillier_key(self) -> PrivateKey:
+        """The key of the job file, or the job's own, which is made at the first start."""
+        options = self._job.key
+        if options.file is not None and options.passphrase_file is not None:
+            return self._load(self._job.at(options.file), self._job.at(options.passphrase_file))
+        path, passphrase = self.folder / "paillier.key", self.folder / "passphrase"
+        if not path.exists():
+            descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(random_bytes(16).hex())
+            key = generate_key(options.bits)
+            fresh = path.with_suffix(".new")  # there whole or not at all
+            fresh.unlink(missing_ok=True)
+            save_key(key, fresh, passphrase.read_text(encoding="ascii"))
+            fresh.rename(path)
+            return key
+        return self._load(path, passphrase)
+
+    def _load(self, path: Path, passphrase: Path) -> PrivateKey:
+        key = load_key(path, read_passphrase(passphrase))
+        if not isinstance(key, PrivateKey):
+            raise ConfigurationError(f"{path} holds a public key: key.file is the private one")
+        if key.public.n.bit_length() != self._job.key.bits:
+            raise ConfigurationError(
+                f"{path} holds a key of {key.public.n.bit_length()} bits, key.bits = {self._job.key.bits}"
+            )
+        return key
+
+    def remove(self) -> None:
+        """The job is done: messages, masks and keys go."""
+        shutil.rmtree(self.folder, ignore_errors=True)

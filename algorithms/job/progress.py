@@ -1,0 +1,133 @@
+"""Where a job stands at this party: for the line on the terminal, and for `hecore party status`.
+
+The file FOLDER/progress.json is written about once a second. It is for people: nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from hecore.algorithms.channel import ZmqChannel
+
+INTERVAL = 1.0
+
+
+class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The line to one peer; bytes of this process."""
+
+    connected: bool
+    met: bool
+    away: float  # seconds, while it is not connected
+    sent: int
+    received: int
+    waiting: int  # bytes that it has not acknowledged
+    round_trip: float | None
+
+
+class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot. `done` is a share of the phase, `remaining` seconds of it, both None where nobody knows."""
+
+    phase: str
+    detail: str = ""
+    done: float | None = None
+    remaining: float | None = None
+    seconds: float = 0.0
+    peers: dict[str, PeerLine] = {}
+    process: int = 0
+    time: float = 0.0
+
+
+class ProgressKeeper:
+    """Joins what the job tells with what the channels know, once a second; used as a context manager."""
+
+    def __init__(self, path: Path, on_progress: Callable[[JobProgress], None] | None) -> None:
+        self._path, self._on_progress = path, on_progress
+        self._started = time.monotonic()
+        self._now = JobProgress(phase="starting")
+        self._channels: Sequence[ZmqChannel] = ()
+        self._away: dict[str, float] = {}
+        self._met: set[str] = set()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="hecore-progress", daemon=True)
+
+    def __enter__(self) -> ProgressKeeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._write()
+
+    def watch(self, channels: Sequence[ZmqChannel]) -> None:
+        """The lines to the peers, once they are there."""
+        self._channels = channels
+
+    def phase(self, name: str) -> None:
+        """A phase begins."""
+        self.tell(name)
+
+    def tell(
+        self, phase: str, detail: str = "", done: float | None = None, remaining: float | None = None
+    ) -> None:
+        """Where the job stands; shown at once."""
+        with self._lock:
+            self._now = JobProgress(phase=phase, detail=detail, done=done, remaining=remaining)
+        self._show()
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            self._show()
+            self._write()
+
+    def _show(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self.snapshot())
+
+    def snapshot(self) -> JobProgress:
+        """What is known now."""
+        now = time.monotonic()
+        peers = {channel.peer: self._line(channel.peer, channel, now) for channel in self._channels}
+        with self._lock:
+            return msgspec.structs.replace(
+                self._now, seconds=now - self._started, peers=peers, process=os.getpid(), time=time.time()
+            )
+
+    def _line(self, name: str, channel: ZmqChannel, now: float) -> PeerLine:
+        metrics = channel.metrics
+        if metrics.connected:
+            self._away.pop(name, None)
+            self._met.add(name)
+        since = self._away.setdefault(name, now) if not metrics.connected else now
+        return PeerLine(
+            connected=metrics.connected,
+            met=name in self._met,
+            away=now - since,
+            sent=metrics.sent_bytes,
+            received=metrics.received_bytes,
+            waiting=metrics.queued_bytes,
+            round_trip=metrics.round_trip,
+        )
+
+    def _write(self) -> None:
+        fresh = self._path.with_suffix(".new")
+        try:
+            fresh.write_bytes(msgspec.json.encode(self.snapshot()))
+            fresh.rename(self._path)
+        except OSError:
+            return  # a full disk is told by what must not be lost
+
+
+def read_progress(path: Path) -> JobProgress | None:
+    """The last snapshot that was written; None if there is none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=JobProgress)
+    except (OSError, msgspec.MsgspecError):
+        return None

@@ -1,0 +1,68 @@
+"""Where a job stands at this party, for `hecore party status`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.progress import JobProgress, read_progress
+
+
+def status_table(job: JobFile) -> Table:
+    """A table of two columns."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for what, text in status_lines(job):
+        table.add_row(what, Text(text))
+    return table
+
+
+def status_lines(job: JobFile) -> list[tuple[str, str]]:
+    """What there is to tell: name, text."""
+    lines = [("job", f"{job.job}, as {job.party.name} ({job.party.role})")]
+    progress = read_progress(job.folder / "progress.json")
+    running = is_running(job.folder / "state" / "store")
+    lines.append(("status", _standing(job, progress, running)))
+    if progress is None:
+        return lines
+    lines.append(("phase", progress.phase + (f": {progress.detail}" if progress.detail else "")))
+    if progress.done is not None:
+        left = "" if progress.remaining is None else f", {timedelta(seconds=round(progress.remaining))} left"
+        lines.append(("done", f"{progress.done:.0%}{left if running else ''}"))
+    for name, line in progress.peers.items():
+        state = (
+            "connected" if line.connected else f"away for {line.away:.0f} s" if line.met else "not met yet"
+        )
+        lines.append((name, f"{state}, {line.sent:,} bytes sent, {line.received:,} received"))
+    lines.append(("records", str(job.folder)))
+    return lines
+
+
+def _standing(job: JobFile, progress: JobProgress | None, running: bool) -> str:
+    if running and progress is not None:
+        return f"running, process {progress.process}, for {timedelta(seconds=round(progress.seconds))}"
+    if (job.folder / "state").exists():
+        when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
+        return f"stopped{when}: hecore party run {job.path} goes on"
+    return "not started" if progress is None else "finished"
+
+
+def is_running(store: Path) -> bool:
+    """Whether a process holds the lock of a store."""
+    try:
+        descriptor = os.open(store / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

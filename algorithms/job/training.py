@@ -1,0 +1,172 @@
+"""What a job trains, behind one face: trees and linear models differ in their estimators alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hecore import Meter, PrivateKey
+from hecore.algorithms.channel import Channel
+from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.data import Table
+from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier, VerticalGBDTRegressor
+from hecore.algorithms.gbdt import Progress as TreeProgress
+from hecore.algorithms.gbdt.importance import GAIN, WEIGHT, importances
+from hecore.algorithms.gbdt.model import ActiveShare, save_share
+from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.records import Importance
+from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression
+from hecore.algorithms.lr import Progress as LinearProgress
+
+Scores = NDArray[np.float64]
+#: Objectives that predict numbers and no classes.
+NUMBERS = ("reg:squarederror", "count:poisson")
+
+
+@dataclass(frozen=True)
+class Round:
+    """Where a training stands: in or after a tree or an epoch; metrics where this party has them.
+
+    is_whole  the round is over
+    done      share of all rounds
+    """
+
+    number: int
+    rounds: int
+    unit: str
+    done: float
+    seconds: float
+    metric: str = ""
+    train: float | None = None
+    validation: float | None = None
+    is_whole: bool = True
+
+    @property
+    def remaining(self) -> float:
+        """Seconds still to go, if they go as before."""
+        return self.seconds / self.done - self.seconds if self.done else float("inf")
+
+
+OnRound = Callable[[Round], None]
+
+
+class Training(Protocol):
+    """One party's estimator in a job."""
+
+    objective: str
+    backend: str
+
+    def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
+        """Train with the peers."""
+
+    def predict(self, table: Table) -> Scores | None:
+        """Probabilities (rows, classes) or numbers (rows,) at the active party, None elsewhere."""
+
+    def save(self, folder: Path) -> Path:
+        """Write this party's share of the model, and return its file."""
+
+    def importances(self) -> list[Importance]:
+        """How much each of this party's own columns counts, the largest first; empty if nobody knows."""
+
+
+def make_training(
+    job: JobFile,
+    channels: Sequence[Channel],
+    key: PrivateKey,
+    checkpoints: Checkpoints,
+    meter: Meter,
+) -> Training:
+    """The estimator that a job file asks for; it counts into `meter`."""
+    if isinstance(job.parameters, GBDTConfig):
+        return _Trees(job, job.parameters, channels, key, checkpoints, meter)
+    return _Linear(job, job.parameters, channels, key, checkpoints, meter)
+
+
+class _Trees:
+    def __init__(
+        self,
+        job: JobFile,
+        config: GBDTConfig,
+        channels: Sequence[Channel],
+        key: PrivateKey,
+        checkpoints: Checkpoints,
+        meter: Meter,
+    ) -> None:
+        self.objective: str = config.objective
+        kind = VerticalGBDTRegressor if self.objective in NUMBERS else VerticalGBDTClassifier
+        self._model = kind(
+            channels, config, key=key, backend=job.run.backend, categorical=job.data.categorical
+        )
+        self._model.meter = meter
+        self.backend = self._model.backend.name
+
+    def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
+        def tell(progress: TreeProgress) -> None:
+            at = (progress.round, progress.rounds, "tree", progress.done, progress.seconds)
+            on_round(Round(*at, progress.metric_name, progress.train, progress.evaluation))
+
+        self._model.fit(train, validation, on_progress=tell)
+
+    def predict(self, table: Table) -> Scores | None:
+        if isinstance(self._model, VerticalGBDTClassifier):
+            return self._model.predict_proba(table)
+        return self._model.predict(table)
+
+    def save(self, folder: Path) -> Path:
+        path = folder / "model.safetensors"
+        share = self._model.share
+        assert share is not None  # noqa: S101 - fit came first
+        save_share(share, path)
+        return path
+
+    def importances(self) -> list[Importance]:
+        share = self._model.share
+        if share is None:
+            return []
+        counts = importances(share, WEIGHT)
+        gains = importances(share, GAIN) if isinstance(share, ActiveShare) else {}
+        total = max(1.0, sum(counts.values()))
+        found = [Importance(column=name, share=n / total, gain=gains.get(name)) for name, n in counts.items()]
+        return sorted(found, key=lambda one: -one.share)
+
+
+class _Linear:
+    def __init__(
+        self,
+        job: JobFile,
+        config: LogisticRegressionConfig,
+        channels: Sequence[Channel],
+        key: PrivateKey,
+        checkpoints: Checkpoints,
+        meter: Meter,
+    ) -> None:
+        self.objective = "binary:logistic"
+        self._model = VerticalLogisticRegression(
+            channels[0], config, key=key, backend=job.run.backend, checkpoints=checkpoints
+        )
+        self._model.meter = meter
+        self.backend = self._model.backend.name
+
+    def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
+        def tell(progress: LinearProgress) -> None:
+            whole = progress.batch == progress.batches
+            at = (progress.epoch + 1, progress.epochs, "epoch", progress.done, progress.seconds)
+            on_round(Round(*at, "loss", progress.loss, None, whole))
+
+        self._model.fit(train, tell)
+
+    def predict(self, table: Table) -> Scores | None:
+        return self._model.predict_proba(table)
+
+    def save(self, folder: Path) -> Path:
+        path = folder / "model.json"
+        self._model.save(path)
+        return path
+
+    def importances(self) -> list[Importance]:
+        return []
