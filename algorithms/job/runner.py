@@ -29,7 +29,6 @@ from hecore.algorithms.job.meeting import meet
 from hecore.algorithms.job.progress import JobProgress, ProgressKeeper
 from hecore.algorithms.job.records import Rows
 from hecore.algorithms.job.scores import evaluate, write_predictions
-from hecore.algorithms.job.timeline import TimelineRecord
 from hecore.algorithms.job.training import Round, Training, make_training
 from hecore.algorithms.psi import Progress as PsiProgress
 from hecore.algorithms.psi import PsiConfig, align
@@ -136,7 +135,7 @@ class _JobRun:
 
     def __init__(self, job: JobFile, home: Home, folder: RunFolder, keeper: ProgressKeeper) -> None:
         self._job, self._home, self._folder, self._keeper = job, home, folder, keeper
-        self._meter = Meter(timeline=Timeline(time.perf_counter()))
+        self._meter = Meter()
         self._node: Node | None = None
         self._channels: list[ZmqChannel] = []
 
@@ -155,6 +154,8 @@ class _JobRun:
                 active=job.is_active,
                 split_key=job.split.key.encode() if job.split.key else None,
             )
+            # The parties have met: slot 0 of all their time lines is about the same moment.
+            self._meter.timeline = Timeline(time.perf_counter())
             table = self._aligned(data)
             share = job.split
             parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
@@ -238,8 +239,9 @@ class _JobRun:
             model=model.name,
         )
         self._keeper.phase("waiting until the others have everything")
-        line = self._meter.timeline
-        shown = TimelineRecord.of(line) if line is not None and self._job.run.share_timeline else None
+        self._measure()
+        own = self._folder.record.timelines.get(self._job.party.name)  # of earlier processes as well
+        shown = own if self._job.run.share_timeline else None
         with self._meter.activate():
             peers = end_job(self._channels, self._checkpoints, shown)
         for peer, timeline in peers.items():

@@ -52,7 +52,7 @@ def _figures(run: RunView) -> Iterable[tuple[str, str]]:
         yield f"{run.rounds_done:,}", f"{run.round_name}s"
     rows = record.rows
     if rows.train is not None:
-        common = "" if rows.common is None else f" of {rows.common:,} common ones"
+        common = "" if rows.common is None else f" of {rows.common:,} common"
         yield f"{rows.train:,}", f"training rows{common}"
     yield duration(record.elapsed), "from start to end" if record.finished else "until the last word"
     total = sum(peer.sent.bytes + peer.received.bytes for peer in record.traffic.values())
@@ -96,9 +96,8 @@ def results(run: RunView) -> Element | None:
         )
         for metric, row in values.items()
     ]
-    return tag(
-        "div", tag("table", tag("thead", tag("tr", tag("th"), heads)), tag("tbody", body)), class_="card"
-    )
+    table = tag("table", tag("thead", tag("tr", tag("th"), heads)), tag("tbody", body))
+    return tag("div", table, class_="card results")
 
 
 def _rows_of(count: int | None) -> Element | None:
@@ -184,18 +183,12 @@ def _rest(left: Sequence[Any], unused: int) -> Element | None:
 
 
 def configuration(run: RunView) -> Element | None:
-    """Section by section."""
-    given = run.record.configuration
-    cards = [
-        tag(
-            "div",
-            tag("h3", name),
-            pairs((key, _setting(value)) for key, value in settings.items()),
-            class_="card",
-        )
-        for name, settings in given.items()
-        if settings
-    ]
+    """Section by section; what is not set is left out."""
+    cards = []
+    for name, settings in run.record.configuration.items():
+        there = [(key, _setting(value)) for key, value in settings.items() if value is not None]
+        if there:
+            cards.append(tag("div", tag("h3", name), pairs(there), class_="card"))
     return tag("div", cards, class_="cards settings") if cards else None
 
 

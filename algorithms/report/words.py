@@ -35,6 +35,7 @@ PHASES = {
     "gradients": "gradients",
     "loss": "loss",
     "update": "weight updates",
+    "checkpoint": "saving checkpoints",
     "psi": "aligning rows",
     "wait": "waiting for a message",
     "send": "sending",

@@ -246,11 +246,15 @@ def test_values_that_belong_nowhere(path: Path, fields: dict[str, object], match
 
 
 def test_secrets_of_a_configuration_are_not_written(path: Path) -> None:
-    settings = {"file": "key.pem", "Passphrase": "tell nobody", "inner": [{"token": "tell nobody"}]}
+    settings = {
+        "file": "key.pem",
+        "Passphrase": "tell nobody",
+        "inner": [{"token": "tell nobody", "secret": None}],
+    }
     created(path, configuration={"keys": settings}).close()
     assert b"tell nobody" not in (path / RECORD).read_bytes()
     kept = read_record(path).configuration["keys"]
-    assert kept == {"file": "key.pem", "Passphrase": WITHHELD, "inner": [{"token": WITHHELD}]}
+    assert kept == {"file": "key.pem", "Passphrase": WITHHELD, "inner": [{"token": WITHHELD, "secret": None}]}
 
 
 def test_no_folder_of_a_run(tmp_path: Path) -> None:
