@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from hecore.algorithms.job.timeline import CATEGORIES, TimelineRecord
 from hecore.algorithms.report.html import Child, Element, tag
-from hecore.algorithms.report.words import moment, number, share
+from hecore.algorithms.report.words import CATEGORY_NAMES, moment, number, share
 
 UNIT = 1000
 #: A curve has so many points at most; of more rounds some are left out.
@@ -66,30 +66,44 @@ def line_chart(curves: Sequence[Curve], x_name: str) -> Element:
 def timeline_band(record: TimelineRecord, end: float) -> Element:
     """What a party did when: of each slot, from below, how much of it each category took."""
     record = record.coarse()
-    width = UNIT * record.width / end
     slots = max(map(len, record.phases.values()), default=0)
-    shapes, heights = [], [0.0] * slots
+    return tag("div", _svg(_fills(record, slots, end), _slot_hits(record, slots, end)), class_="band")
+
+
+def _fills(record: TimelineRecord, slots: int, end: float) -> list[Element]:
+    """One path for each category, of boxes that stand on those of the categories before it."""
+    width = UNIT * record.width / end
+    heights = [0.0] * slots
+    paths = []
     for name in CATEGORIES:
-        row = record.phases.get(name, ())
-        path = []
-        for place, seconds in enumerate(row):
+        boxes = []
+        for place, seconds in enumerate(record.phases.get(name, ())):
             if seconds > 0:
                 tall = UNIT * min(seconds / record.width, 1.0)
                 top = UNIT - heights[place] - tall
-                path.append(f"M{place * width:.2f} {top:.1f}h{width:.2f}v{tall:.1f}h-{width:.2f}z")
+                boxes.append(f"M{place * width:.2f} {top:.1f}h{width:.2f}v{tall:.1f}h-{width:.2f}z")
                 heights[place] += tall
-        shapes.append(tag("path", class_=f"fill {name}", d="".join(path)) if path else None)
+        if boxes:
+            paths.append(tag("path", class_=f"fill {name}", d="".join(boxes)))
+    return paths
+
+
+def _slot_hits(record: TimelineRecord, slots: int, end: float) -> list[Element]:
+    """A strip for each slot that tells what it holds."""
+    width = UNIT * record.width / end
     hits = []
     for place in range(slots):
-        took = {name: row[place] for name, row in record.phases.items() if place < len(row) and row[place]}
-        told = ", ".join(f"{n} {share(took[n] / record.width)}" for n in CATEGORIES if n in took)
+        parts = []
+        for name in CATEGORIES:
+            seconds = record.phases.get(name, ())[place : place + 1]
+            if seconds and seconds[0]:
+                parts.append(f"{CATEGORY_NAMES[name]} {share(seconds[0] / record.width)}")
         begin = place * record.width
-        text = f"{moment(begin)} – {moment(begin + record.width)}: {told or 'nothing measured'}"
-        x = f"{place * width:.2f}"
-        hits.append(
-            tag("rect", tag("title", text), class_="hit", x=x, y=0, width=f"{width:.2f}", height=UNIT)
-        )
-    return tag("div", _svg(shapes, hits), class_="band")
+        when = f"{moment(begin)} – {moment(begin + record.width)}"
+        told = tag("title", f"{when}: {', '.join(parts) or 'nothing measured'}")
+        box = {"x": f"{place * width:.2f}", "width": f"{width:.2f}", "y": "0", "height": str(UNIT)}
+        hits.append(tag("rect", told, class_="hit", **box))
+    return hits
 
 
 def time_axis(end: float) -> Element:

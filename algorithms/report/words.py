@@ -24,6 +24,12 @@ METRICS = {
 #: Of these more is better; of all others less.
 GROWING = {"auc", "accuracy", "ks", "r²"}
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
+CATEGORY_NAMES = {
+    "compute": "computing",
+    "encrypt": "encryption",
+    "wait": "waiting",
+    "network": "network",
+}
 PHASES = {
     "encrypt": "encrypting",
     "decrypt": "decrypting",

@@ -10,14 +10,7 @@ from hecore.algorithms.report.charts import bar, time_axis, timeline_band
 from hecore.algorithms.report.html import Child, Element, tag
 from hecore.algorithms.report.sections import pairs
 from hecore.algorithms.report.view import RunView
-from hecore.algorithms.report.words import PHASES, duration, operation, share, size
-
-CATEGORY_NAMES = {
-    "compute": "computing",
-    "encrypt": "encryption",
-    "wait": "waiting",
-    "network": "network",
-}
+from hecore.algorithms.report.words import CATEGORY_NAMES, PHASES, duration, operation, share, size
 
 
 def timelines(run: RunView, peers: Sequence[RunView]) -> Element | None:
@@ -71,30 +64,20 @@ def _phases(record: RunRecord) -> Element | None:
         return None
     longest = max(record.seconds.values(), default=0.0) or 1.0
     ranked = sorted(names, key=lambda name: -record.seconds.get(name, 0.0))
-    rows = [
-        tag(
-            "tr",
-            tag("th", PHASES.get(name, name), tag("small", CATEGORY_NAMES[category(name)]), scope="row"),
-            tag("td", bar(record.seconds.get(name, 0.0) / longest, category(name)), class_="wide"),
-            tag("td", duration(record.seconds[name]) if name in record.seconds else "", class_="num"),
-            tag("td", _operations(record.operations.get(name, {}))),
-        )
-        for name in ranked
-    ]
-    heads = ("phase", "", "time", "operations")
+    heads = tag("th", "phase"), tag("th"), tag("th", "time", class_="num"), tag("th", "operations")
+    body = [_phase(record, name, longest) for name in ranked]
+    table = tag("table", tag("thead", tag("tr", heads)), tag("tbody", body), class_="bars phases")
+    return tag("div", tag("h3", record.party, ": time and operations by phase"), table, class_="card")
+
+
+def _phase(record: RunRecord, name: str, longest: float) -> Element:
+    seconds, kind = record.seconds.get(name), category(name)
     return tag(
-        "div",
-        tag("h3", record.party, ": time and operations by phase"),
-        tag(
-            "table",
-            tag(
-                "thead",
-                tag("tr", [tag("th", head, class_="num" if head == "time" else None) for head in heads]),
-            ),
-            tag("tbody", rows),
-            class_="bars phases",
-        ),
-        class_="card",
+        "tr",
+        tag("th", PHASES.get(name, name), tag("small", CATEGORY_NAMES[kind]), scope="row"),
+        tag("td", bar((seconds or 0.0) / longest, kind), class_="wide"),
+        tag("td", None if seconds is None else duration(seconds), class_="num"),
+        tag("td", _operations(record.operations.get(name, {}))),
     )
 
 

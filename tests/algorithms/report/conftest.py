@@ -50,8 +50,8 @@ def record(tmp_path: Path) -> Record:
     ) -> Path:
         path = tmp_path / name
         with RunFolder.create(path, job=job, party=party, role=role, peers=peers) as run:
-            run.update(**({**_usual(), **fields} if role == "active" else fields))
             run.measure(_worked(), [Linked(party, peer) for peer in peers])
+            run.update(**({**_usual(), **fields} if role == "active" else fields))
             for peer in peers:
                 shown = TimelineRecord(width=1.0, phases={"wait": (0.5, 0.25), "compute": (0.5,)})
                 run.peer_timeline(peer, shown)
