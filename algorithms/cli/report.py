@@ -26,9 +26,10 @@ def report(
     The page opens without a network and holds no rows, keys or masks. A run that still goes on, or that
     failed, has a page as well; an older page is replaced.
     """
+    from hecore.algorithms.channel.disk import write_whole
     from hecore.algorithms.report import build_page, load_run
 
     page = build_page(load_run(run), [load_run(other) for other in peer or []])
     out = run / "report.html" if out is None else out
-    out.write_text(page, encoding="utf-8")
+    write_whole(out, page.encode())
     say(f"report written to {out}")

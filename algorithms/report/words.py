@@ -115,4 +115,6 @@ def number(value: float | None) -> str:
     """A metric."""
     if value is None:
         return "–"
+    if 1000 <= abs(value) < 1e9:
+        return f"{value:,.1f}"
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 else f"{value:.4g}"
