@@ -168,6 +168,13 @@ class Run:
         self._owner, self._folder, self._task, self._binding = owner, folder, task, binding
         self._saved = time.monotonic()
 
+    def file(self, name: str) -> Path:
+        """The place of a file beside the checkpoints, for what only grows and is too large to save each time.
+
+        Whoever writes it makes it durable before `save`, and checks what is found. No name of a checkpoint.
+        """
+        return self._folder / name
+
     def due(self, step: int) -> bool:
         """Whether a run should be saved after `step` steps; always before the first."""
         every, seconds = self._owner.every, self._owner.seconds

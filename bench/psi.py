@@ -2,16 +2,19 @@
 
 Each side holds `count` ids, half of them in common. The clock runs from the moment both processes have their
 ids in memory until both have their rows, over ZeroMQ with CURVE on the loopback interface; every result is
-checked. openmined.psi runs both its sides in one process, one after the other, without a network.
+checked. "durable" keeps all messages and a checkpoint every five seconds on disk, in the folder for temporary
+files. openmined.psi runs both its sides in one process, one after the other, without a network.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import resource
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib import util
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +26,10 @@ from hecore.errors import HecoreError
 from .machine import limited
 
 ACTIVE, PASSIVE = "active", "passive"
+MEMORY, DURABLE = "memory", "durable"
+#: Seconds between two checkpoints, as `hecore psi --state` has them.
+INTERVAL = 5.0
+JOB = "bench"
 SECONDS_TO_START = 120.0
 
 
@@ -38,6 +45,9 @@ class Measured:
 
 def psi(
     count: Annotated[int, typer.Option(min=2, help="Ids of each side; half of them are common.")] = 100_000,
+    channels: Annotated[
+        str, typer.Option(help="What survives a kill: memory (nothing), durable (all), or both.")
+    ] = "memory,durable",
     peers: Annotated[str, typer.Option(help="Another library beside it: openmined.")] = "",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processors, and threads of each side; all if absent.")
@@ -45,14 +55,17 @@ def psi(
 ) -> None:
     """Time private set intersection, both sides on this machine."""
     console = Console()
-    wanted = [name for name in peers.replace(",", " ").split() if name]
+    wanted, kept = peers.replace(",", " ").split(), channels.replace(",", " ").split()
     try:
+        if unknown := set(kept) - {MEMORY, DURABLE}:
+            raise HecoreError(f"no channel {min(unknown)!r} for psi: {MEMORY}, {DURABLE}")
         if unknown := set(wanted) - {"openmined"}:
             raise HecoreError(f"no peer {min(unknown)!r} for psi: openmined")
         if wanted and util.find_spec("private_set_intersection") is None:
             raise HecoreError("openmined is not installed: pip install openmined.psi")
         with limited(threads):
-            runs = [hecore_run(count), *([openmined_run(count)] if wanted else [])]
+            runs = [hecore_run(count, durable=channel == DURABLE) for channel in kept]
+            runs += [openmined_run(count)] if wanted else []
     except HecoreError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -72,15 +85,20 @@ def ids_of(role: str, count: int) -> list[str]:
     return [f"customer-{number:012d}" for number in range(first, first + count)]
 
 
-def hecore_run(count: int) -> Measured:
+def hecore_run(count: int, *, durable: bool) -> Measured:
     """Two processes, and a check that both found the common half. HecoreError where one failed."""
+    with tempfile.TemporaryDirectory(prefix="hecore-bench-") as folder:
+        return _hecore_run(count, folder if durable else None)
+
+
+def _hecore_run(count: int, folder: str | None) -> Measured:
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Any] = {}
     processes: list[Any] = []
     try:
         for role in (ACTIVE, PASSIVE):
             pipes[role], theirs = context.Pipe()
-            process = context.Process(target=_party, args=(role, count, theirs), daemon=True)
+            process = context.Process(target=_party, args=(role, count, folder, theirs), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
@@ -102,7 +120,8 @@ def hecore_run(count: int) -> Measured:
         if common != count - count // 2:
             raise HecoreError(f"the {role} side found {common} common ids instead of {count - count // 2}")
     processor = sum(used for _, used, _ in results.values())
-    return Measured("hecore", seconds, processor, max(memory for _, _, memory in results.values()))
+    name = f"hecore, {MEMORY if folder is None else DURABLE}"
+    return Measured(name, seconds, processor, max(memory for _, _, memory in results.values()))
 
 
 def _next(pipe: Any, role: str) -> Any:
@@ -115,35 +134,42 @@ def _next(pipe: Any, role: str) -> Any:
     return value
 
 
-def _party(role: str, count: int, pipe: Any) -> None:
+def _party(role: str, count: int, folder: str | None, pipe: Any) -> None:
     """The main function of a process: one side."""
     try:
-        pipe.send(_align(role, count, pipe))
+        pipe.send(_align(role, count, folder, pipe))
     except Exception as error:
         pipe.send(HecoreError(f"{type(error).__name__}: {error}"))
 
 
-def _align(role: str, count: int, pipe: Any) -> tuple[int, float, float]:
-    from hecore.algorithms.channel import CurveKeys, ZmqOptions, dial, listen
+def _align(role: str, count: int, folder: str | None, pipe: Any) -> tuple[int, float, float]:
+    from hecore.algorithms.channel import CurveKeys, FolderStore, ZmqOptions, dial, listen
+    from hecore.algorithms.checkpoint import Checkpoints
     from hecore.algorithms.data import Ids
     from hecore.algorithms.psi import align
 
     ids = Ids(ids_of(role, count))
-    options = ZmqOptions(connect_timeout=SECONDS_TO_START)
+    store = None if folder is None else FolderStore(Path(folder) / role, role, JOB)
+    options: dict[str, Any] = {
+        "job": JOB,
+        "options": ZmqOptions(connect_timeout=SECONDS_TO_START),
+        "store": store,
+    }
     keys = CurveKeys.generate()
     pipe.send(keys.public)
     if role == ACTIVE:
         known = {PASSIVE: pipe.recv()}
-        channel = listen(ACTIVE, PASSIVE, "tcp://127.0.0.1:0", keys, known, job="bench", options=options)
+        channel = listen(ACTIVE, PASSIVE, "tcp://127.0.0.1:0", keys, known, **options)
         pipe.send(channel.endpoint)
     else:
         public, endpoint = pipe.recv()
-        channel = dial(PASSIVE, ACTIVE, endpoint, keys, {ACTIVE: public}, job="bench", options=options)
+        channel = dial(PASSIVE, ACTIVE, endpoint, keys, {ACTIVE: public}, **options)
     with channel:
         pipe.send("ready")
         pipe.recv()
         before = time.process_time()
-        found = align(channel, ids, role)
+        checkpoints = None if store is None else Checkpoints(store, channel, every=0, seconds=INTERVAL)
+        found = align(channel, ids, role, checkpoints=checkpoints)
         used = time.process_time() - before
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found.common if found.rows is not None else 0, used, memory

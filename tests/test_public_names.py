@@ -93,6 +93,7 @@ PUBLIC = {
         "Split",
         "Table",
         "infer_schema",
+        "load_rows",
         "open_source",
         "read_csv",
         "read_ids",
@@ -116,10 +117,13 @@ PUBLIC = {
         "VerticalGBDTRegressor",
     ],
     "hecore.algorithms.lr": [
-        "LogisticRegressionConfig",
+        "LinearConfig",
         "Progress",
+        "VerticalLinearRegression",
         "VerticalLogisticRegression",
+        "VerticalPoissonRegression",
     ],
+    "hecore.algorithms.lr.exact": ["VerticalTopModel", "train"],
     "hecore.algorithms.psi": [
         "Alignment",
         "Progress",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +14,23 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from hecore.algorithms.cli.console import errors, friendly, refuse_to_overwrite, say
-from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.errors import (
+    AlignmentError,
+    CheckpointError,
+    ConfigurationError,
+    HandshakeError,
+    PeerAborted,
+)
 
 if TYPE_CHECKING:
-    from hecore.algorithms.channel import Channel
+    from hecore.algorithms.channel import FolderStore, Node, ZmqChannel
+    from hecore.algorithms.checkpoint import Checkpoints
     from hecore.algorithms.psi import Progress
 
 #: Seconds between two lines of progress where there is no terminal.
 QUIET = 30.0
+#: Seconds of work that a break may cost.
+INTERVAL = 5.0
 
 
 @friendly
@@ -32,7 +41,7 @@ def psi(
     key: Annotated[list[str], typer.Option(help="NAME=FILE: a party's public key. Once for each party.")],
     me: Annotated[str | None, typer.Option(help="This party's name; its role by default.")] = None,
     listen: Annotated[
-        list[str] | None, typer.Option(help="NAME=tcp://ADDRESS:PORT: wait there for a party.")
+        str | None, typer.Option(help="tcp://ADDRESS:PORT: wait there for the parties that are not dialled.")
     ] = None,
     dial: Annotated[
         list[str] | None, typer.Option(help="NAME=tcp://HOST:PORT: call a party that listens there.")
@@ -53,80 +62,124 @@ def psi(
 
     Every party runs it beside its own file, in any order. All rows come out in the same order everywhere.
     """
-    from hecore.algorithms.data import infer_schema, open_source, read_ids, write_rows
+    from hecore.algorithms.data import open_source, read_ids, write_rows
     from hecore.algorithms.psi import PsiConfig, align
 
     if out is not None:
         refuse_to_overwrite(out)
     config = PsiConfig(reveal=reveal, min_intersection=min_intersection)  # type: ignore[arg-type]
-    listening, dialling, public = (
-        _pairs(given or [], option) for given, option in _options(listen, dial, key)
-    )
+    meeting = _Meeting(me or role, job, listen, _named(dial or [], "--dial"), _named(key, "--key"))
     source = open_source(file)
     with errors.status(f"reading {file.name}"):
         ids = read_ids(source, id_column)
-        # Before the others are asked: what cannot be written would be found after all the work.
-        schema = None if out is None else infer_schema(source, id_column=id_column)
     if out is not None and not out.absolute().parent.is_dir():
         raise ConfigurationError(f"{out.absolute().parent} is no folder: --out needs one that is there")
-    with ExitStack() as stack, _Line() as line:
-        channels = [
-            stack.enter_context(channel)
-            for channel in _open(me or role, job, keys, public, listening, dialling, wait)
-        ]
-        found = align(channels, ids, role, config, state=state, on_progress=line.show)
+    with meeting.open(keys, state, wait) as (channels, checkpoints), _Line() as line:
+        found = align(channels, ids, role, config, checkpoints=checkpoints, on_progress=line.show)
     say(f"{found.common:,} of {len(ids):,} ids are common")
     if found.rows is None:
         say("which ones they are was revealed to the active party alone")
-    elif out is not None and schema is not None:
+    elif out is not None:
         with errors.status(f"writing {out.name}"):
-            write_rows(source, found.rows, out, schema=schema)
+            write_rows(source, found.rows, out)
         say(f"common rows written to {out}")
+    meeting.tidy_up()
 
 
-def _options(
-    listen: list[str] | None, dial: list[str] | None, key: list[str]
-) -> tuple[tuple[list[str] | None, str], ...]:
-    return (listen, "--listen"), (dial, "--dial"), (key, "--key")
-
-
-def _pairs(given: list[str], option: str) -> dict[str, str]:
+def _named(given: list[str], option: str) -> dict[str, str]:
     """NAME=VALUE texts; ConfigurationError for another form, or a name that stands twice."""
-    pairs: dict[str, str] = {}
+    named: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise ConfigurationError(f"{option} {text}: write NAME=VALUE")
-        if name in pairs:
+        if name in named:
             raise ConfigurationError(f"{option} names {name} twice")
-        pairs[name] = value
-    return pairs
+        named[name] = value
+    return named
 
 
-def _open(
-    me: str,
-    job: str,
-    keys: Path,
-    public: dict[str, str],
-    listening: dict[str, str],
-    dialling: dict[str, str],
-    wait: float,
-) -> Iterator[Channel]:
-    """A channel to each party, none of them connected yet."""
-    from hecore.algorithms.channel import CurveKeys, ZmqOptions, dial, listen
+class _Meeting:
+    """Where the other parties are, and what is kept of a run that breaks off."""
 
-    if both := set(listening) & set(dialling):
-        raise ConfigurationError(f"{min(both)} is both listened for and dialled")
-    if not listening and not dialling:
-        raise ConfigurationError("no other party: --listen or --dial says where it is")
-    pair = CurveKeys.load(keys)
-    options = ZmqOptions(connect_timeout=wait)
-    for peer, endpoint in [*listening.items(), *dialling.items()]:
-        if peer not in public:
-            raise ConfigurationError(f"no public key of {peer}: --key {peer}=FILE")
-        allowed = {peer: Path(public[peer]).read_text(encoding="ascii", errors="replace").strip()}
-        connect = listen if peer in listening else dial
-        yield connect(me, peer, endpoint, pair, allowed, job=job, options=options)
+    def __init__(
+        self, me: str, job: str, listen: str | None, dial: dict[str, str], public: dict[str, str]
+    ) -> None:
+        self._me, self._job, self._listen, self._dial = me, job, listen, dial
+        self._public = public
+        self._store: FolderStore | None = None
+        self._failed = self._delivered = self._returns = False
+        for peer in dial:
+            if peer not in public:
+                raise ConfigurationError(f"no public key of {peer}: --key {peer}=FILE")
+        for peer in public:
+            if listen is None and peer not in dial:
+                raise ConfigurationError(
+                    f"where is {peer}? --dial {peer}=tcp://HOST:PORT calls it, --listen waits for it"
+                )
+        if listen is not None and not public.keys() - dial.keys():
+            raise ConfigurationError(f"--listen {listen} waits for nobody: every party is dialled")
+
+    @contextmanager
+    def open(
+        self, keys: Path, state: Path | None, wait: float
+    ) -> Iterator[tuple[list[ZmqChannel], Checkpoints | None]]:
+        """A channel to each party, none of them connected yet; with a state folder, its checkpoints."""
+        from hecore.algorithms.channel import CurveKeys, FolderStore, Node, ZmqChannel, ZmqOptions
+        from hecore.algorithms.checkpoint import Checkpoints
+
+        allowed = {
+            peer: Path(path).read_text(encoding="ascii", errors="replace").strip()
+            for peer, path in self._public.items()
+        }
+        pair, options = CurveKeys.load(keys), ZmqOptions(connect_timeout=wait)
+        self._store = store = None if state is None else FolderStore(state, self._me, self._job)
+        node = Node(self._me, pair, allowed, job=self._job, listen=self._listen, store=store, options=options)
+        try:
+            channels = [ZmqChannel(node, peer, self._dial.get(peer)) for peer in self._public]
+            kept = None if store is None else Checkpoints(store, channels, every=0, seconds=INTERVAL)
+            with self._talking(node, channels):
+                yield channels, kept
+        finally:
+            node.close(leave=not self._returns)
+            if self._failed:
+                self.tidy_up()
+
+    @contextmanager
+    def _talking(self, node: Node, channels: Sequence[ZmqChannel]) -> Iterator[None]:
+        """Close the channels at the end, and find out whether the run is over at every side."""
+        with ExitStack() as talks:
+            for channel in channels:
+                talks.enter_context(channel)
+            try:
+                yield
+                until = time.monotonic() + node.options.linger
+                self._delivered = all(node.settle(peer, until) for peer in self._public)
+            except (KeyboardInterrupt, CheckpointError) as error:
+                if self._store is not None:  # nobody is told that it is over: this party comes back
+                    talks.pop_all()
+                    self._returns = True
+                    if isinstance(error, KeyboardInterrupt):
+                        folder = self._store.folder
+                        text = f"{folder} keeps this run, and the others wait: start it again to go on"
+                        errors.print(text, highlight=False, markup=False, soft_wrap=True)
+                raise
+            except Exception as error:
+                told = isinstance(error, PeerAborted) and error.reason == AlignmentError.__name__
+                self._failed = told or isinstance(error, AlignmentError | HandshakeError)
+                now = time.monotonic()
+                self._delivered = all(node.settle(peer, now) or node.state(peer)[1] for peer in self._public)
+                raise
+
+    def tidy_up(self) -> None:
+        """The run is over: remove what was kept of it, unless a party may still ask for its part."""
+        if self._store is None:
+            return
+        if self._delivered:
+            self._store.remove()
+        else:
+            folder = self._store.folder
+            say(f"{folder} is kept: not every party has confirmed its part. Remove it when all are done")
 
 
 class _Line:

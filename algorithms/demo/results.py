@@ -23,7 +23,7 @@ class PartyResult:
     sent: dict[str, Any]
     received: dict[str, Any]
     backend: str
-    share: str | None  # SHA-256 of the party's share of a logistic regression
+    share: str  # SHA-256 of the party's share
     link: Metrics
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hecore.algorithms.demo.parties import Parties
 from hecore.algorithms.demo.results import DemoResult, PartyResult
 from hecore.algorithms.demo.settings import DemoData, DemoSettings, load_data
+from hecore.algorithms.demo.trees import trees_in_the_clear
 from hecore.algorithms.errors import ProtocolError
-from hecore.algorithms.gbdt.demo import trees_in_the_clear
 from hecore.algorithms.lr import Progress
 from hecore.algorithms.party import ACTIVE
 

@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.data import Table
+from hecore.algorithms.demo.trees import tree_config
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.gbdt import GBDTConfig
-from hecore.algorithms.gbdt.demo import tree_config
-from hecore.algorithms.lr import LogisticRegressionConfig
+from hecore.algorithms.lr import LinearConfig
 
 ACTIVE_COLUMNS = 10
 TEST_SHARE = 0.2
 #: With fewer the training refuses: the passive party's weights could give labels away.
 MINIMUM_ROWS = 450
-JOB = "hecore demo"
 ALGORITHMS = ("gbdt", "lr")
 
 
@@ -39,10 +38,6 @@ class DemoSettings:
         """ConfigurationError for a parameter that is out of range."""
         if self.algorithm not in ALGORITHMS:
             raise ConfigurationError(f"algorithm = {self.algorithm!r} is not one of {', '.join(ALGORITHMS)}")
-        if self.kills and self.algorithm != "lr":
-            raise ConfigurationError(
-                f"kills = {self.kills}: only --algorithm lr keeps checkpoints from which it goes on"
-            )
         self.config()
         self.tree_config()
 
@@ -50,11 +45,9 @@ class DemoSettings:
         """The parameters of the demo's trees."""
         return tree_config(self.trees)
 
-    def config(self) -> LogisticRegressionConfig:
+    def config(self) -> LinearConfig:
         """The parameters of the demo's logistic regression."""
-        return LogisticRegressionConfig(
-            epochs=self.epochs, batch_size=128, learning_rate=0.05, learning_rate_decay=0.8
-        )
+        return LinearConfig(epochs=self.epochs, batch_size=128, learning_rate=0.05, learning_rate_decay=0.8)
 
 
 @dataclass(frozen=True)

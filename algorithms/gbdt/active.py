@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hecore import Decryptor, Encryptor, Meter
 from hecore.algorithms.channel import Channel
+from hecore.algorithms.draws import Draws, fresh
 from hecore.algorithms.gbdt import messages as msg
 from hecore.algorithms.gbdt.binning import Binned
 from hecore.algorithms.gbdt.config import GBDTConfig
@@ -23,8 +25,11 @@ from hecore.algorithms.gbdt.rows import NodeRows
 from hecore.algorithms.gbdt.sampling import draw_columns, draw_rows
 from hecore.algorithms.gbdt.sources import LocalSource, OwnSplit, SplitSource, TreeRows
 from hecore.algorithms.gbdt.splits import Penalty
+from hecore.algorithms.gbdt.standing import ActiveStanding
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
-from hecore.randomness import random_bytes
+
+#: A tree's number, and a block's splits of it.
+TreeSplits: TypeAlias = tuple[int, list[OwnSplit]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,12 @@ class ActiveTraining:
     """Boosting over blocks of columns at hand and parties elsewhere.
 
     Without `channels` it is the centralised run: the same code on the same integers, with every party's
-    columns in a block of its own. `earlier` continues a model: the number of its trees, and its margins.
+    columns in a block of its own.
+
+    earlier   continues a model: the number of its trees, and its margins unless `resume` has them
+    draws     where the model's name comes from: repeatable ones for a run that may be restarted
+    save      is given the rounds done and the standing: at the start, and after each round
+    resume    a standing to go on from
     """
 
     def __init__(
@@ -97,7 +107,10 @@ class ActiveTraining:
         plan: Plan,
         meter: Meter,
         on_progress: Callable[[Progress], None] | None = None,
-        earlier: tuple[int, Floats] | None = None,
+        earlier: tuple[int, Floats | None] | None = None,
+        draws: Draws = fresh,
+        save: Callable[[ActiveStanding], None] | None = None,
+        resume: ActiveStanding | None = None,
     ) -> None:
         objective.check(rows.label[~rows.training])
         self._config, self._objective, self._rows = config, objective, rows
@@ -106,59 +119,91 @@ class ActiveTraining:
         self._plan, self._meter, self._on_progress = plan, meter, on_progress
         single = config.multi_strategy == "one_output_per_tree" and objective.outputs > 1
         self._outputs = list(range(objective.outputs)) if single else [-1]
-        self._earlier = 0 if earlier is None else earlier[0]
-        self._margins = None if earlier is None else earlier[1]
-        self._grown: list[GrownTree] = []
-        self._splits: list[list[tuple[int, list[OwnSplit]]]] = [[] for _ in blocks]
-        self._metrics: list[tuple[float, float | None]] = []
+        self._earlier, margins = (0, None) if earlier is None else earlier
+        if margins is None:
+            margins = np.full((rows.label.size, objective.outputs), objective.start)
+        self._draws, self._save = draws, save
+        nothing = [SplitTable.of([]) for _ in blocks]
+        self._at = resume or ActiveStanding(0, 0, np.inf, margins, [], nothing, [])
 
     def run(self) -> Trained:
         """Train, and tell the passive parties how many trees are kept."""
-        started = time.perf_counter()
-        margins = self._margins
-        if margins is None:
-            margins = np.full((self._rows.label.size, self._objective.outputs), self._objective.start)
-        best, kept = np.inf, 0
-        rounds_before = self._earlier // len(self._outputs)
-        for number in range(self._config.n_estimators):
-            self._boost(rounds_before + number, margins)
-            train, evaluation = self._measure(margins)
-            self._metrics.append((train, evaluation))
-            if self._on_progress:
-                seconds = time.perf_counter() - started
-                at = (number + 1, self._config.n_estimators, self._objective.metric_name)
-                self._on_progress(Progress(*at, train, evaluation, seconds))
-            if evaluation is None or not self._config.early_stopping_rounds:
-                kept = number + 1
-            elif evaluation < best:
-                best, kept = evaluation, number + 1
-            elif number + 1 - kept >= self._config.early_stopping_rounds:
-                break
-        trees = kept * len(self._outputs)
-        model = random_bytes(16).hex()
+        started = time.perf_counter() - self._at.seconds
+        if self._at.rounds == 0:
+            self._keep()
+        while not self._over():
+            self._at = replace(self._round(), seconds=time.perf_counter() - started)
+            self._tell()
+            self._keep()
+        at = self._at
+        trees = at.kept * len(self._outputs)
+        model = self._draws("model")(16).hex()
         for channel in self._channels:
             channel.send(msg.Round(tree=self._earlier + trees, kept=self._earlier + trees, model=model))
-        outputs = [output for _ in range(len(self._grown)) for output in self._outputs]
         width = 1 if self._outputs != [-1] else self._objective.outputs
-        forest = Forest.of(self._grown, outputs[: len(self._grown)], width).before(trees)
-        splits = [SplitTable.of(own).before(self._earlier + trees) for own in self._splits]
-        return Trained(model, forest, splits, self._metrics, margins)
+        forest = Forest.of(at.trees, self._outputs * at.rounds, width).before(trees)
+        splits = [own.before(self._earlier + trees) for own in at.splits]
+        return Trained(model, forest, splits, at.metrics, at.margins)
 
-    def _boost(self, number: int, margins: Floats) -> None:
-        """One round: a tree, or one for each output."""
+    def _over(self) -> bool:
+        """All rounds are done, or too many since the best one."""
+        patience, at = self._config.early_stopping_rounds, self._at
+        return at.rounds == self._config.n_estimators or 0 < patience <= at.rounds - at.kept
+
+    def _tell(self) -> None:
+        if self._on_progress:
+            at = (self._at.rounds, self._config.n_estimators, self._objective.metric_name)
+            self._on_progress(Progress(*at, *self._at.metrics[-1], self._at.seconds))
+
+    def _keep(self) -> None:
+        if self._save:
+            self._save(self._at)
+
+    def _round(self) -> ActiveStanding:
+        """After one more round: its trees, and its metrics."""
+        at = self._at
+        number = self._earlier // len(self._outputs) + at.rounds
+        margins = at.margins.copy()
+        trees, splits = self._boost(number, self._earlier + len(at.trees), margins)
+        train, evaluation = self._measure(margins)
+        kept, best = at.kept, at.best
+        if evaluation is None or not self._config.early_stopping_rounds:
+            kept = at.rounds + 1
+        elif evaluation < best:
+            best, kept = evaluation, at.rounds + 1
+        return ActiveStanding(
+            at.rounds + 1,
+            kept,
+            best,
+            margins,
+            [*at.trees, *trees],
+            [before.joined(SplitTable.of(new)) for before, new in zip(at.splits, splits, strict=True)],
+            [*at.metrics, (train, evaluation)],
+        )
+
+    def _boost(
+        self, number: int, first: int, margins: Floats
+    ) -> tuple[list[GrownTree], list[list[TreeSplits]]]:
+        """A tree, or one for each output, from number `first` on, added to `margins`; splits by block."""
         with self._meter.phase("gradients"):
             g, h = self._objective.gradient(margins, self._rows.label)
             if self._rows.weight is not None:
                 g, h = g * self._rows.weight[:, None], h * self._rows.weight[:, None]
-        for output in self._outputs:
-            tree = self._earlier + len(self._grown)
+        trees: list[GrownTree] = []
+        splits: list[list[TreeSplits]] = [[] for _ in self._blocks]
+        for tree, output in enumerate(self._outputs, start=first):
             own = slice(None) if output < 0 else slice(output, output + 1)
-            grown, nodes = self._grow(tree, number, g[:, own], h[:, own])
+            grown, nodes, local = self._grow(tree, number, g[:, own], h[:, own])
             for leaf in np.flatnonzero(grown.owner == LEAF):
                 margins[nodes[int(leaf)], own] += grown.value[leaf]
-            self._grown.append(grown)
+            trees.append(grown)
+            for place, source in enumerate(local):
+                splits[place].append((tree, source.splits))
+        return trees, splits
 
-    def _grow(self, tree: int, number: int, g: Floats, h: Floats) -> tuple[GrownTree, NodeRows]:
+    def _grow(
+        self, tree: int, number: int, g: Floats, h: Floats
+    ) -> tuple[GrownTree, NodeRows, list[LocalSource]]:
         with self._meter.phase("gradients"):
             drawn, factor = draw_rows(self._config, tree, self._rows.training, g)
             if factor is not None:
@@ -176,10 +221,7 @@ class ActiveTraining:
         names = [block.party for block in self._blocks] + [channel.peer for channel in self._channels]
         penalty = self._penalty(gradients)
         grower = Grower(self._config, sources, names, nodes, data, penalty, self._plan.nodes_at_once)
-        grown = grower.grow()
-        for place, source in enumerate(local):
-            self._splits[place].append((tree, source.splits))
-        return grown, nodes
+        return grower.grow(), nodes, local
 
     def _local(self, block: Block, tree: int, nodes: NodeRows, own: bool) -> LocalSource:
         config = self._config

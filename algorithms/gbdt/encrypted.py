@@ -22,7 +22,7 @@ from hecore.algorithms.gbdt.binning import Binned
 from hecore.algorithms.gbdt.candidates import Candidates, Indices
 from hecore.evaluator import pack_rows
 from hecore.histogram import prefix_sums
-from hecore.randomness import random_bits
+from hecore.randomness import Draw, random_bits, random_bytes
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,6 @@ def packed_reply(sums: Sequence[CipherBatch], randomness: str) -> bytes:
     return (pack_rows(rows) if rows.row_length == 1 else rows).rerandomize(randomness).to_bytes()
 
 
-def secret_order(count: int) -> Indices:
-    """A permutation from the operating system's randomness: uniform up to equal 64-bit keys."""
-    return np.argsort(random_bits(count, 64)[:, 0], kind="stable").astype(np.int64)
+def secret_order(count: int, draw: Draw = random_bytes) -> Indices:
+    """A permutation made of `draw`: uniform up to equal 64-bit keys."""
+    return np.argsort(random_bits(count, 64, draw)[:, 0], kind="stable").astype(np.int64)

@@ -7,28 +7,48 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hecore import Decryptor, Encryptor, Meter, generate_key
 from hecore.algorithms.channel import Channel
+from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
-from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, HandshakeError, ProtocolError, TableError
-from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress, TrainingRows
+from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress
 from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins, fit_bins
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
-from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
+from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, digest, parts_of
 from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
 from hecore.algorithms.gbdt.passive import PassiveTraining
-from hecore.algorithms.gbdt.planner import plan
+from hecore.algorithms.gbdt.planner import Plan, most_candidates, plan
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
+from hecore.algorithms.gbdt.standing import (
+    ActiveStanding,
+    ActiveState,
+    Finished,
+    Journal,
+    PassiveStanding,
+    PassiveState,
+    Scored,
+)
+from hecore.algorithms.gbdt.tables import (
+    binding,
+    check_evaluation,
+    stacked,
+    terms_of_all,
+    training_rows,
+    usable,
+    weights_hash,
+)
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
-from hecore.keys import PrivateKey
+from hecore.keys import PrivateKey, PublicKey
+from hecore.wire import dump_key, load_key
 
 FIT_TASK, EVALUATE_TASK, PREDICT_TASK = "gbdt.fit", "gbdt.fit.evaluation", "gbdt.predict"
 
@@ -44,6 +64,9 @@ class VerticalGBDT:
     backend      a Backend, its name, or None for automatic choice
     categorical  names of this party's columns that hold category numbers
     objective    the function of objective = "custom", at the active party
+    checkpoints  of the store and all channels: a party that was killed is started again with the same data,
+                 and calls the same methods in the same order; it goes on where it was, to the same result.
+                 A custom objective must give the same numbers again
     """
 
     def __init__(
@@ -55,6 +78,7 @@ class VerticalGBDT:
         backend: Backend | str | None = None,
         categorical: Sequence[str] = (),
         objective: Gradient | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.channels = list(channel) if isinstance(channel, Sequence) else [channel]
         peers = [end.peer for end in self.channels]
@@ -65,6 +89,7 @@ class VerticalGBDT:
         self.config = config or self._default_config()
         self.backend = resolve(backend)
         self.key = key or generate_key()
+        self.checkpoints = checkpoints
         self.meter = Meter()
         self._categorical, self._objective = tuple(categorical), objective
         self.share: ActiveShare | PassiveShare | None = None
@@ -85,58 +110,108 @@ class VerticalGBDT:
 
         sample_weight   of the training rows, at the active party
         warm_start      add trees to the model that is there, with its bins; at all parties or none
+        on_progress     is told of each round; a party that goes on from a checkpoint tells of those behind it
 
         Raises HandshakeError where the parties do not match, ConfigurationError, TableError for labels or
         columns that cannot be used, ProtocolError for a peer that does not follow; peers are told.
+        CheckpointError where the checkpoints are of other data or parameters.
         """
         with self._talking():
-            table, evaluation = _usable(table), None if evaluation is None else _usable(evaluation)
-            active = table.label is not None
-            peers = self._meet(FIT_TASK if evaluation is None else EVALUATE_TASK, table, self.config)
-            if evaluation is not None:
-                _check_evaluation(table, evaluation)
-                self._meet(EVALUATE_TASK, evaluation, self.config)
-            self.config.check_rows(len(table) + (0 if evaluation is None else len(evaluation)))
-            tables = [table] if evaluation is None else [table, evaluation]
-            margins = [self._joint_margins(part) for part in tables] if warm_start else []
-            if active:
-                self.share = self._lead(table, evaluation, sample_weight, peers, margins, on_progress)
-            else:
-                self.share = self._follow(table, evaluation, peers[0], warm_start)
+            tables = [usable(part) for part in (table, evaluation) if part is not None]
+            before = self.share if warm_start else None
+            journal = self._journal(
+                FIT_TASK if evaluation is None else EVALUATE_TASK,
+                tables,
+                self.config,
+                categories=sorted(self._categorical),
+                weights=None if sample_weight is None else weights_hash(sample_weight),
+                earlier_share=None if before is None else digest(before),
+            )
+            self.share = journal.finished() or self._train(
+                tables, sample_weight, warm_start, on_progress, journal
+            )
         return self
+
+    def _train(
+        self,
+        tables: Sequence[Table],
+        sample_weight: Sequence[float] | None,
+        warm_start: bool,
+        on_progress: Callable[[Progress], None] | None,
+        journal: Journal,
+    ) -> ActiveShare | PassiveShare:
+        """The share of a training, begun or gone on with."""
+        self.config.check_rows(sum(map(len, tables)))
+        peers: list[Peer] = []
+        margins: list[Floats | None] = []
+        if journal.state is None:
+            peers = self._meet(FIT_TASK if len(tables) == 1 else EVALUATE_TASK, tables[0], journal)
+            if len(tables) > 1:
+                check_evaluation(*tables)
+                self._meet(EVALUATE_TASK, tables[1], journal, "evaluation ")
+            if warm_start:
+                margins = [
+                    self._joint_margins(part, journal, f"earlier margins {place} ")
+                    for place, part in enumerate(tables)
+                ]
+        if tables[0].label is not None:
+            share: ActiveShare | PassiveShare = self._lead(
+                tables, sample_weight, warm_start, peers, margins, on_progress, journal
+            )
+        else:
+            share = self._follow(tables, warm_start, peers, journal)
+        header, arrays = parts_of(share)
+        journal.finish(Finished(share=header), arrays)
+        return share
 
     def _lead(
         self,
-        table: Table,
-        evaluation: Table | None,
+        tables: Sequence[Table],
         sample_weight: Sequence[float] | None,
+        warm_start: bool,
         peers: Sequence[Peer],
         margins: Sequence[Floats | None],
         on_progress: Callable[[Progress], None] | None,
+        journal: Journal,
     ) -> ActiveShare:
-        config = self.config
-        rows = training_rows(table, evaluation, sample_weight)
+        config, table, names = self.config, tables[0], [channel.peer for channel in self.channels]
+        self._agree(tables, self.key.public)
+        rows = training_rows(tables, sample_weight)
         weight = None if rows.weight is None else rows.weight[rows.training]
         objective = make_objective(config, rows.label[rows.training], weight, self._objective)
-        before = self.share if margins and isinstance(self.share, ActiveShare) else None
+        before = self.share if warm_start and isinstance(self.share, ActiveShare) else None
         if before is not None:
-            _check_continued(before, config, objective, [peer.name for peer in peers])
+            _check_continued(before, config, objective, names)
             objective = replace(objective, start=before.start)
         bins = self._bins(table, before)
-        binned = apply_bins(bins, _stacked(table, evaluation))
-        most = max(peer.columns for peer in peers) * 2 * config.max_bin
+        state = journal.state
+        if isinstance(state, ActiveState):
+            columns, resume = state.peer_columns, ActiveStanding.load(state, journal.arrays)
+            sizes = Plan(state.block_rows, state.nodes_at_once)
+        else:
+            columns, resume = tuple(peer.columns for peer in peers), None
+            sizes = plan(config, self.key.public, len(table), most_candidates(config, max(columns)))
+
+        def save(standing: ActiveStanding) -> None:
+            if journal.due(standing.rounds):
+                journal.save(standing.rounds, *standing.dump(sizes, columns))
+
+        start = np.concatenate(_present(margins)) if margins else None
         trained = ActiveTraining(
             config,
             objective,
             rows,
-            [Block(self.channels[0].me, binned)],
+            [Block(self.channels[0].me, apply_bins(bins, stacked(tables)))],
             self.channels,
             encryptor=Encryptor(self.key, self.backend),
             decryptor=Decryptor(self.key, self.backend),
-            plan=plan(config, self.key.public, len(table), most),
+            plan=sizes,
             meter=self.meter,
             on_progress=on_progress,
-            earlier=None if before is None else (before.forest.trees, np.concatenate(_present(margins))),
+            earlier=None if before is None else (before.forest.trees, start),
+            draws=journal.draws,
+            save=save,
+            resume=resume,
         ).run()
         splits, forest, metrics = trained.splits[0], trained.forest, trained.metrics
         if before is not None:
@@ -146,7 +221,7 @@ class VerticalGBDT:
             model=trained.model,
             party=self.channels[0].me,
             config=config,
-            peers=tuple(peer.name for peer in peers),
+            peers=tuple(names),
             columns=table.columns,
             bins=bins,
             objective=objective.name,
@@ -158,19 +233,37 @@ class VerticalGBDT:
             forest=forest,
         )
 
-    def _follow(self, table: Table, evaluation: Table | None, peer: Peer, warm_start: bool) -> PassiveShare:
-        config = self.config
+    def _follow(
+        self, tables: Sequence[Table], warm_start: bool, peers: Sequence[Peer], journal: Journal
+    ) -> PassiveShare:
+        config, table = self.config, tables[0]
         before = self.share if warm_start and isinstance(self.share, PassiveShare) else None
         bins = self._bins(table, before)
+        state = journal.state
+        if isinstance(state, PassiveState):
+            public = load_key(state.public, insecure_test_key=True)  # checked when it came
+            resume = PassiveStanding.load(state, journal.arrays)
+        else:
+            public, resume = peers[0].public, None
+        self._agree(tables, public)
+        key = dump_key(public)
+
+        def save(standing: PassiveStanding) -> None:
+            if journal.due(standing.grown):
+                journal.save(standing.grown, *standing.dump(key))
+
         model, splits = PassiveTraining(
             self.channels[0],
             config,
-            apply_bins(bins, _stacked(table, evaluation)),
+            apply_bins(bins, stacked(tables)),
             len(table),
-            peer.public,
+            public,
             backend=self.backend,
             meter=self.meter,
             earlier=None if before is None else before.splits,
+            draws=journal.draws,
+            save=save,
+            resume=resume,
         ).run()
         return PassiveShare(
             model=model,
@@ -186,14 +279,22 @@ class VerticalGBDT:
     def margins(self, table: Table) -> Floats | None:
         """Joint margins of the rows of `table`, (rows, outputs), at the active party; None elsewhere."""
         with self._talking():
-            return self._joint_margins(_usable(table))
+            table, share = usable(table), self._fitted()
+            terms = PredictTerms(model=share.model)
+            journal = self._journal(PREDICT_TASK, [table], terms, share=digest(share))
+            state = journal.state
+            if isinstance(state, Scored):
+                return journal.arrays["margins"] if state.told else None
+            margins = self._joint_margins(table, journal)
+            arrays = {} if margins is None else {"margins": margins}
+            journal.finish(Scored(told=margins is not None), arrays)
+        return margins
 
-    def _joint_margins(self, table: Table) -> Floats | None:
+    def _joint_margins(self, table: Table, journal: Journal, label: str = "") -> Floats | None:
         share = self._fitted()
         if share.columns != table.columns:
             raise TableError(f"{table.name}: the columns are not those of the training, in their order")
-        terms = PredictTerms(model=share.model)
-        self._meet(PREDICT_TASK, table, terms, ACTIVE if isinstance(share, ActiveShare) else PASSIVE)
+        self._meet(PREDICT_TASK, table, journal, label, share)
         if isinstance(share, PassiveShare):
             send_directions(self.channels[0], share.splits, share.bins, table.values)
             return None
@@ -235,6 +336,10 @@ class VerticalGBDT:
         """The metric of the training rows by round; empty at a passive party."""
         return self.evals_result_.get("train", [])
 
+    def digest(self) -> str:
+        """SHA-256 of this party's share: equal where a run was killed and resumed, and where it was not."""
+        return digest(self._fitted())
+
     # --- pieces -------------------------------------------------------------------------------------
 
     def _bins(self, table: Table, before: ActiveShare | PassiveShare | None) -> tuple[ColumnBins, ...]:
@@ -252,16 +357,41 @@ class VerticalGBDT:
         return self.share
 
     def _meet(
-        self, task: str, table: Table, terms: GBDTConfig | PredictTerms, role: str | None = None
+        self,
+        task: str,
+        table: Table,
+        journal: Journal,
+        label: str = "",
+        share: ActiveShare | PassiveShare | None = None,
     ) -> list[Peer]:
-        role = role or (PASSIVE if table.label is None else ACTIVE)
-        if role == PASSIVE and len(self.channels) != 1:
+        """Handshakes of a training, or of a prediction with `share`; `label` tells those of a run apart."""
+        terms = self.config if share is None else PredictTerms(model=share.model)
+        active = table.label is not None if share is None else isinstance(share, ActiveShare)
+        if not active and len(self.channels) != 1:
             raise ConfigurationError(f"a passive party has one channel, not {len(self.channels)}")
-        public = self.key.public
         return [
-            handshake(channel, task=task, role=role, configuration=terms, table=table, public=public)
+            handshake(
+                channel,
+                task=task,
+                role=ACTIVE if active else PASSIVE,
+                configuration=terms,
+                table=table,
+                public=self.key.public,
+                draw=journal.draws(f"{label}hello to {channel.peer}"),
+            )
             for channel in self.channels
         ]
+
+    def _journal(self, task: str, tables: Sequence[Table], terms: msgspec.Struct, **more: object) -> Journal:
+        """The next run of a party, bound to all that its messages follow from."""
+        if self.checkpoints is None:
+            return Journal(None)
+        return Journal(self.checkpoints.begin(task, binding(tables, terms, self.key.public, **more)))
+
+    def _agree(self, tables: Sequence[Table], active_key: PublicKey) -> None:
+        """What all parties have compared once is compared again whenever their processes meet."""
+        if self.checkpoints is not None:
+            self.checkpoints.agree(terms_of_all(tables, self.config, active_key))
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -306,27 +436,6 @@ class VerticalGBDTRegressor(VerticalGBDT):
         return self._predictions(table)
 
 
-def training_rows(
-    table: Table, evaluation: Table | None, sample_weight: Sequence[float] | None
-) -> TrainingRows:
-    """Labels and weights of training and evaluation rows. TableError for weights that cannot be used."""
-    label = table.label if evaluation is None else np.concatenate([_label(table), _label(evaluation)])
-    if label is None:
-        raise TableError(f"{table.name} has no label")
-    training = np.arange(label.size) < len(table)
-    if sample_weight is None:
-        return TrainingRows(label, training)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if (
-        weight.shape != (len(table),)
-        or not np.isfinite(weight).all()
-        or (weight < 0).any()
-        or not weight.any()
-    ):
-        raise TableError(f"{table.name}: sample weights must be {len(table)} numbers of at least 0")
-    return TrainingRows(label, training, np.concatenate([weight, np.ones(label.size - len(table))]))
-
-
 def _check_continued(
     before: ActiveShare, config: GBDTConfig, objective: Objective, peers: Sequence[str]
 ) -> None:
@@ -340,32 +449,3 @@ def _check_continued(
 
 def _present(margins: Sequence[Floats | None]) -> list[Floats]:
     return [part for part in margins if part is not None]
-
-
-def _label(table: Table) -> Matrix:
-    if table.label is None:
-        raise TableError(f"{table.name} has no label")
-    return table.label
-
-
-def _usable(table: Table) -> Table:
-    """The table with its values in one array. TableError for categories by their texts.
-
-    A model share does not keep the texts yet: another table may number the same ones in another way.
-    """
-    if table.categories:
-        name = next(iter(table.categories))
-        raise TableError(
-            f"{table.name}: column {name!r} holds texts: number them alike in all tables, and name the column"
-            " in categorical"
-        )
-    return table.dense()
-
-
-def _stacked(table: Table, evaluation: Table | None) -> Matrix:
-    return table.values if evaluation is None else np.concatenate([table.values, evaluation.values])
-
-
-def _check_evaluation(table: Table, evaluation: Table) -> None:
-    if table.columns != evaluation.columns or (table.label is None) != (evaluation.label is None):
-        raise TableError(f"{evaluation.name} has other columns than {table.name}, or lacks its label")

@@ -9,6 +9,7 @@ Reading checks format, version, types, shapes and ranges; what does not fit rais
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class LabelSide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     outputs: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     start: float
     metric_name: str
-    metrics: list[tuple[float, float | None]]
+    metrics: list[tuple[float | None, float | None]]  # JSON has null for what is not finite
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,10 +100,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     active: LabelSide | None = None
 
 
-def save_share(share: ActiveShare | PassiveShare, path: str | Path) -> None:
-    """Write a share to a file."""
-    from safetensors.numpy import save_file
-
+def parts_of(share: ActiveShare | PassiveShare) -> tuple[Header, dict[str, NDArray[Any]]]:
+    """A share as a header, which JSON can hold, and arrays."""
     tensors = {f"splits.{name}": getattr(share.splits, name) for name in SPLIT_TENSORS}
     active = None
     if isinstance(share, ActiveShare):
@@ -113,7 +112,7 @@ def save_share(share: ActiveShare | PassiveShare, path: str | Path) -> None:
             outputs=share.outputs,
             start=share.start,
             metric_name=share.metric_name,
-            metrics=share.metrics,
+            metrics=list(share.metrics),
         )
     header = Header(
         format=FORMAT,
@@ -125,14 +124,34 @@ def save_share(share: ActiveShare | PassiveShare, path: str | Path) -> None:
         bins=share.bins,
         active=active,
     )
-    contiguous = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
-    save_file(contiguous, str(path), metadata={METADATA: msgspec.json.encode(header).decode()})
+    return header, {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+
+
+def save_share(share: ActiveShare | PassiveShare, path: str | Path) -> None:
+    """Write a share to a file."""
+    from safetensors.numpy import save_file
+
+    header, tensors = parts_of(share)
+    save_file(tensors, str(path), metadata={METADATA: msgspec.json.encode(header).decode()})
+
+
+def digest(share: ActiveShare | PassiveShare) -> str:
+    """SHA-256 of a share: equal where a run was killed and resumed, and where it was not."""
+    header, tensors = parts_of(share)
+    out = hashlib.sha256(msgspec.json.encode(header))
+    for name, values in sorted(tensors.items()):
+        out.update(f"{name} {values.dtype} {values.shape} ".encode() + values.tobytes())
+    return out.hexdigest()
 
 
 def load_share(path: str | Path) -> ActiveShare | PassiveShare:
     """Read a share. ProtocolError naming the file for anything else, or values that do not fit together."""
     name = Path(path).name
-    header, tensors = _read(Path(path), name)
+    return share_of(*_read(Path(path), name), name)
+
+
+def share_of(header: Header, tensors: dict[str, NDArray[Any]], name: str) -> ActiveShare | PassiveShare:
+    """The inverse of `parts_of`. ProtocolError naming the file for values that do not fit together."""
     try:
         splits = SplitTable(**_tensors(tensors, "splits", SPLIT_TENSORS))
         _check_splits(splits, header)
@@ -156,7 +175,7 @@ def load_share(path: str | Path) -> ActiveShare | PassiveShare:
             outputs=side.outputs,
             start=side.start,
             metric_name=side.metric_name,
-            metrics=side.metrics,
+            metrics=[(np.nan if train is None else train, rest) for train, rest in side.metrics],
             forest=forest,
         )
     except ValueError as error:

@@ -5,10 +5,13 @@ Everything received is checked against what this party knows; ProtocolError name
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hecore import CipherBatch, Meter
 from hecore.algorithms.channel import Channel
+from hecore.algorithms.draws import Draws, fresh
 from hecore.algorithms.engine import Engine, LocalEngine
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt import messages as msg
@@ -19,6 +22,7 @@ from hecore.algorithms.gbdt.passive_tree import PassiveTree
 from hecore.algorithms.gbdt.planner import table_bins
 from hecore.algorithms.gbdt.rows import Left, unpack_bits
 from hecore.algorithms.gbdt.sources import OwnSplit
+from hecore.algorithms.gbdt.standing import PassiveStanding
 from hecore.algorithms.gbdt.trees import SplitTable
 from hecore.errors import HecoreError
 from hecore.kernels import Backend
@@ -32,6 +36,9 @@ class PassiveTraining:
     rows     number of training rows
     earlier  its splits of the model that is continued
     engine   what runs steps over row partitions; None runs them here
+    draws    where secret orders come from: repeatable ones for a run that may be restarted
+    save     is given the standing: at the start, and after each tree
+    resume   a standing to go on from
     """
 
     def __init__(
@@ -46,33 +53,45 @@ class PassiveTraining:
         meter: Meter,
         earlier: SplitTable | None = None,
         engine: Engine | None = None,
+        draws: Draws = fresh,
+        save: Callable[[PassiveStanding], None] | None = None,
+        resume: PassiveStanding | None = None,
     ) -> None:
         self._channel, self._config, self._binned, self._rows = channel, config, binned, rows
         self._public, self._backend, self._meter = public, backend, meter
         self._table_bins = table_bins(public, max(column.width for column in binned.columns))
         self._engine = engine or LocalEngine()
         self._earlier = SplitTable.of([]) if earlier is None else earlier
+        self._draws, self._save = draws, save
+        last = int(self._earlier.tree.max(initial=-1))
+        self._at = resume or PassiveStanding(0, last, SplitTable.of([]))
 
     def run(self) -> tuple[str, SplitTable]:
         """The model's name, and this party's splits of the trees that are kept."""
-        done: list[tuple[int, list[OwnSplit]]] = []
-        last = int(self._earlier.tree.max(initial=-1))
+        if self._at.grown == 0:
+            self._keep()
         while True:
             start = self._channel.receive(msg.Round)
             if start.kept is not None:
                 if not start.model:
                     raise self._wrong("ended the training without a name for the model")
-                return start.model, self._earlier.joined(SplitTable.of(done).before(start.kept))
-            if start.tree <= last:
-                raise self._wrong(f"began tree {start.tree} after tree {last}")
-            last = start.tree
-            done.append((start.tree, self._grow(start)))
+                return start.model, self._earlier.joined(self._at.splits).before(start.kept)
+            if start.tree <= self._at.last:
+                raise self._wrong(f"began tree {start.tree} after tree {self._at.last}")
+            grown = SplitTable.of([(start.tree, self._grow(start))])
+            splits = self._at.splits.joined(grown)
+            self._at = PassiveStanding(self._at.grown + 1, start.tree, splits)
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._save:
+            self._save(self._at)
 
     def _grow(self, start: msg.Round) -> list[OwnSplit]:
         """One tree."""
         names = (self._channel.me, self._channel.peer)
         settings = (self._config, self._binned, self._drawn(start), names, self._engine, self._table_bins)
-        tree = PassiveTree(start.tree, *settings)
+        tree = PassiveTree(start.tree, *settings, draw=self._draws(f"order of tree {start.tree}"))
         for number in range(start.blocks):
             block = self._channel.receive(msg.Block)
             if (block.tree, block.block) != (start.tree, number) or len(block.payload) != 1:

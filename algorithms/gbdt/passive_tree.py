@@ -26,6 +26,7 @@ from hecore.algorithms.gbdt.rows import Left, NodeRows, pack_bits, unpack_bits
 from hecore.algorithms.gbdt.sampling import draw_columns
 from hecore.algorithms.gbdt.sources import OwnSplit
 from hecore.kernels.histogram import MAX_JOINT_BINS
+from hecore.randomness import Draw, random_bytes
 
 #: Rows of a partition once all blocks are here: many for joint bins, few enough for 1 GB of ciphertexts.
 PARTITION_ROWS = 1 << 20
@@ -62,6 +63,7 @@ class PassiveTree:
     drawn       which of all rows are drawn; `binned` has the codes of all
     names       this party's, which seeds the drawing of columns, and the active party's, for errors
     table_bins  the largest joint table (`planner`)
+    draw        what the secret order is made of
 
     Every method raises ProtocolError naming the active party where a message does not fit the tree.
     """
@@ -75,6 +77,7 @@ class PassiveTree:
         names: tuple[str, str],
         engine: Engine,
         table_bins: int = MAX_JOINT_BINS,
+        draw: Draw = random_bytes,
     ) -> None:
         self._config, self._binned, self._engine = config, binned, engine
         self._me, self._peer = names
@@ -88,7 +91,7 @@ class PassiveTree:
         self.splits: list[OwnSplit] = []
         self._columns = draw_columns(config, tree, self._me, len(binned.columns))
         self._candidates: Candidates = list_candidates(binned.columns, self._columns)
-        self._order: Indices = secret_order(len(self._candidates))
+        self._order: Indices = secret_order(len(self._candidates), draw)
         bins = [binned.columns[column] for column in self._columns]
         least = (config.min_samples_leaf, config.min_samples_bin)
         self._guard = NodeGuard(bins, self._candidates, self._nodes, drawn, *least)

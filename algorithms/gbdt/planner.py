@@ -34,6 +34,11 @@ class Plan:
     nodes_at_once: int
 
 
+def most_candidates(config: GBDTConfig, columns: int) -> int:
+    """The most candidates that so many columns can have: each bin with missing values on either side."""
+    return 2 * config.max_bin * columns
+
+
 def plan(config: GBDTConfig, public: PublicKey, rows: int, candidates: int) -> Plan:
     """Block size from the rows, nodes a message from the most candidates that a party can have."""
     ciphertext = public.square.nbytes

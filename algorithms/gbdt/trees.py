@@ -131,6 +131,21 @@ class Forest:
             np.concatenate([tree.cover for tree in trees]),
         )
 
+    def grown(self) -> list[GrownTree]:
+        """The trees one by one."""
+        places = map(slice, self.start[:-1].tolist(), self.start[1:].tolist())
+        return [
+            GrownTree(
+                owner=self.owner[at],
+                left=self.left[at],
+                right=self.right[at],
+                value=self.value[at],
+                gain=self.gain[at],
+                cover=self.cover[at],
+            )
+            for at in places
+        ]
+
     def before(self, tree: int) -> Forest:
         """The first `tree` trees."""
         stop = int(self.start[tree])

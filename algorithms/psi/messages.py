@@ -24,9 +24,7 @@ from hecore.algorithms.messages import Message
 from hecore.algorithms.party import ACTIVE, MAX_CONFIGURATION, PASSIVE
 
 Reveal = Literal["both", "active"]
-#: A peer's count of ids sizes arrays here; they take memory as its chunks come in.
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 33)]
-Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 #: Of a point that both have masked, so much is compared: of n·m pairs, n·m/2^128 would match by chance.
 TAG_BYTES = 16
@@ -55,20 +53,13 @@ class PsiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class PsiHello(Message, frozen=True, kw_only=True, tag="psi.hello"):
-    """What a party brings.
-
-    session   of an exchange that was broken off and that this party can go on with, else ""
-    done      chunks of that exchange that are finished, at the active party
-    """
+    """What a party brings."""
 
     role: Annotated[str, msgspec.Meta(pattern=rf"^({ACTIVE}|{PASSIVE})\Z")]
     configuration: Annotated[str, msgspec.Meta(max_length=MAX_CONFIGURATION)]
     ids: Count
     repeated: Count
     empty: Count
-    nonce: Hex16
-    session: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")] = ""
-    done: Count = 0
 
 
 class MaskedIds(Message, frozen=True, kw_only=True, tag="psi.masked"):

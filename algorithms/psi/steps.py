@@ -73,6 +73,13 @@ def match(own: Rows, peers: Rows) -> tuple[Places, Places]:
     return first, second - len(own)
 
 
+def placed(count: int, rows: Places, places: Places) -> Places:
+    """For each of `count` rows its place, places[i] for rows[i], and −1 for every other."""
+    found = np.full(count, -1)
+    found[rows] = places
+    return found
+
+
 def pack_rows(chosen: NDArray[np.bool_]) -> bytes:
     """One bit a row, the lowest of a byte first."""
     return np.packbits(chosen, bitorder="little").tobytes()

@@ -24,6 +24,7 @@ _KEYS = (
     (r"`?shared`?", "linear-shared"),
     (r"`?exact`?", "linear-exact"),
     (r"^messages$", "channel"),
+    (r"joint jobs", "job"),
 )
 _CELL = re.compile(r"(?<!\\)\|")
 

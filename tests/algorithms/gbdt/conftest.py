@@ -15,7 +15,8 @@ from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Table
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier
 from hecore.algorithms.gbdt.central import CentralModel, train_centrally
-from hecore.algorithms.gbdt.estimators import VerticalGBDT, training_rows
+from hecore.algorithms.gbdt.estimators import VerticalGBDT
+from hecore.algorithms.gbdt.tables import training_rows
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +128,7 @@ def fit_centrally(
 ) -> CentralModel:
     """The centralised run of the same training."""
     names = ["active", *(f"passive{number}" for number in range(1, len(parts)))]
-    rows = training_rows(parts[0], None if evaluation is None else evaluation[0], sample_weight)
+    rows = training_rows([parts[0]] if evaluation is None else [parts[0], evaluation[0]], sample_weight)
     return train_centrally(config, list(zip(names, parts, strict=True)), rows, evaluation, **options)
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Ids
@@ -28,30 +25,22 @@ def run(
     *passives: Sequence[str],
     config: PsiConfig = SMALL,
     other: PsiConfig | None = None,
-    states: Sequence[Path | None] | None = None,
     ends: Sequence[tuple[Channel, Channel]] | None = None,
     on_progress: Callable[[Any], None] | None = None,
 ) -> list[Any]:
     """Alignment or exception of every party, the active one first; `other`: the passive ones' settings."""
     pairs = ends or [loopback_pair("active", f"passive{i or ''}") for i in range(len(passives))]
-    folders = states or [None] * (1 + len(passives))
 
     def first() -> Alignment:
         mine = [here for here, _ in pairs]
-        return align(mine, Ids(active), "active", config, state=folders[0], on_progress=on_progress)
+        return align(mine, Ids(active), "active", config, on_progress=on_progress)
 
     def second(place: int) -> Alignment:
         _, there = pairs[place]
-        return align(there, Ids(passives[place]), "passive", other or config, state=folders[place + 1])
+        return align(there, Ids(passives[place]), "passive", other or config)
 
     return at_once(first, *(lambda place=i: second(place) for i in range(len(passives))))
 
 
 def names(prefix: str, numbers: Sequence[int] | range) -> list[str]:
     return [f"{prefix}{number}" for number in numbers]
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> list[Path]:
-    """One folder for the state of each of two parties."""
-    return [tmp_path / "a", tmp_path / "p"]

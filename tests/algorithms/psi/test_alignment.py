@@ -235,7 +235,7 @@ def test_every_run_masks_and_shuffles_anew():
 
 def test_the_order_on_the_wire_is_not_that_of_the_file(monkeypatch):
     scalar = bytes(range(32))
-    monkeypatch.setattr("hecore.algorithms.psi.state.new_scalar", lambda: scalar)
+    monkeypatch.setattr("hecore.algorithms.draws.random_bytes", lambda size: scalar[:size])
     ids = names("id", range(60))
     here, _ = listened_run(ids, ids)
     masked = group.multiply(scalar, group.hash_to_group(Ids(ids).digests(0, 60, group.PERSON)))

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import PrivateKey
-from hecore.algorithms.channel import Channel
-from hecore.algorithms.data import Table
 from hecore.algorithms.data.table import Matrix
-from hecore.algorithms.gbdt.active import Progress
-from hecore.algorithms.gbdt.config import GBDTConfig
-from hecore.algorithms.gbdt.estimators import VerticalGBDTClassifier
+from hecore.algorithms.gbdt import GBDTConfig, Progress
 from hecore.algorithms.lr import Progress as DemoProgress
 
 DEPTH, BINS, RATE = 3, 32, 0.3
@@ -25,24 +19,7 @@ def tree_config(trees: int) -> GBDTConfig:
     return GBDTConfig(n_estimators=trees, max_depth=DEPTH, max_bin=BINS, learning_rate=RATE)
 
 
-def train_trees(
-    channel: Channel,
-    config: GBDTConfig,
-    key: PrivateKey,
-    backend: str | None,
-    tables: tuple[Table, Table],
-    ready: Callable[[], None],
-    on_progress: Callable[[DemoProgress], None],
-) -> tuple[VerticalGBDTClassifier, NDArray[np.float64] | None]:
-    """One party's part: its model, and at the active party the scores of the second table."""
-    train, test = tables
-    model = VerticalGBDTClassifier(channel, config, key=key, backend=backend)
-    ready()
-    model.fit(train, on_progress=lambda progress: on_progress(_told(progress)))
-    return model, model.predict_proba(test)
-
-
-def _told(progress: Progress) -> DemoProgress:
+def told(progress: Progress) -> DemoProgress:
     """A round as the demo's progress line counts."""
     at = (progress.round - 1, progress.rounds, 1, 1)
     return DemoProgress(*at, progress.train, progress.seconds, unit="tree")
