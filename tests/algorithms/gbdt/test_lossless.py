@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hecore
-from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier, VerticalGBDTRegressor
@@ -309,21 +308,3 @@ def test_any_training_is_lossless(
     parts, config = case
     joint = fit_jointly(parts, config, small_keys, kind=VerticalGBDTRegressor)
     assert_lossless(joint, fit_centrally(parts, config), parts)
-
-
-def test_a_sparse_table_trains_like_the_dense_one(small_keys: list[hecore.PrivateKey]) -> None:
-    from scipy.sparse import csr_array
-
-    parts = tables(120, [2, 3])
-    sparse = replace(parts[1], values=csr_array(parts[1].values))
-    config = GBDTConfig(**SMALL)
-    joint = fit_jointly([parts[0], sparse], config, small_keys)
-    assert_lossless(joint, fit_centrally(parts, config), parts)
-
-
-def test_categories_by_their_texts_are_refused() -> None:
-    part = tables(60, [2, 3])[1]
-    texts = replace(part, values=np.zeros_like(part.values), categories={part.columns[1]: ("a", "b")})
-    model = VerticalGBDTClassifier(loopback_pair()[1], GBDTConfig(**SMALL))
-    with pytest.raises(TableError, match=rf"column '{part.columns[1]}' holds texts"):
-        model.fit(texts)
