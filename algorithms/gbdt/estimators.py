@@ -192,6 +192,7 @@ class VerticalGBDT:
         else:
             columns, resume = tuple(peer.columns for peer in peers), None
             sizes = plan(config, self.key.public, len(table), most_candidates(config, max(columns)))
+        candidates = [most_candidates(config, count) for count in columns]
 
         def save(standing: ActiveStanding) -> None:
             if journal.due(standing.rounds):
@@ -207,6 +208,7 @@ class VerticalGBDT:
             encryptor=Encryptor(self.key, self.backend),
             decryptor=Decryptor(self.key, self.backend),
             plan=sizes,
+            candidates=candidates,
             meter=self.meter,
             on_progress=on_progress,
             earlier=None if before is None else (before.forest.trees, start),
@@ -431,7 +433,9 @@ def _check_continued(
     """ConfigurationError where a model cannot be continued like this."""
     had = (before.objective, before.outputs, before.config.multi_strategy, list(before.peers))
     wanted = (objective.name, objective.outputs, config.multi_strategy, list(peers))
-    for name, old, new in zip(("objective", "outputs", "multi_strategy", "peers"), had, wanted, strict=True):
+    bins = before.config.max_bin, config.max_bin  # of the bins, which are taken over
+    names = ("objective", "outputs", "multi_strategy", "peers", "max_bin")
+    for name, old, new in zip(names, (*had, bins[0]), (*wanted, bins[1]), strict=True):
         if old != new:
             raise ConfigurationError(f"the model has {name} {old!r}: it cannot be continued with {new!r}")
 

@@ -105,7 +105,7 @@ def test_a_custom_objective(small_keys: list[hecore.PrivateKey]) -> None:
         return (margins - label[:, None]) / np.sqrt(scaled), 1 / (scaled * np.sqrt(scaled))
 
     parts = tables(250, [2, 3], label="numbers")
-    config = GBDTConfig(**SMALL | {"objective": "custom", "min_child_weight": 0.1})
+    config = GBDTConfig(**SMALL | {"objective": "custom", "sample_weights": "any", "min_child_weight": 0.1})
     joint = fit_jointly(parts, config, small_keys, kind=VerticalGBDTRegressor, objective=gradient)
     central = fit_centrally(parts, config, custom=gradient)
     assert_lossless(joint, central, parts)
@@ -124,7 +124,7 @@ def test_weights(small_keys: list[hecore.PrivateKey]) -> None:
     parts = tables(250, [2, 3])
     weight = np.random.default_rng(0).uniform(0, 5, 250)
     weight[:20] = 0
-    config = GBDTConfig(**SMALL)
+    config = GBDTConfig(**SMALL | {"sample_weights": "any"})
     joint = fit_jointly(parts, config, small_keys, sample_weight=weight)
     assert_lossless(joint, fit_centrally(parts, config, sample_weight=weight), parts)
     plain = fit_centrally(parts, config)
