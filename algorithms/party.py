@@ -87,7 +87,7 @@ def handshake(
     channel.send(mine)
     theirs = channel.receive(Hello)
     _compare(channel.me, channel.peer, mine, theirs)
-    key = _peer_key(channel.me, channel.peer, public, theirs.payload[0])
+    key = read_peer_key(channel.me, channel.peer, public, theirs.payload[0])
     nonces = sorted([mine.nonce, theirs.nonce])
     session = hashlib.sha256("".join([task, *nonces]).encode()).hexdigest()[:32]
     return Peer(channel.peer, key, theirs.columns, session)
@@ -135,7 +135,8 @@ def _shown(settings: dict[str, Any], name: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
-def _peer_key(me: str, peer: str, public: PublicKey, data: bytes) -> PublicKey:
+def read_peer_key(me: str, peer: str, public: PublicKey, data: bytes) -> PublicKey:
+    """The public key of `peer`, checked by `me`, whose own is `public`. HandshakeError for a bad one."""
     try:
         key = load_key(data, insecure_test_key=True)
     except (InvalidKey, WireFormatError) as error:

@@ -93,6 +93,7 @@ PUBLIC = {
         "Split",
         "Table",
         "infer_schema",
+        "load_rows",
         "open_source",
         "read_csv",
         "read_ids",
@@ -116,9 +117,11 @@ PUBLIC = {
         "VerticalGBDTRegressor",
     ],
     "hecore.algorithms.lr": [
-        "LogisticRegressionConfig",
+        "LinearConfig",
         "Progress",
+        "VerticalLinearRegression",
         "VerticalLogisticRegression",
+        "VerticalPoissonRegression",
     ],
     "hecore.algorithms.psi": [
         "Alignment",

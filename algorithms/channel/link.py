@@ -486,7 +486,7 @@ class Link:
             self.outputs.reconnect = True
 
     def _down(self, now: float) -> None:
-        if self.up:
+        if self.up and not self.left:
             self.outputs.notices.append(f"the connection to {self.peer} is lost")
         self.up = False
         if self.absent_since is None:

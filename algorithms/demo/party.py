@@ -66,7 +66,7 @@ def _train(role: str, settings: DemoSettings, pipe: Pipe) -> PartyResult:
             model = VerticalLogisticRegression(
                 channel, settings.config(), key=key, backend=settings.backend, checkpoints=checkpoints
             )
-            model.fit(train, lambda progress: pipe.send(("progress", progress)))
+            model.fit(train, on_progress=lambda progress: pipe.send(("progress", progress)))
         scores = model.predict_proba(test)
         traffic, link = channel.traffic.snapshot(), channel.metrics
     return PartyResult(

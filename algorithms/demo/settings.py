@@ -11,7 +11,7 @@ from hecore.algorithms.data import Table
 from hecore.algorithms.demo.trees import tree_config
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.gbdt import GBDTConfig
-from hecore.algorithms.lr import LogisticRegressionConfig
+from hecore.algorithms.lr import LinearConfig
 
 ACTIVE_COLUMNS = 10
 TEST_SHARE = 0.2
@@ -45,11 +45,9 @@ class DemoSettings:
         """The parameters of the demo's trees."""
         return tree_config(self.trees)
 
-    def config(self) -> LogisticRegressionConfig:
+    def config(self) -> LinearConfig:
         """The parameters of the demo's logistic regression."""
-        return LogisticRegressionConfig(
-            epochs=self.epochs, batch_size=128, learning_rate=0.05, learning_rate_decay=0.8
-        )
+        return LinearConfig(epochs=self.epochs, batch_size=128, learning_rate=0.05, learning_rate_decay=0.8)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ from hecore.algorithms.gbdt.importance import GAIN, WEIGHT, importances
 from hecore.algorithms.gbdt.model import ActiveShare, save_share
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.records import Importance
-from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression
+from hecore.algorithms.lr import (
+    LinearConfig,
+    VerticalLinearRegression,
+    VerticalLogisticRegression,
+    VerticalPoissonRegression,
+)
 from hecore.algorithms.lr import Progress as LinearProgress
 
 Scores = NDArray[np.float64]
@@ -144,15 +149,15 @@ class _Linear:
     def __init__(
         self,
         job: JobFile,
-        config: LogisticRegressionConfig,
+        config: LinearConfig,
         channels: Sequence[Channel],
         key: PrivateKey,
         checkpoints: Checkpoints,
         meter: Meter,
     ) -> None:
-        self.objective = "binary:logistic"
-        self._model = VerticalLogisticRegression(
-            channels[0], config, key=key, backend=job.run.backend, checkpoints=checkpoints
+        self.objective: str = config.objective
+        self._model = _linear_kind(config)(
+            channels, config, key=key, backend=job.run.backend, checkpoints=checkpoints
         )
         self._model.meter = meter
         self.backend = self._model.backend.name
@@ -163,10 +168,12 @@ class _Linear:
             at = (progress.epoch + 1, progress.epochs, "epoch", progress.done, progress.seconds)
             on_round(Round(*at, "loss", progress.loss, None, whole))
 
-        self._model.fit(train, tell)
+        self._model.fit(train, validation, on_progress=tell)
 
     def predict(self, table: Table) -> Scores | None:
-        return self._model.predict_proba(table)
+        if isinstance(self._model, VerticalLogisticRegression):
+            return self._model.predict_proba(table)
+        return self._model.predict(table)
 
     def save(self, folder: Path) -> Path:
         path = folder / "model.json"
@@ -175,3 +182,11 @@ class _Linear:
 
     def importances(self) -> list[Importance]:
         return []
+
+
+def _linear_kind(
+    config: LinearConfig,
+) -> type[VerticalLogisticRegression | VerticalLinearRegression | VerticalPoissonRegression]:
+    if config.objective == "reg:squarederror":
+        return VerticalLinearRegression
+    return VerticalPoissonRegression if config.objective == "count:poisson" else VerticalLogisticRegression

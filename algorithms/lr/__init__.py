@@ -1,14 +1,32 @@
-"""Vertical logistic regression.
+"""Vertical linear models: logistic, linear and Poisson regression over two or more parties' columns.
 
-config     parameters and the bounds that follow from them
-steps      the mathematics: pure functions on shares and ciphertexts
-messages   the records, and who can read what
-training   the driver of a training
-model      VerticalLogisticRegression, the estimator of one party
+config       parameters
+objectives   labels, predictions and metrics of the active party
+polynomials  what stands for σ and exp on shares
+scaling      standardised columns
+bounds       the sizes that masks and slots are made for
+steps        the mathematics: pure functions on shares and ciphertexts
+messages     the records, and who can read what
+meeting      handshakes along the star, and the active party's terms
+side         what a mode's training is given, and what it gives back
+shared       mode `shared`
+scoring      joint scores
+share        a party's share of a model, and its file
+estimators   one party's estimator
 """
 
-from hecore.algorithms.lr.config import LogisticRegressionConfig
-from hecore.algorithms.lr.model import VerticalLogisticRegression
-from hecore.algorithms.lr.training import Progress
+from hecore.algorithms.lr.config import LinearConfig
+from hecore.algorithms.lr.estimators import (
+    VerticalLinearRegression,
+    VerticalLogisticRegression,
+    VerticalPoissonRegression,
+)
+from hecore.algorithms.lr.side import Progress
 
-__all__ = ["LogisticRegressionConfig", "Progress", "VerticalLogisticRegression"]
+__all__ = [
+    "LinearConfig",
+    "Progress",
+    "VerticalLinearRegression",
+    "VerticalLogisticRegression",
+    "VerticalPoissonRegression",
+]

@@ -1,8 +1,9 @@
-"""What both parties agree on before they train, and the bounds that follow from it."""
+"""What all parties agree on before they train a linear model."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import msgspec
 
@@ -10,102 +11,175 @@ from hecore.algorithms.errors import ConfigurationError
 
 MINIMUM_MASK_BITS = 40
 
+ObjectiveName = Literal[
+    "binary:logistic", "multi:logistic", "reg:squarederror", "count:poisson"
+]  # XGBoost's names, as for trees
+Mode = Literal["shared", "exact"]
+Schedule = Literal["exponential", "inverse", "cosine"]
 
-class LogisticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of a training; equal at both parties.
 
+class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of a training of a linear model; equal at all parties.
+
+    objective                "binary:logistic", "multi:logistic" (one class against the rest),
+                             "reg:squarederror" or "count:poisson"; see `objectives`
+    mode                     "shared": nothing per row is opened; "exact": the active party sees the logits of
+                             the training rows (see `exact`)
     epochs, batch_size       passes over the rows; rows a step, spread evenly over the batches of an epoch
-    learning_rate, momentum  of SGD: v ← momentum·v + gradient, w ← w − rate·v
-    learning_rate_decay      rate of epoch t = learning_rate · decay^t
+    optimizer                "sgd": v ← momentum·v + gradient, w ← w − rate·v; "adam" in mode "exact" only
+    learning_rate, momentum  of the optimiser; momentum is Adam's β₁
+    adam_beta_2, adam_epsilon  of Adam
+    schedule                 rate of epoch t = 0, 1, …: "exponential" learning_rate·decay^t, "inverse"
+                             learning_rate/(1 + (1/decay − 1)·t), "cosine" learning_rate·½(1 + cos(πt/epochs))
+    learning_rate_decay      decay; 1 keeps the rate. "cosine" does not use it
     alpha                    L2 penalty alpha/2·|w|², on the weights but not the intercept
-    tolerance                stop when the loss of an epoch falls by less than this; 0 never stops
-    loss                     open the training loss, one number an epoch, to both parties
+    sigmoid                  σ on shares: "linear" ½ + z/4, or "cubic", the best polynomial of degree 3 on
+                             −8 … 8 (one message more a batch); for the logistic objectives in mode "shared"
+    class_weight             "balanced" weighs each row by rows/(classes · rows of its class); "none" by 1
+    loss                     open the training loss, one number an epoch, to all parties
+    tolerance, patience      stop when the loss has not fallen by `tolerance` or more for `patience` epochs; 0
+                             never stops
+    evaluate_every           epochs between two scorings of the evaluation rows
+    early_stopping_rounds    stop when the metric of the evaluation rows has not improved for so many
+                             scorings, and keep the best weights; 0 never stops
     seed                     of the agreed, public shuffle of the rows
     feature_bits             fractional bits of standardised features
     weight_bits              fractional bits of weights and logits
     feature_limit_bits       |feature| < 2^this; a larger one is an error naming it
-    weight_limit_bits        |weight| < 2^this is assumed; a diverging training breaks it
+    weight_limit_bits        |weight| < 2^this is assumed; a diverging training breaks it and is stopped
+    logit_limit_bits         |part of a logit from one party| < 2^this is assumed likewise
     mask_bits                masks are this many bits wider than what they hide: distance 2^−mask_bits
     output_bits              fractional bits of the weights that each party receives at the end
-    reply_randomness         of replies under the peer's key: "uniform", or "classic", which needs no trust in
-                             how the peer made its key and costs about eight times as much a ciphertext
+    reply_randomness         of replies under another's key: "uniform", or "classic", which needs no trust in
+                             how it made its key and costs about eight times as much a ciphertext
     allow_small_data         allow batches with no more rows than columns, and fewer rows in all than the
                              delivered weights have bits: such results can give labels or features away
 
     Raises ConfigurationError naming the field, its value and what is allowed.
     """
 
+    objective: ObjectiveName = "binary:logistic"
+    mode: Mode = "shared"
     epochs: int = 4
     batch_size: int = 1024
+    optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 0.05
     momentum: float = 0.9
+    adam_beta_2: float = 0.999
+    adam_epsilon: float = 1e-8
+    schedule: Schedule = "exponential"
     learning_rate_decay: float = 0.6
     alpha: float = 1e-3
-    tolerance: float = 0.0
+    sigmoid: Literal["linear", "cubic"] = "linear"
+    class_weight: Literal["none", "balanced"] = "none"
     loss: bool = True
+    tolerance: float = 0.0
+    patience: int = 1
+    evaluate_every: int = 1
+    early_stopping_rounds: int = 0
     seed: int = 0
     feature_bits: int = 16
     weight_bits: int = 32
     feature_limit_bits: int = 8
     weight_limit_bits: int = 8
+    logit_limit_bits: int = 10
     mask_bits: int = 64
     output_bits: int = 16
     reply_randomness: Literal["uniform", "classic"] = "uniform"
     allow_small_data: bool = False
 
     def __post_init__(self) -> None:
-        _check("epochs", self.epochs, 1, 100_000)
-        _check("batch_size", self.batch_size, 1, 1 << 20)
-        _check("learning_rate", self.learning_rate, 1e-9, 100.0)
-        _check("momentum", self.momentum, 0.0, 0.999)
-        _check("learning_rate_decay", self.learning_rate_decay, 0.01, 1.0)
-        _check("alpha", self.alpha, 0.0, 100.0)
-        _check("tolerance", self.tolerance, 0.0, 1.0)
-        _check("seed", self.seed, 0, 2**63 - 1)
-        _check("feature_bits", self.feature_bits, 4, 40)
-        _check("weight_bits", self.weight_bits, 16, 48)
-        _check("feature_limit_bits", self.feature_limit_bits, 1, 32)
-        _check("weight_limit_bits", self.weight_limit_bits, 1, 32)
-        _check("mask_bits", self.mask_bits, MINIMUM_MASK_BITS, 128)
+        for name, kind in _CHOICES.items():
+            _check_choice(name, getattr(self, name), get_args(kind))
+        for name, (lowest, highest) in _RANGES.items():
+            _check(name, getattr(self, name), lowest, highest)
         _check("output_bits", self.output_bits, 4, self.weight_bits)
+        self._check_together()
+
+    def _check_together(self) -> None:
         stable = 2 * (1 + self.momentum)
-        if self.learning_rate * self.alpha >= stable:
+        if self.optimizer == "sgd" and self.learning_rate * self.alpha >= stable:
             raise ConfigurationError(
                 f"learning_rate · alpha = {self.learning_rate * self.alpha:g} diverges:"
                 f" keep it below {stable:g}"
             )
+        if self.optimizer == "adam" and self.mode == "shared":
+            raise ConfigurationError(
+                'optimizer = "adam" divides by roots, which shares cannot: take "sgd", or mode = "exact"'
+            )
         if self.tolerance > 0 and not self.loss:
-            raise ConfigurationError("tolerance > 0 needs loss = true: stopping is decided on the loss")
+            raise ConfigurationError(
+                f"tolerance = {self.tolerance:g} needs loss = true: stopping is decided on the loss"
+            )
+        if self.sigmoid == "cubic" and not (self.is_logistic and self.mode == "shared"):
+            raise ConfigurationError(
+                f'sigmoid = "cubic" is of logistic objectives in mode "shared", not of {self.objective}'
+                f' in mode "{self.mode}"'
+            )
+        if self.class_weight != "none" and not self.is_logistic:
+            raise ConfigurationError(
+                f'class_weight = "{self.class_weight}" needs classes, {self.objective} has none: take "none"'
+            )
 
     @property
-    def residual_bits(self) -> int:
-        """Fractional bits of the residual ¼z + ½ − y: two more than the logit, so ¼ costs nothing."""
-        return self.weight_bits + 2
+    def is_logistic(self) -> bool:
+        """Whether the labels are classes."""
+        return self.objective in ("binary:logistic", "multi:logistic")
 
     def rate(self, epoch: int) -> float:
         """Learning rate of epoch 0, 1, …"""
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * epoch / self.epochs))
+        if self.schedule == "inverse":
+            return self.learning_rate / (1.0 + (1.0 / self.learning_rate_decay - 1.0) * epoch)
         return self.learning_rate * self.learning_rate_decay**epoch
 
-    def least_rows(self, columns: int) -> int:
+    def least_rows(self, columns: int, outputs: int = 1) -> int:
         """Rows that a block of `columns` columns needs, so that its weights do not determine the labels.
 
-        Each delivered weight is an equation of about output_bits + 2 bits on the labels of all rows.
+        Each delivered weight is an equation of about output_bits + 2 bits on the labels of all rows, of which
+        each has log2(outputs) bits, or 1 of two classes.
         """
-        return columns * (self.output_bits + 2)
+        return math.ceil(columns * outputs * (self.output_bits + 2) / max(1.0, math.log2(outputs)))
 
-    def forward_bits(self, columns: int) -> int:
-        """Bits of |Σ_j x_j·w_j| as an integer, for `columns` columns in all."""
-        feature = self.feature_bits + self.feature_limit_bits
-        weight = self.weight_bits + self.weight_limit_bits
-        return feature + weight + columns.bit_length()
 
-    def backward_bits(self, columns: int, rows: int) -> int:
-        """Bits of |Σ_i x_i·e_i| as an integer, for `rows` rows and `columns` columns in all."""
-        # z is cut by feature_bits; e = ¼z + ½ − y at two more fractional bits has z's integer, plus one bit.
-        residual = max(self.forward_bits(columns) - self.feature_bits, self.residual_bits) + 2
-        return self.feature_bits + self.feature_limit_bits + residual + rows.bit_length()
+_CHOICES = {
+    "objective": ObjectiveName,
+    "mode": Mode,
+    "optimizer": Literal["sgd", "adam"],
+    "schedule": Schedule,
+    "sigmoid": Literal["linear", "cubic"],
+    "class_weight": Literal["none", "balanced"],
+    "reply_randomness": Literal["uniform", "classic"],
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 100_000),
+    "batch_size": (1, 1 << 20),
+    "learning_rate": (1e-9, 100.0),
+    "momentum": (0.0, 0.999),
+    "adam_beta_2": (0.0, 0.999999),
+    "adam_epsilon": (1e-15, 1.0),
+    "learning_rate_decay": (0.01, 1.0),
+    "alpha": (0.0, 100.0),
+    "tolerance": (0.0, 1.0),
+    "patience": (1, 100_000),
+    "evaluate_every": (1, 100_000),
+    "early_stopping_rounds": (0, 100_000),
+    "seed": (0, 2**63 - 1),
+    "feature_bits": (4, 40),
+    "weight_bits": (16, 48),
+    "feature_limit_bits": (1, 32),
+    "weight_limit_bits": (1, 32),
+    "logit_limit_bits": (3, 32),
+    "mask_bits": (MINIMUM_MASK_BITS, 128),
+}
 
 
 def _check(name: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
         raise ConfigurationError(f"{name} = {value} is not in {lowest} … {highest}")
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(f"{name} = {value!r} is not one of {', '.join(map(repr, allowed))}")

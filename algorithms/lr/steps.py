@@ -1,4 +1,4 @@
-"""The steps of joint logistic regression, mode `shared`: pure functions on shares and ciphertexts.
+"""The steps of joint linear models on shares: pure functions on shares and ciphertexts.
 
 Every secret vector s is held as s = s_own + s_peer, exact integers over ℤ at an agreed scale, each share
 within 2^−mask_bits of independent of s. The one building block is the masked product of a party's own matrix
@@ -12,24 +12,31 @@ M (its features) and a shared vector s, where the peer sends its share encrypted
 The owner adds its share *before* the product, so p is the true value and its bound is known; shares therefore
 do not grow from step to step, need no ring to wrap in, and the cut is exact up to one unit in the last place.
 (CAESAR, KDD'21, multiplies its own share in the clear in Z_2^128 instead; this form saves the wide matrix
-product and the wrap-around error.)
+product and the wrap-around error.) With several outputs s and p have a column each, side by side in the slots
+of a ciphertext (`bounds.Packing`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import CipherBatch, Decryptor, FixedPoint, SlotLayout, encode
+from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, encode
 from hecore.algorithms.errors import ConfigurationError, ProtocolError, TableError
-from hecore.algorithms.lr.config import LogisticRegressionConfig
+from hecore.algorithms.lr.bounds import Packing
+from hecore.algorithms.lr.config import LinearConfig
+from hecore.algorithms.lr.polynomials import Polynomial
 from hecore.evaluator import rerandomize
+from hecore.kernels import Backend
 from hecore.kernels import limbs as lb
 from hecore.keys import PublicKey
 from hecore.linalg import matmul_packed
 from hecore.randomness import Draw, random_bits, random_bytes
+
+Matrix: TypeAlias = FixedPoint
 
 #: Fractional bits of the public constants (rates, 1/rows) that shares are multiplied by.
 CONSTANT_BITS = 40
@@ -37,19 +44,19 @@ CONSTANT_BITS = 40
 
 @dataclass(frozen=True)
 class BlockShare:
-    """This party's share of the weights and the velocity of one party's feature block."""
+    """This party's share of the weights and the velocity of one party's block, (columns, outputs) each."""
 
     weights: FixedPoint
     velocity: FixedPoint
 
     @classmethod
-    def zeros(cls, columns: int, scale_bits: int) -> BlockShare:
+    def zeros(cls, columns: int, outputs: int, scale_bits: int) -> BlockShare:
         """The public start: all weights zero."""
-        zero = FixedPoint.zeros((columns,), scale_bits)
+        zero = FixedPoint.zeros((columns, outputs), scale_bits)
         return cls(zero, zero)
 
 
-def encode_features(values: NDArray[np.float64], config: LogisticRegressionConfig) -> FixedPoint:
+def encode_features(values: NDArray[np.float64], config: LinearConfig) -> FixedPoint:
     """Standardised features as integers; TableError naming the first beyond the agreed limit."""
     limit = float(1 << config.feature_limit_bits)
     bad = np.argwhere(np.abs(values) >= limit)
@@ -62,15 +69,22 @@ def encode_features(values: NDArray[np.float64], config: LogisticRegressionConfi
     return encode(values, config.feature_bits)
 
 
-def split_rows(rows: int, own: int, others: int, config: LogisticRegressionConfig) -> list[NDArray[np.int64]]:
-    """Places of each batch in an epoch's order: round(rows / batch_size) batches of even size.
+def batch_places(rows: int, batch_size: int) -> list[NDArray[np.int64]]:
+    """Places of each batch in an epoch's order: round(rows / batch_size) batches of even size."""
+    return np.array_split(np.arange(rows, dtype=np.int64), max(1, round(rows / batch_size)))
 
-    ConfigurationError where the result could give rows away: a batch with no more rows than both parties'
-    columns (its gradients determine its residuals), or fewer rows in all than the delivered weights of a
-    block have bits (lattice reduction then finds the labels).
+
+def split_rows(
+    rows: int, own: int, others: int, config: LinearConfig, outputs: int = 1
+) -> list[NDArray[np.int64]]:
+    """`batch_places`, refused where the result could give rows away.
+
+    own, others   columns of this party, and of all others
+    ConfigurationError for a batch with no more rows than all parties' columns (its gradients determine its
+    residuals), or fewer rows in all than the delivered weights of a block have bits (lattice reduction then
+    finds the labels).
     """
-    count = max(1, round(rows / config.batch_size))
-    batches = np.array_split(np.arange(rows, dtype=np.int64), count)
+    batches = batch_places(rows, config.batch_size)
     if config.allow_small_data:
         return batches
     smallest = min(batch.size for batch in batches)
@@ -79,7 +93,7 @@ def split_rows(rows: int, own: int, others: int, config: LogisticRegressionConfi
             f"batch_size = {config.batch_size} gives batches of {smallest} rows for {own + others} columns:"
             " take more rows than columns, or set allow_small_data = true"
         )
-    needed = config.least_rows(max(own, others))
+    needed = config.least_rows(max(own, others), outputs)
     if rows < needed:
         raise ConfigurationError(
             f"{rows} rows are too few for a block of {max(own, others)} columns and output_bits ="
@@ -89,73 +103,169 @@ def split_rows(rows: int, own: int, others: int, config: LogisticRegressionConfi
     return batches
 
 
-def masked_layout(public: PublicKey, bound_bits: int, mask_bits: int) -> SlotLayout:
-    """Slots for product + mask: |p| < 2^bound_bits and 0 ≤ r < 2^(bound_bits + mask_bits), two terms."""
-    return SlotLayout.for_key(public, bound_bits + mask_bits, terms=2)
+# --- shares on the way --------------------------------------------------------------------------------
+
+
+def encrypt_share(encryptor: Encryptor, share: FixedPoint, packing: Packing) -> bytes:
+    """A share (rows, outputs) under the own key: a ciphertext a row while the outputs fit into one.
+
+    EncodingOverflow for a share beyond its slot.
+    """
+    if packing.outputs == 1 and share.shape[1] == 1:
+        return encryptor.encrypt(share.reshape(-1)).to_bytes()
+    return encryptor.encrypt(share, layout=packing.of_row).to_bytes()
+
+
+def read_share(
+    data: bytes,
+    public: PublicKey,
+    backend: Backend,
+    shape: tuple[int, ...],
+    scale_bits: int,
+    packing: Packing,
+    sender: str,
+) -> CipherBatch:
+    """The peer's share, validated. ProtocolError for another shape, scale or layout than agreed."""
+    batch = CipherBatch.from_bytes(data, public, backend)
+    alone = packing.outputs == 1 and shape[1] == 1
+    wanted = ((shape[0],), scale_bits, None) if alone else (shape, scale_bits, packing.of_row)
+    if (batch.shape, batch.scale_bits, batch.layout) != wanted:
+        raise ProtocolError(
+            f"{sender} sent a share of shape {batch.shape} at {batch.scale_bits} bits; {wanted[0]} at"
+            f" {scale_bits} was expected"
+        )
+    return batch
 
 
 def masked_product(
-    matrix: FixedPoint,
+    matrix: Matrix,
     own: FixedPoint,
     peer: CipherBatch,
-    bound_bits: int,
-    config: LogisticRegressionConfig,
+    packing: Packing,
+    config: LinearConfig,
     draw: Draw = random_bytes,
-) -> tuple[CipherBatch, FixedPoint]:
+) -> tuple[tuple[bytes, ...], FixedPoint]:
     """([M·s + r], r): the reply for the peer, and the mask that stays here, made of `draw`.
 
-    matrix      (R, C) own features, own (C,) this party's share of s, peer (C,) the other's, encrypted
-    bound_bits  |(M·s)_i| < 2^bound_bits as an integer
-    returns     a packed, re-randomised batch of shape (R,), and r of shape (R,), both at the summed scale
+    matrix      (R, C) own features, own (C, K) this party's share of s, peer the other's, encrypted
+    packing     of the peer's key and this leg, whose bound every |(M·s)_ik| keeps
+    returns     packed, re-randomised batches, one for each group of outputs, and r (R, K) at the summed scale
     """
-    layout = masked_layout(peer.public, bound_bits, config.mask_bits)
-    product = matmul_packed(matrix, peer + own, layout)
-    mask = random_mask(matrix.shape[0], bound_bits + config.mask_bits, product.scale_bits, draw)
-    return rerandomize(product + mask, config.reply_randomness), mask
+    columns, outputs = own.shape
+    groups = packing.groups(outputs)
+    # Slots are combined all alike: a row's ciphertext is one wide number, whose slots keep their bounds.
+    total = peer + (own.reshape(-1) if peer.layout is None else own)
+    numbers = replace(total, layout=None, shape=(columns, groups), terms=1)
+    rows = matrix.shape[0]
+    mask = random_mask((rows, outputs), packing.mask_bits, matrix.scale_bits + own.scale_bits, draw)
+    replies = []
+    for group in range(groups):
+        product = matmul_packed(matrix, numbers[:, group], packing.as_one)
+        narrow = replace(product, layout=packing.of_reply, shape=(rows * packing.outputs,), terms=1)
+        replies.append(masked(narrow, group_of(mask, group, packing), config))
+    return tuple(replies), mask
 
 
-def random_mask(count: int, bits: int, scale_bits: int, draw: Draw = random_bytes) -> FixedPoint:
-    """`count` integers uniform in [0, 2^bits) at a scale."""
-    signed = lb.widen(random_bits(count, bits, draw), FixedPoint.width_for(bits))
-    return FixedPoint(signed, (count,), scale_bits)
+def masked(product: CipherBatch, mask: FixedPoint, config: LinearConfig) -> bytes:
+    """[p + r] under new noise, as bytes."""
+    return rerandomize(product + mask.reshape(-1), config.reply_randomness).to_bytes()
+
+
+def group_of(numbers: FixedPoint, group: int, packing: Packing) -> FixedPoint:
+    """The outputs of one group of ciphertexts, (rows, packing.outputs); slots without an output are 0."""
+    rows = numbers.shape[0]
+    chosen = numbers[:, group * packing.outputs : (group + 1) * packing.outputs]
+    missing = packing.outputs - chosen.shape[1]
+    if missing == 0:
+        return chosen
+    width = chosen.limbs.shape[1]
+    padded = np.zeros((rows, packing.outputs, width), dtype=chosen.limbs.dtype)
+    padded[:, : chosen.shape[1]] = chosen.limbs.reshape(rows, -1, width)
+    return FixedPoint(padded.reshape(-1, width), (rows, packing.outputs), numbers.scale_bits)
+
+
+def random_mask(shape: tuple[int, ...], bits: int, scale_bits: int, draw: Draw = random_bytes) -> FixedPoint:
+    """Integers uniform in [0, 2^bits) at a scale."""
+    signed = lb.widen(random_bits(shape[0] * shape[1], bits, draw), FixedPoint.width_for(bits))
+    return FixedPoint(signed, shape, scale_bits)
 
 
 def cut_mask(mask: FixedPoint, bits: int) -> FixedPoint:
-    """The matrix owner's share of the product, cut by `bits`: −⌊r / 2^bits⌋."""
+    """The masking party's share of the product, cut by `bits`: −⌊r / 2^bits⌋."""
     return -mask.floor_shift(bits)
 
 
-def cut_reply(
-    decryptor: Decryptor, reply: CipherBatch, bound_bits: int, config: LogisticRegressionConfig
+def read_reply(
+    decryptor: Decryptor,
+    backend: Backend,
+    payload: tuple[bytes, ...],
+    shape: tuple[int, ...],
+    scale_bits: int,
+    packing: Packing,
+    sender: str,
 ) -> FixedPoint:
-    """The peer's share of the product, cut by the features' scale: ⌊(p + r) / 2^f⌋.
+    """p + r of a reply, (rows, outputs).
 
-    ProtocolError unless the reply has the layout that both sides derive from the configuration, and every
+    ProtocolError unless it has the shape and layout that both sides derive from the configuration, and every
     number lies in −2^b ≤ p + r < 2^(b + mask_bits) + 2^b, where it must while |p| < 2^b. A product that
     outgrows its mask is caught here with at least the probability with which it could be told apart.
     """
-    layout = masked_layout(decryptor.public, bound_bits, config.mask_bits)
-    if reply.layout != layout:
-        raise ProtocolError(f"a masked product came in layout {reply.layout}, expected {layout}")
-    masked = decryptor.decrypt_fixed(reply)
-    width = masked.limbs.shape[1] + 1
-    raised = lb.add(lb.resize(masked.limbs, width), lb.from_ints([1 << bound_bits], width))
-    top = lb.from_ints([(1 << (bound_bits + config.mask_bits)) + (2 << bound_bits)], width)
-    if lb.is_negative(raised).any() or not lb.less(raised, top).all():
+    rows, outputs = shape
+    groups = packing.groups(outputs)
+    if len(payload) != groups:
+        raise ProtocolError(f"{sender} sent a product in {len(payload)} parts; {groups} were expected")
+    parts = []
+    for data in payload:
+        reply = CipherBatch.from_bytes(data, decryptor.public, backend)
+        if (reply.shape, reply.scale_bits, reply.layout) != (
+            (rows * packing.outputs,),
+            scale_bits,
+            packing.of_reply,
+        ):
+            raise ProtocolError(
+                f"{sender} sent a product of shape {reply.shape} at {reply.scale_bits} bits, layout"
+                f" {reply.layout}; {rows} · {packing.outputs} at {scale_bits} was expected"
+            )
+        parts.append(decryptor.decrypt_fixed(reply).reshape(rows, packing.outputs))
+    numbers = _side_by_side(parts, outputs)
+    _check_grown(numbers, packing)
+    return numbers
+
+
+def _side_by_side(parts: list[FixedPoint], outputs: int) -> FixedPoint:
+    """Groups of outputs next to each other; those that only filled up a ciphertext fall away."""
+    if len(parts) == 1 and parts[0].shape[1] == outputs:
+        return parts[0]
+    rows = parts[0].shape[0]
+    width = max(part.limbs.shape[1] for part in parts)
+    grids = [lb.resize(part.limbs, width).reshape(rows, part.shape[1], width) for part in parts]
+    joined = np.concatenate(grids, axis=1)[:, :outputs].reshape(rows * outputs, width)
+    return FixedPoint(joined, (rows, outputs), parts[0].scale_bits)
+
+
+def _check_grown(numbers: FixedPoint, packing: Packing) -> None:
+    bound, mask = 1 << packing.bound_bits, 1 << packing.mask_bits
+    width = max(numbers.limbs.shape[1], lb.width_for_bits(packing.mask_bits + 1)) + 1
+    raised = lb.add(lb.resize(numbers.limbs, width), lb.from_ints([bound], width))
+    if lb.is_negative(raised).any() or not lb.less(raised, lb.from_ints([mask + 2 * bound], width)).all():
         raise ProtocolError(
             "a product has outgrown its bound: training diverges; lower learning_rate, or agree on a larger"
-            " weight_limit_bits"
+            " weight_limit_bits or logit_limit_bits"
         )
-    return masked.floor_shift(config.feature_bits)
 
 
-def residual_share(logits: FixedPoint, label: NDArray[np.float64] | None) -> FixedPoint:
-    """This party's share of e = σ(z) − y with σ(z) ≈ ½ + ¼·z; the active party's carries ½ − y.
+# --- on shares alone ----------------------------------------------------------------------------------
 
-    ¼ is exact: the same integers at a scale two bits larger.
+
+def affine(logits: FixedPoint, polynomial: Polynomial, *, constant: bool = True) -> FixedPoint:
+    """A share of P(z) for P = z or ½ + z/4, exactly: ¼ is the same integers at a scale two bits larger.
+
+    constant   whether this share carries the ½; one of the two does
     """
+    if not polynomial.is_quarter:
+        return logits
     quarter = FixedPoint(logits.limbs, logits.shape, logits.scale_bits + 2)
-    return quarter if label is None else quarter + encode(0.5 - label, quarter.scale_bits)
+    return quarter + encode(np.full(logits.shape, 0.5), quarter.scale_bits) if constant else quarter
 
 
 def descend(
@@ -163,21 +273,22 @@ def descend(
     gradient: FixedPoint,
     rows: int,
     epoch: int,
-    config: LogisticRegressionConfig,
+    config: LinearConfig,
     *,
     intercept: bool,
 ) -> BlockShare:
     """One step of SGD on shares, linear in each: v ← μ·v + g/rows + α·w, w ← w − rate·v.
 
-    `intercept`: the last weight is one, and has no penalty. Each product with a constant is cut to the
+    `intercept`: the last weights are one, and have no penalty. Each product with a constant is cut to the
     weights' scale, at most one unit in the last place off.
     """
     scale = config.weight_bits
     penalised = block.weights
     if intercept:
-        keep = np.ones((len(penalised.limbs), 1), dtype=penalised.limbs.dtype)
+        keep = np.ones(block.weights.shape, dtype=penalised.limbs.dtype)
         keep[-1] = 0
-        penalised = FixedPoint(penalised.limbs * keep, penalised.shape, penalised.scale_bits)
+        limbs = penalised.limbs * keep.reshape(-1, 1)
+        penalised = FixedPoint(limbs, penalised.shape, penalised.scale_bits)
     velocity = (
         times_constant(block.velocity, config.momentum, scale)
         + times_constant(gradient, 1.0 / rows, scale)
@@ -194,7 +305,7 @@ def times_constant(share: FixedPoint, constant: float, scale_bits: int) -> Fixed
     return wide.floor_shift(wide.scale_bits - scale_bits)
 
 
-def delivered(share: FixedPoint, config: LogisticRegressionConfig) -> FixedPoint:
+def delivered(share: FixedPoint, config: LinearConfig) -> FixedPoint:
     """What the owner of a block receives of the other share of its weights: cut to output_bits.
 
     With all bits, each weight would be an exact equation on the labels of all rows.

@@ -15,7 +15,7 @@ import sys
 
 from hecore.algorithms.channel import CurveKeys, dial, listen
 from hecore.algorithms.data import read_csv
-from hecore.algorithms.lr import LogisticRegressionConfig, Progress, VerticalLogisticRegression
+from hecore.algorithms.lr import LinearConfig, Progress, VerticalLogisticRegression
 from hecore.errors import HecoreError
 
 
@@ -34,12 +34,12 @@ def train(arguments: argparse.Namespace) -> None:
         sys.exit(f"error: {arguments.score} has other columns than {arguments.train}")
     rows = rows.select(table.columns)
     connect = listen if me == "active" else dial
-    config = LogisticRegressionConfig(epochs=arguments.epochs, batch_size=arguments.batch_size)
+    config = LinearConfig(epochs=arguments.epochs, batch_size=arguments.batch_size)
     keys = CurveKeys.load(arguments.keys)
     print(f"{connect.__name__} {arguments.endpoint}, waiting up to a minute for {peer}", flush=True)
     with connect(me, peer, arguments.endpoint, keys, {peer: arguments.peer_key}, job="credit") as channel:
         model = VerticalLogisticRegression(channel, config)
-        model.fit(table, show)
+        model.fit(table, on_progress=show)
         model.save(arguments.model)
         print(f"model share written to {arguments.model}; loss by epoch {[round(x, 4) for x in model.loss_]}")
         scores = model.predict_proba(rows)

@@ -17,7 +17,7 @@ import hecore
 from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ChannelError, HandshakeError, MalformedMessage, PeerAborted
-from hecore.algorithms.lr import LogisticRegressionConfig
+from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.messages import Message
 from hecore.algorithms.party import ACTIVE, PASSIVE, Hello, Peer, handshake
 from hecore.wire import dump_key
@@ -47,7 +47,7 @@ class Job:
     key: hecore.PrivateKey
     role: str
     task: str = "test.task"
-    configuration: msgspec.Struct = field(default_factory=LogisticRegressionConfig)
+    configuration: msgspec.Struct = field(default_factory=LinearConfig)
     table: Table = field(default_factory=people)
 
     def __call__(self, channel: Channel) -> Peer:
@@ -148,8 +148,8 @@ def test_a_mismatch_is_named_on_both_sides(small, first, second, texts):
 
 
 def test_the_first_differing_setting_is_named_on_both_sides(small):
-    ours = LogisticRegressionConfig(epochs=5, learning_rate=0.05, seed=1)
-    theirs = LogisticRegressionConfig(epochs=5, learning_rate=0.1, seed=2)
+    ours = LinearConfig(epochs=5, learning_rate=0.05, seed=1)
+    theirs = LinearConfig(epochs=5, learning_rate=0.1, seed=2)
     bank, shop = pair(small, {"configuration": ours}, {"configuration": theirs})
     assert type(bank) is type(shop) is HandshakeError
     assert str(bank) == "learning_rate is 0.05 at bank but 0.1 at shop: both parties must configure the same"

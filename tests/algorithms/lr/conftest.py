@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import hecore
 from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Table
-from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression
+from hecore.algorithms.lr import LinearConfig, VerticalLogisticRegression
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,9 @@ def small_keys() -> tuple[hecore.PrivateKey, hecore.PrivateKey]:
     return first, second
 
 
-def small_config(**options: Any) -> LogisticRegressionConfig:
+def small_config(**options: Any) -> LinearConfig:
     """A configuration for tables of a few rows, with weights delivered in full."""
-    return LogisticRegressionConfig(**{"allow_small_data": True, "output_bits": 32} | options)
+    return LinearConfig(**{"allow_small_data": True, "output_bits": 32} | options)
 
 
 def together(active: Callable[[], Any], passive: Callable[[], Any]) -> tuple[Any, Any]:
@@ -71,7 +71,7 @@ class Pair:
 def fit_pair(
     active: Table,
     passive: Table,
-    config: LogisticRegressionConfig,
+    config: LinearConfig,
     keys: tuple[hecore.PrivateKey, hecore.PrivateKey],
     *,
     score: tuple[Table, Table] | None = None,
@@ -93,7 +93,7 @@ def fit_pair(
     return Pair(models[0], models[1], scores)
 
 
-def clear_steps(active: Table, passive: Table, config: LogisticRegressionConfig) -> Iterator[SimpleNamespace]:
+def clear_steps(active: Table, passive: Table, config: LinearConfig) -> Iterator[SimpleNamespace]:
     """The same mini-batch SGD in the clear, float64, batch by batch, before each step's update."""
     own = StandardScaler().fit_transform(active.values)
     xa = np.column_stack([own, np.ones(len(active))])
@@ -129,7 +129,7 @@ def clear_steps(active: Table, passive: Table, config: LogisticRegressionConfig)
             )
 
 
-def clear_fit(active: Table, passive: Table, config: LogisticRegressionConfig) -> SimpleNamespace:
+def clear_fit(active: Table, passive: Table, config: LinearConfig) -> SimpleNamespace:
     """The outcome of `clear_steps`: both blocks' weights, the intercept, and the loss of each epoch."""
     losses: dict[int, float] = {}
     step = None

@@ -16,7 +16,7 @@ from hecore.algorithms.errors import (
     ProtocolError,
     TableError,
 )
-from hecore.algorithms.lr import LogisticRegressionConfig, VerticalLogisticRegression, messages
+from hecore.algorithms.lr import LinearConfig, VerticalLogisticRegression, messages
 
 from .conftest import failures, fit_pair, small_config, tables
 
@@ -40,12 +40,12 @@ def try_fit(active, passive, keys, first=CONFIG, second=CONFIG, wrap=lambda end:
 )  # fmt: skip
 def test_a_parameter_outside_its_range_is_named(field, value):
     with pytest.raises(ConfigurationError, match=rf"{field} = .*{value}.* is not in"):
-        LogisticRegressionConfig(**{field: value})
+        LinearConfig(**{field: value})
 
 
 def test_stopping_needs_the_loss():
     with pytest.raises(ConfigurationError, match="tolerance"):
-        LogisticRegressionConfig(tolerance=0.1, loss=False)
+        LinearConfig(tolerance=0.1, loss=False)
 
 
 def test_unequal_ids(small_keys):
@@ -82,7 +82,7 @@ def test_two_active_parties(small_keys):
 
 def test_batches_that_would_give_residuals_away(small_keys):
     active, passive = tables(60, 4, 4)
-    small = LogisticRegressionConfig(epochs=1, batch_size=8)
+    small = LinearConfig(epochs=1, batch_size=8)
     for error in try_fit(active, passive, small_keys, small, small):
         assert isinstance(error, ConfigurationError | PeerAborted)
         assert "allow_small_data" in str(error)
@@ -90,7 +90,7 @@ def test_batches_that_would_give_residuals_away(small_keys):
 
 def test_rows_that_the_delivered_weights_would_give_away(small_keys):
     """20 columns of 18 bits are equations enough to find the labels of 359 rows by lattice reduction."""
-    config = LogisticRegressionConfig(epochs=1, batch_size=120)
+    config = LinearConfig(epochs=1, batch_size=120)
     few, enough = (tables(rows, 3, 20) for rows in (359, 360))
     for error in try_fit(*few, small_keys, config, config):
         assert isinstance(error, ConfigurationError | PeerAborted)
@@ -101,7 +101,7 @@ def test_rows_that_the_delivered_weights_would_give_away(small_keys):
 
 def test_a_learning_rate_that_must_diverge():
     with pytest.raises(ConfigurationError, match="diverges"):
-        LogisticRegressionConfig(learning_rate=50.0, alpha=50.0)
+        LinearConfig(learning_rate=50.0, alpha=50.0)
 
 
 @pytest.mark.parametrize("loss", [True, False])
@@ -159,7 +159,7 @@ def test_shares_of_two_trainings_do_not_score_together(small_keys):
     active, passive = tables(60, 2, 2)
     pairs = [fit_pair(active, passive, CONFIG, small_keys) for _ in range(2)]
     ends = loopback_pair()
-    pairs[0].active.channel, pairs[1].passive.channel = ends
+    pairs[0].active.channels, pairs[1].passive.channels = [ends[0]], [ends[1]]
     for error in failures(lambda: pairs[0].active.predict(active), lambda: pairs[1].passive.predict(passive)):
         assert isinstance(error, HandshakeError)
         assert "model is" in str(error)
@@ -209,7 +209,7 @@ def with_ciphertext(byte):
         (with_ciphertext(b"\xff"), hecore.InvalidCiphertext, "not below n²"),
         (lambda m: rewritten(m, payload=(m.payload[0][:-5],)), hecore.WireFormatError, "truncated"),
         (lambda m: rewritten(m, payload=(b"\x80\x04K\x01.",)), hecore.WireFormatError, "bytes"),
-        (lambda m: rewritten(m, payload=()), ProtocolError, "out of step"),
+        (lambda m: rewritten(m, payload=()), ProtocolError, " parts"),
         (lambda m: rewritten(m, epoch=9), ProtocolError, "out of step"),
     ],
 )

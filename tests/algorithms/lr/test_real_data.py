@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from hecore import generate_key
 from hecore.algorithms.data import read_csv
-from hecore.algorithms.lr import LogisticRegressionConfig
+from hecore.algorithms.lr import LinearConfig
 
 from .conftest import clear_fit, fit_pair
 
@@ -43,7 +43,7 @@ def test_joint_auc_is_within_one_percent_of_the_centralised_one(name, centralise
     train, test = train_test_split(
         np.arange(len(active)), test_size=0.2, random_state=0, stratify=active.label
     )
-    config = LogisticRegressionConfig(**options)
+    config = LinearConfig(**options)
     started = time.perf_counter()
     pair = fit_pair(
         active.take(train),

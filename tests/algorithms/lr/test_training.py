@@ -102,7 +102,7 @@ def test_progress_counts_every_batch(small_keys):
     ends = loopback_pair()
     models = [VerticalLogisticRegression(e, config, key=k) for e, k in zip(ends, small_keys, strict=True)]
     seen = []
-    together(lambda: models[0].fit(active, seen.append), lambda: models[1].fit(passive))
+    together(lambda: models[0].fit(active, on_progress=seen.append), lambda: models[1].fit(passive))
     assert [(p.epoch, p.batch) for p in seen] == [(e, b) for e in (0, 1) for b in (1, 2, 3)]
     assert seen[-1].done == 1.0
     assert [p.loss for p in seen[:3]] == [None] * 3

@@ -120,7 +120,8 @@ def test_only_the_known_messages_are_sent(run):
         messages.MaskedProduct,
         messages.LossQuery,
         messages.LossShare,
-        messages.LossOpened,
+        messages.EpochEnd,
+        messages.Terms,
         messages.FinalShare,
         messages.ScoreShare,
     }
@@ -143,8 +144,8 @@ def test_no_readable_vector_is_an_affine_image_of_a_private_one(run, small_keys)
 
 
 def test_the_check_finds_partial_logits_where_masks_are_missing(small_keys, monkeypatch):
-    def no_mask(count, bits, scale_bits, draw=None):
-        return FixedPoint.zeros((count,), scale_bits)
+    def no_mask(shape, bits, scale_bits, draw=None):
+        return FixedPoint.zeros(shape, scale_bits)
 
     monkeypatch.setattr(steps, "random_mask", no_mask)
     fits = worst_fits(record(small_keys), small_keys)
@@ -190,5 +191,5 @@ def test_the_loss_share_is_masked(run):
     assert len(shares) == CONFIG.epochs
     for share, loss in zip(shares, pair.active.loss_, strict=True):
         value = int.from_bytes(share.payload[0], "little", signed=True)
-        total = (loss - np.log(2) + 0.5) * ROWS / 2 * 2.0 ** (2 * CONFIG.residual_bits)
+        total = (loss - np.log(2) + 0.5) * ROWS / 2 * 2.0 ** (2 * (CONFIG.weight_bits + 2))
         assert abs(value) > total * 2.0**CONFIG.mask_bits
