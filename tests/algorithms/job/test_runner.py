@@ -122,7 +122,7 @@ def test_a_finished_job_is_not_run_again(done: tuple[list[Firm], list[Outcome]])
     assert (again.model, again.results) == (outcomes[0].model, outcomes[0].results)
     assert (firms[0].run / "run.json").read_bytes() == before
     firms[0].edit("max_depth = 2", "max_depth = 4")
-    with pytest.raises(ConfigurationError, match="finished run with algorithm.max_depth = 2, now it is 4"):
+    with pytest.raises(ConfigurationError, match=r"finished run with algorithm\.max_depth = 2, now it is 4"):
         run_job(load_job(firms[0].file))
     firms[0].edit("max_depth = 4", "max_depth = 2")
 
