@@ -119,7 +119,7 @@ def bar(part: float, colour: str = "") -> Element:
 
 def ticks(low: float, high: float, about: int) -> list[float]:
     """Round numbers from at most `low` to at least `high`, about so many."""
-    if high <= low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # equal but for rounding
         high = low + (abs(low) or 1.0)
     step = _step((high - low) / about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -28,6 +28,8 @@ def test_ticks_are_round_and_embrace_all(low: float, span: float, about: int) ->
         (1, 30, 6, [0, 5, 10, 15, 20, 25, 30]),
         (0.52, 0.58, 4, [0.52, 0.54, 0.56, 0.58]),
         (3.0, 3.0, 4, [3, 4, 5, 6]),
+        (0.5, 0.5 + 1e-16, 4, [0.4, 0.6, 0.8, 1.0]),
+        (-3.0, -3.0, 4, [-3, -2, -1, 0]),
         (0.0, 0.0, 4, [0.0, 0.5, 1.0]),
     ],
 )
@@ -63,7 +65,7 @@ def test_a_value_that_is_missing_leaves_a_gap() -> None:
     assert line.get("d") == "M0.0 0.0M666.7 1000.0L1000.0 500.0"
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -3.5, 1e-9])
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.5, 1e-9, 2e12])
 def test_one_round_alone_is_a_dot(value: float) -> None:
     chart = charts.line_chart([charts.Curve("training", "one", [(1, value)])], "tree")
     dot = chart.find(".//path[@class='dot one']")
