@@ -138,6 +138,11 @@ PUBLIC = {
         "load_settings",
         "serve",
     ],
+    "hecore.algorithms.report": [
+        "RunView",
+        "build_page",
+        "load_run",
+    ],
 }
 HEAVY = ("sklearn", "scipy", "matplotlib", "cupy", "numba", "zmq", "typer", "rich", "pyarrow", "nacl")
 
