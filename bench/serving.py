@@ -153,7 +153,7 @@ def prepare(folder: Path, trees: int, depth: int, columns: tuple[int, int]) -> S
     callers = Callers({})
     token = callers.add("load")
     callers.save(folder / ACTIVE / "tokens.toml")
-    scores = model.predict([own.values, other.values])
+    scores = model.predict([own, other])
     return Setting(folder, token, scores, sum(len(part) for part in model.splits))
 
 

@@ -63,7 +63,7 @@ def _lead(
     settings: Settings, share: Path, data: Path | None, ids: Path | None, out: Path | None, wait: float
 ) -> None:
     from hecore.algorithms.data import read_ids
-    from hecore.algorithms.serving.features import SQLITE_SUFFIXES
+    from hecore.algorithms.serving.features import SQLITE_SUFFIXES, Adapted
     from hecore.algorithms.serving.files import FileScoring, finish
     from hecore.algorithms.serving.peers import Peers
     from hecore.algorithms.serving.process import data_of, features_of, load_wholes
@@ -78,7 +78,7 @@ def _lead(
         raise ConfigurationError("--ids FILE is needed where the features are in SQLite")
     ((_, whole),) = load_wholes(settings, [share]).items()
     wanted = read_ids(ids or source, settings.data.id)
-    features = features_of(settings, source, [whole])
+    features = Adapted(features_of(settings, source, [whole]), whole)
     peers = Peers(whole.party, settings.contact(), list(settings.peers), job=settings.job)
     try:
         with RowsLine() as line:

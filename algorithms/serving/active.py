@@ -23,7 +23,7 @@ from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.batching import Batcher, Job, Overloaded
 from hecore.algorithms.serving.callers import Caller, Callers
-from hecore.algorithms.serving.features import Features
+from hecore.algorithms.serving.features import Adapted
 from hecore.algorithms.serving.limits import Daily, Rate
 from hecore.algorithms.serving.metrics import Metrics
 from hecore.algorithms.serving.parts import Whole
@@ -34,13 +34,16 @@ from hecore.algorithms.serving.settings import Scores, Settings
 
 log = logging.getLogger(__name__)
 
+#: A row's features by column, null where missing.
+Cells = Mapping[str, float | str | None]
+
 
 @dataclass(frozen=True)
 class Loaded:
     """What was read from files; replaced as a whole by a reload. `features` None: callers send them."""
 
     wholes: Mapping[str, Whole]
-    features: Features | None
+    features: Mapping[str, Adapted] | None
     callers: Callers
 
 
@@ -171,7 +174,7 @@ class ActiveService:
         name: str,
         model: str | None,
         ids: list[str],
-        features: Sequence[Mapping[str, float | None]] | None,
+        features: Sequence[Cells] | None,
     ) -> Reply:
         """Score rows for a caller. Raises Refusal."""
         loaded = self.loaded
@@ -199,18 +202,17 @@ class ActiveService:
         loaded: Loaded,
         whole: Whole,
         ids: list[str],
-        features: Sequence[Mapping[str, float | None]] | None,
+        features: Sequence[Cells] | None,
     ) -> Matrix:
         """This party's values: those that the caller sends, else its own data's."""
         if features is not None:
             return given_values(whole, features)
         if loaded.features is None:
             raise Refusal(422, "features_needed", "this party has no data: send `rows` with features")
-        known, values = loaded.features.lookup(ids)
+        known, values = loaded.features[whole.model].lookup(ids)
         if not known.all():
             unknown = [text for text, there in zip(ids, known, strict=True) if not there]
             raise Refusal(404, "unknown_id", f"{len(unknown)} ids are not known here", ids=unknown)
-        values = values[:, [loaded.features.columns.index(column) for column in whole.columns]]
         if not whole.takes_missing and np.isnan(values).any():
             raise Refusal(422, "missing_value", "a row has a missing value, which this model cannot take")
         return values
@@ -283,8 +285,8 @@ class ActiveService:
             start = stop
 
 
-def given_values(whole: Whole, features: Sequence[Mapping[str, float | None]]) -> Matrix:
-    """The values that a caller sends. Raises Refusal naming a column that is missing or not of the model."""
+def given_values(whole: Whole, features: Sequence[Cells]) -> Matrix:
+    """The values that a caller sends. Raises Refusal naming a column that is missing, foreign or wrong."""
     wanted = set(whole.columns)
     for row in features:
         if row.keys() != wanted:
@@ -294,13 +296,21 @@ def given_values(whole: Whole, features: Sequence[Mapping[str, float | None]]) -
                 "wrong_columns",
                 f"features missing: {lacking or 'none'}, not of this model: {extra or 'none'}",
             )
-    values = np.array(
-        [[np.nan if row[name] is None else row[name] for name in whole.columns] for row in features],
-        dtype=np.float64,
-    ).reshape(len(features), len(whole.columns))
+    rows = [[_given(whole, name, row[name]) for name in whole.columns] for row in features]
+    values = np.array(rows, dtype=np.float64).reshape(len(features), len(whole.columns))
     if not whole.takes_missing and np.isnan(values).any():
         raise Refusal(422, "missing_value", "this model takes no missing values")
     return values
+
+
+def _given(whole: Whole, name: str, cell: float | str | None) -> float:
+    """A cell as the model takes it."""
+    bins = whole.texts.get(name)
+    if cell is None:
+        return float("nan")
+    if isinstance(cell, str) != (bins is not None):
+        raise Refusal(422, "wrong_columns", f"column {name!r} takes a {'number' if bins is None else 'text'}")
+    return float(cell) if bins is None else float(bins.numbers([str(cell)])[0])
 
 
 def rounded(scores: Floats, whole: Whole, options: Scores) -> Floats:

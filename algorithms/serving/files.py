@@ -32,7 +32,7 @@ from hecore.algorithms.data import Ids
 from hecore.algorithms.data.ids import check_ids
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, PeerLost
 from hecore.algorithms.serving import messages as msg
-from hecore.algorithms.serving.features import Features
+from hecore.algorithms.serving.features import Adapted
 from hecore.algorithms.serving.parts import Whole
 from hecore.algorithms.serving.peers import DeclinedError, Peers
 from hecore.algorithms.serving.scoring import Answers, Scored, ask, put_together, wait_for
@@ -92,7 +92,7 @@ class FileScoring:
     """One run at the active party. `wait`: seconds for which a passive party may be away."""
 
     def __init__(
-        self, whole: Whole, features: Features, ids: Ids, out: Path, peers: Peers, *, wait: float
+        self, whole: Whole, features: Adapted, ids: Ids, out: Path, peers: Peers, *, wait: float
     ) -> None:
         check_ids("ids", ids)
         self._whole, self._features, self._ids, self._out = whole, features, ids, out
@@ -127,10 +127,9 @@ class FileScoring:
     def _ask(self, number: int) -> _Asked:
         ids = list(self._chunk(number))
         known, values = self._features.lookup(ids)
-        columns = [self._features.columns.index(column) for column in self._whole.columns]
         asked = [text for text, there in zip(ids, known, strict=True) if there]
         self._meet()
-        return _Asked(number, ids, known, values[:, columns], asked, ask(self._peers, self._whole, asked))
+        return _Asked(number, ids, known, values, asked, ask(self._peers, self._whole, asked))
 
     def _settled(self, asked: _Asked) -> Scored:
         """The scores of a chunk; it is asked for again when a party was away, or asks for a pause."""

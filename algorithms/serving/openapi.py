@@ -156,7 +156,7 @@ _SCHEMAS: Json = {
             "items": _object(
                 ("id", "features"),
                 id=_TEXT,
-                features={"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+                features={"type": "object", "additionalProperties": {"type": ["number", "string", "null"]}},
             ),
         },
         model={

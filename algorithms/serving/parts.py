@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
 from hecore.algorithms.gbdt.objectives import Floats, transform
 from hecore.algorithms.lr.share import ActiveSide, ModelRecord
@@ -36,6 +37,7 @@ class Part(Protocol):
     model: str
     party: str
     columns: tuple[str, ...]
+    texts: Mapping[str, ColumnBins]
 
     def offer(self) -> msg.Offer:
         """What the active party must know of it."""
@@ -50,6 +52,7 @@ class Whole(Protocol):
     model: str
     party: str
     columns: tuple[str, ...]
+    texts: Mapping[str, ColumnBins]
     peers: tuple[str, ...] | None
     takes_missing: bool
     probabilities: bool
@@ -69,6 +72,9 @@ class TreePart:
 
     def __init__(self, share: PassiveShare) -> None:
         self.model, self.party, self.columns = share.model, share.party, share.columns
+        self.texts = {
+            name: bins for name, bins in zip(share.columns, share.bins, strict=True) if bins.texts is not None
+        }
         self._splits = Splits(share.splits, share.bins)
 
     def offer(self) -> msg.Offer:
@@ -87,6 +93,9 @@ class TreeWhole:
 
     def __init__(self, share: ActiveShare) -> None:
         self.model, self.party, self.columns = share.model, share.party, share.columns
+        self.texts = {
+            name: bins for name, bins in zip(share.columns, share.bins, strict=True) if bins.texts is not None
+        }
         self._splits = Splits(share.splits, share.bins)
         self._trees = Trees(share.forest, share.outputs, share.start)
         self._owner = {peer: number for number, peer in enumerate(share.peers, start=1)}
@@ -128,6 +137,7 @@ class LinearPart:
 
     def __init__(self, share: ModelRecord, bits: int, masks: Masks | None) -> None:
         self.model, self.party, self.columns = share.model, share.party, tuple(share.columns)
+        self.texts: Mapping[str, ColumnBins] = {}
         self._outputs, self._partial = share.outputs, _partial(share)
         self._bits, self._masks = bits, masks
 
@@ -155,6 +165,7 @@ class LinearWhole:
 
     def __init__(self, share: ModelRecord, active: ActiveSide) -> None:
         self.model, self.party, self.columns = share.model, share.party, tuple(share.columns)
+        self.texts: Mapping[str, ColumnBins] = {}
         self._outputs, self._partial = share.outputs, _partial(share)
         self._objective, self._intercept = active.objective, np.array(active.intercept)
         self.probabilities = active.objective.name in ("binary:logistic", "multi:logistic")

@@ -17,7 +17,7 @@ from hecore.algorithms.errors import ChannelError
 from hecore.algorithms.messages import Message
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.audit import AuditLog
-from hecore.algorithms.serving.features import Features
+from hecore.algorithms.serving.features import Adapted
 from hecore.algorithms.serving.limits import Daily, Rate
 from hecore.algorithms.serving.line import Contact, Line
 from hecore.algorithms.serving.parts import Part
@@ -35,7 +35,7 @@ class Served:
     """What is served now; replaced as a whole when it is read again."""
 
     parts: Mapping[str, Part]
-    features: Features
+    features: Mapping[str, Adapted]
 
     def offers(self) -> tuple[msg.Offer, ...]:
         """Of all models."""
@@ -130,10 +130,9 @@ class PassiveServer:
         if wait:
             reason = f"more than the {self._rate[0]:g} rows a second that {self.me} allows"
             return self._decline(peer, question, "rate", reason, min(wait, 3600.0))
-        status, values = self._look_up(peer, ids, served.features)
+        status, values = self._look_up(peer, ids, served.features[question.model])
         known = np.flatnonzero(status == msg.KNOWN)
-        columns = [served.features.columns.index(name) for name in part.columns]
-        payload = part.answer(question, known, values[:, columns])
+        payload = part.answer(question, known, values)
         self.audit.write(
             "answered", ids=ids, peer=peer, model=question.model, rows=len(ids), known=int(known.size)
         )
@@ -147,7 +146,7 @@ class PassiveServer:
         )
 
     def _look_up(
-        self, peer: str, ids: list[str], features: Features
+        self, peer: str, ids: list[str], features: Adapted
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """The status of each row, and the values of those that are answered."""
         known, values = features.lookup(ids)

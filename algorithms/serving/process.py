@@ -10,14 +10,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.model import AnyShare, is_active, load_model_share
 from hecore.algorithms.serving.active import ActiveService, Loaded
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.callers import Callers
-from hecore.algorithms.serving.features import Features, open_features
+from hecore.algorithms.serving.features import Adapted, Features, Taker, open_features
 from hecore.algorithms.serving.masks import Masks
 from hecore.algorithms.serving.parts import Whole, make_part, make_whole
 from hecore.algorithms.serving.passive import PassiveServer, Served
@@ -61,17 +61,9 @@ def load_shares(paths: Sequence[Path]) -> dict[str, AnyShare]:
     return shares
 
 
-class HasColumns(Protocol):
-    """A share, or what was made of one."""
-
-    @property
-    def columns(self) -> Sequence[str]: ...
-
-
-def features_of(settings: Settings, path: Path, shares: Iterable[HasColumns]) -> Features:
-    """The features of all shares' columns in a file."""
-    columns = list(dict.fromkeys(column for share in shares for column in share.columns))
-    return open_features(path, columns, id_column=settings.data.id, table=settings.data.table)
+def features_of(settings: Settings, path: Path, models: Iterable[Taker]) -> Features:
+    """The features of all models' columns in a file."""
+    return open_features(path, models, id_column=settings.data.id, table=settings.data.table)
 
 
 def data_of(settings: Settings, data: Path | None) -> Path | None:
@@ -96,8 +88,11 @@ def load_active(settings: Settings, paths: Sequence[Path], data: Path | None) ->
     wholes = load_wholes(settings, paths)
     callers = Callers.load(settings.path(settings.http.tokens))
     path = data_of(settings, data)
-    features = None if path is None else features_of(settings, path, wholes.values())
-    return Loaded(wholes, features, callers)
+    if path is None:
+        return Loaded(wholes, None, callers)
+    features = features_of(settings, path, wholes.values())
+    adapted = {model: Adapted(features, whole) for model, whole in wholes.items()}
+    return Loaded(wholes, adapted, callers)
 
 
 def load_passive(settings: Settings, paths: Sequence[Path], data: Path | None) -> Served:
@@ -110,9 +105,9 @@ def load_passive(settings: Settings, paths: Sequence[Path], data: Path | None) -
     path = data_of(settings, data)
     if path is None:
         raise ConfigurationError("no features: --data, or [data] file, names them")
-    features = features_of(settings, path, shares.values())
     parts = {model: make_part(share, settings.limits.sum_bits, masks) for model, share in shares.items()}
-    return Served(parts, features)
+    features = features_of(settings, path, parts.values())
+    return Served(parts, {model: Adapted(features, part) for model, part in parts.items()})
 
 
 def serve(settings: Settings, paths: Sequence[Path], data: Path | None, say: Say) -> None:

@@ -145,8 +145,8 @@ class Limits(_Section, frozen=True, kw_only=True):
         return self.rows_per_second or (50 if active else 1000), self.burst or (1000 if active else 10_000)
 
     def daily(self, active: bool) -> int:
-        """per_id_per_day, by default 20 a caller, 100 an active party."""
-        return self.per_id_per_day or (20 if active else 100)
+        """per_id_per_day, by default 5 a caller, 20 an active party."""
+        return self.per_id_per_day or (5 if active else 20)
 
 
 class Audit(_Section, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An id with the active party's features by column, null where missing."""
 
     id: Id
-    features: dict[str, float | None]
+    features: dict[str, float | str | None]
 
 
 class Predict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

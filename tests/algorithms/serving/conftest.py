@@ -28,6 +28,8 @@ from hecore.algorithms.gbdt.tables import training_rows
 from hecore.algorithms.serving.active import ActiveService
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.callers import Callers
+from hecore.algorithms.serving.features import Adapted, SnapshotFeatures
+from hecore.algorithms.serving.parts import make_part, make_whole
 from hecore.algorithms.serving.passive import PassiveServer
 from hecore.algorithms.serving.peers import Peers
 from hecore.algorithms.serving.process import load_active, load_passive
@@ -35,6 +37,7 @@ from hecore.algorithms.serving.settings import load_settings
 from hecore.algorithms.serving.web import Web
 
 ROWS = 300
+TEXTS = ("tea", "oil", "zinc", "ash", "yew", "elm")
 UNLIMITED = "rows_per_second = 1e9\nburst = 1e9\nper_id_per_day = 1_000_000\n"
 
 
@@ -58,7 +61,7 @@ class Model:
     @property
     def scores(self) -> np.ndarray:
         """Predictions of all rows."""
-        return self.central.predict([table.values for table in self.tables.values()])
+        return self.central.predict(list(self.tables.values()))
 
 
 def make_model(
@@ -69,7 +72,10 @@ def make_model(
     label: str = "binary",
     **options: Any,
 ) -> Model:
-    """Trees over two columns a party, some values missing, the last column of each party a category."""
+    """Trees over two columns a party, some values missing, the last column of each party a category.
+
+    The second party's category has texts, the others' have numbers.
+    """
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(ROWS, 2 * len(names)))
     values[:, 1::2] = rng.integers(0, 6, (ROWS, len(names)))
@@ -88,12 +94,14 @@ def make_model(
     for place, name in enumerate(names):
         part = values[:, 2 * place : 2 * place + 2]
         columns = [f"{name}_x", f"{name}_kind"]
-        tables[name] = Table(name, ids, columns, part, y if place == 0 else None, missing=True)
+        texts = {f"{name}_kind": TEXTS} if place == 1 else {}
+        label_of = y if place == 0 else None
+        tables[name] = Table(name, ids, columns, part, label_of, texts, missing=True)
     central = train_centrally(
         config,
         list(tables.items()),
         training_rows([tables[names[0]]], None),
-        categorical=[[f"{name}_kind"] for name in names],
+        categorical=[[] if place == 1 else [f"{name}_kind"] for place, name in enumerate(names)],
     )
     return Model(shares_of(central, config, tables, model), tables, central)
 
@@ -128,10 +136,27 @@ def second_model() -> Model:
     return make_model(model="cd" * 16, n_estimators=3)
 
 
+def values_of(share: ActiveShare | PassiveShare, table: Table) -> np.ndarray:
+    """A table as the share's model takes it."""
+    model = make_whole(share) if isinstance(share, ActiveShare) else make_part(share, 16, None)
+    return Adapted(SnapshotFeatures(table), model).lookup(list(table.ids))[1]
+
+
+def cells_of(table: Table, place: int) -> list[Any]:
+    """A column as a file has it: texts as texts, None where missing."""
+    texts = table.categories.get(table.columns[place])
+    column = table.values[:, place].tolist()
+    missing = np.isnan(column)
+    return [
+        None if gone else value if texts is None else texts[int(value)]
+        for value, gone in zip(column, missing, strict=True)
+    ]
+
+
 def write_table(path: Path, table: Table) -> None:
     """Ids and features as Parquet, NaN as null."""
     columns = {
-        name: pa.array(table.values[:, place], from_pandas=True) for place, name in enumerate(table.columns)
+        name: pa.array(cells_of(table, place), from_pandas=True) for place, name in enumerate(table.columns)
     }
     pq.write_table(pa.table({"id": list(table.ids), **columns}), path)
 

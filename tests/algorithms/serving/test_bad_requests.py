@@ -42,7 +42,7 @@ BAD: list[tuple[Any, int, str, str]] = [
     ({"rows": [ROW | {"id": "nobody"}]}, 404, "unknown_id", "not known to all parties"),
     ({"rows": [{"id": "id0", "features": {"bank_x": 1}}]}, 422, "wrong_columns", "bank_kind"),
     ({"rows": [{"id": "id0", "features": ROW["features"] | {"age": 1}}]}, 422, "wrong_columns", "age"),
-    ({"rows": [{"id": "id0", "features": {"bank_x": "1", "bank_kind": 2}}]}, 422, "wrong_body", "features"),
+    ({"rows": [{"id": "id0", "features": {"bank_x": "1", "bank_kind": 2}}]}, 422, "wrong_columns", "bank_x"),
     ({"rows": [{"id": "id0"}]}, 422, "wrong_body", "features"),
     ({"ids": ["id0"], "model": "0123"}, 404, "unknown_model", "0 models"),
     ({"ids": ["id0"], "model": "../x"}, 422, "wrong_body", "model"),

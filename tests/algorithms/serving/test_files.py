@@ -16,7 +16,7 @@ import pytest
 from hecore.algorithms.data import Ids
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, TableError
 from hecore.algorithms.serving import files
-from hecore.algorithms.serving.features import SnapshotFeatures
+from hecore.algorithms.serving.features import Adapted, SnapshotFeatures
 from hecore.algorithms.serving.files import FileScoring, Progress, Summary, finish
 from hecore.algorithms.serving.parts import make_whole
 from hecore.algorithms.serving.peers import Peers
@@ -47,9 +47,15 @@ def line_of(folders: Folders) -> Iterator[Peers]:
 
 def scoring(model: Model, peers: Peers, out: Path, ids: Any = None, wait: float = 10.0) -> FileScoring:
     table = model.tables["bank"]
+    whole = make_whole(model.shares["bank"])
     wanted = Ids(table.ids if ids is None else ids)
     return FileScoring(
-        make_whole(model.shares["bank"]), SnapshotFeatures(table), wanted, out, peers, wait=wait
+        make_whole(model.shares["bank"]),
+        Adapted(SnapshotFeatures(table), whole),
+        wanted,
+        out,
+        peers,
+        wait=wait,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.gbdt import VerticalGBDTClassifier
 from hecore.algorithms.gbdt.export import export_joint
 
-from .conftest import Folders, Model, make_model, scores_of
+from .conftest import Folders, Model, make_model, scores_of, values_of
 
 EXACT = "[scores]\nprobability_step = 0\ndigits = 0\n"
 
@@ -43,7 +44,8 @@ def test_equal_to_batch_prediction_and_to_the_exported_model(model: Model, tmp_p
     path.write_bytes(export_joint(active, [passive]))
     booster = xgboost.Booster(model_file=path)
     kinds = ["q", "c", "q", "c"]
-    values = np.column_stack([table.values for table in model.tables.values()])
+    # The exported model numbers the texts of a category as its bins do.
+    values = np.column_stack([values_of(model.shares[name], table) for name, table in model.tables.items()])
     exported = booster.predict(
         xgboost.DMatrix(values, feature_names=booster.feature_names, feature_types=kinds)
     )
@@ -78,8 +80,9 @@ def test_features_that_the_caller_sends(model: Model, tmp_path: Path) -> None:
         other = [{"id": "id0", "features": {"bank_x": 9.0, "bank_kind": 2}}]
         changed = scores_of(bank.post(body={"rows": other}, caller="boss"))
     np.testing.assert_allclose(got, model.scores[:20], rtol=0, atol=1e-12)
-    values = [np.array([[9.0, 2.0]]), model.tables["shop"].values[:1]]
-    np.testing.assert_allclose(changed, model.central.predict(values), rtol=0, atol=1e-12)
+    bank, shop = (model.tables[name].take(np.array([0])) for name in ("bank", "shop"))
+    expected = model.central.predict([replace(bank, values=np.array([[9.0, 2.0]])), shop])
+    np.testing.assert_allclose(changed, expected, rtol=0, atol=1e-12)
 
 
 def test_scores_are_rounded_by_default(model: Model, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,12 @@ import pytest
 from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import AuthenticationError, ConfigurationError, MalformedMessage, TableError
+from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.serving import SqliteFeatures
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.callers import Callers
-from hecore.algorithms.serving.features import open_features
+from hecore.algorithms.serving.features import Adapted, open_features
 from hecore.algorithms.serving.limits import DAY, Daily, Rate
 from hecore.algorithms.serving.settings import load_settings
 
@@ -34,7 +37,7 @@ def test_defaults_bound_what_can_be_asked(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, LEAST)
     assert settings.limits.rate(active=True) == (50, 1000)
     assert settings.limits.rate(active=False) == (1000, 10_000)
-    assert (settings.limits.daily(active=True), settings.limits.daily(active=False)) == (20, 100)
+    assert (settings.limits.daily(active=True), settings.limits.daily(active=False)) == (5, 20)
     assert (settings.scores.probability_step, settings.scores.digits) == (0.001, 3)
     assert settings.scores.when_down == "error"
     assert settings.http.address == "127.0.0.1"
@@ -189,6 +192,38 @@ def test_each_key_so_often_a_day() -> None:
 # --- features -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Takes:
+    """A model's columns."""
+
+    columns: tuple[str, ...]
+    texts: Mapping[str, ColumnBins] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize("kind", ["csv", "sqlite"])
+def test_texts_are_numbered_as_the_model_does(tmp_path: Path, kind: str) -> None:
+    """Whatever order they come in; one that the model does not know belongs to the rest, as a missing one."""
+    path = tmp_path / f"data.{kind}"
+    rows = [("1", "Ulm"), ("2", "Bonn"), ("3", "Rome"), ("4", None)]
+    if kind == "csv":
+        path.write_text("id,town\n" + "".join(f"{row},{town or ''}\n" for row, town in rows))
+    else:
+        with sqlite3.connect(path) as base:
+            base.execute("CREATE TABLE features (id TEXT PRIMARY KEY, town TEXT)")
+            base.executemany("INSERT INTO features VALUES (?, ?)", rows)
+        base.close()
+    bins = ColumnBins([3.0, 8.0], False, categorical=True, texts=["Ulm", "Bonn"])
+    model = Takes(("town",), {"town": bins})
+    features = open_features(path, [model], id_column="id", table="features")
+    adapted = Adapted(features, model)
+    assert adapted.lookup(["1"])[1].tolist() == [[3.0]]
+    known, values = adapted.lookup(["4", "3", "2", "x", "1"])
+    assert known.tolist() == [True, True, True, False, True]
+    assert np.array_equal(values[:, 0], [np.nan, np.nan, 8.0, 3.0], equal_nan=True)
+    if isinstance(features, SqliteFeatures):
+        features.close()
+
+
 def make_base(path: Path, kind: str = "TEXT") -> None:
     with sqlite3.connect(path) as base:
         base.execute(f'CREATE TABLE features (id {kind} PRIMARY KEY, "a b" REAL, c INTEGER)')
@@ -200,7 +235,7 @@ def make_base(path: Path, kind: str = "TEXT") -> None:
 def test_sqlite_gives_what_is_there_now(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "features.sqlite"
     make_base(path, kind)
-    features = open_features(path, ["c", "a b"], id_column="id", table="features")
+    features = open_features(path, [Takes(("c", "a b"))], id_column="id", table="features")
     known, values = features.lookup(["2", "9", "1", "2", "'; DROP TABLE features; --"])
     assert known.tolist() == [True, False, True, True, False]
     assert np.array_equal(values, [[4, np.nan], [3, 0.5], [4, np.nan]], equal_nan=True)
@@ -235,14 +270,15 @@ def test_sqlite_that_does_not_fit(tmp_path: Path) -> None:
 def test_a_snapshot_has_the_columns_of_the_models(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("id,a,b,town\n1,2,,Ulm\n2,3,4,Bonn\n")
-    features = open_features(path, ["b", "a"], id_column="id", table="")
+    features = open_features(path, [Takes(("b", "a"))], id_column="id", table="")
     known, values = features.lookup(["2", "x", "1"])
     assert known.tolist() == [True, False, True]
     assert np.array_equal(values, [[4, 3], [np.nan, 2]], equal_nan=True)
     with pytest.raises(TableError, match="no column 'z'"):
-        open_features(path, ["z"], id_column="id", table="")
-    with pytest.raises(TableError, match="'town' holds texts"):
-        open_features(path, ["town"], id_column="id", table="")
+        open_features(path, [Takes(("z",))], id_column="id", table="")
+    model = Takes(("town",))
+    with pytest.raises(TableError, match="'town' held numbers in training, and holds texts"):
+        Adapted(open_features(path, [model], id_column="id", table=""), model)
 
 
 def test_a_sparse_snapshot() -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from hecore.algorithms.gbdt.binning import apply_bins
 from hecore.algorithms.gbdt.growth import LEAF
+from hecore.algorithms.gbdt.tables import binned
 from hecore.algorithms.serving.trees import EXPECTED_ROWS, Splits, Trees
 
-from .conftest import Model, make_model
+from .conftest import Model, make_model, values_of
 
 KINDS = [
     {"label": "binary"},
@@ -28,7 +29,7 @@ def three(request: pytest.FixtureRequest) -> Model:
 
 def parts_of(model: Model) -> list[np.ndarray]:
     return [
-        Splits(share.splits, share.bins).directions(table.values)
+        Splits(share.splits, share.bins).directions(values_of(share, table))
         for share, table in zip(model.shares.values(), model.tables.values(), strict=True)
     ]
 
@@ -41,7 +42,7 @@ def trees_of(model: Model) -> Trees:
 def test_directions_are_those_of_the_bins(three: Model) -> None:
     for share, table, part in zip(three.shares.values(), three.tables.values(), parts_of(three), strict=True):
         assert len(share.splits) > 5
-        assert np.array_equal(part, share.splits.directions(apply_bins(share.bins, table.values)))
+        assert np.array_equal(part, share.splits.directions(binned(share.columns, share.bins, [table])))
 
 
 def test_a_category_that_training_did_not_see_and_a_huge_value(three: Model) -> None:
@@ -54,10 +55,10 @@ def test_a_category_that_training_did_not_see_and_a_huge_value(three: Model) -> 
 
 @pytest.mark.parametrize("rows", [1, 7, 300])
 def test_margins_are_those_of_the_batch_code(three: Model, rows: int) -> None:
-    values = [table.values[:rows] for table in three.tables.values()]
+    tables = [table.take(np.arange(rows)) for table in three.tables.values()]
     parts = [part[:, :rows] for part in parts_of(three)]
     np.testing.assert_allclose(
-        trees_of(three).margins(parts, rows), three.central.margins(values), rtol=1e-12, atol=1e-12
+        trees_of(three).margins(parts, rows), three.central.margins(tables), rtol=1e-12, atol=1e-12
     )
 
 
