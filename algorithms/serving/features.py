@@ -80,7 +80,8 @@ class SnapshotFeatures:
 
     def __init__(self, table: Table) -> None:
         table = table.dense()
-        self.columns, self.categories = table.columns, table.categories
+        self.columns = table.columns
+        self.categories: Mapping[str, Sequence[str]] = table.categories
         self._values = table.values
         self._place = {text: place for place, text in enumerate(table.ids)}
 
@@ -114,8 +115,9 @@ class SqliteFeatures:
         texts: Collection[str] = (),
     ) -> None:
         self.columns = tuple(columns)
-        self.categories: dict[str, list[str]] = {name: [] for name in columns if name in texts}
-        self._place: dict[str, dict[str, int]] = {name: {} for name in self.categories}
+        self._texts: dict[str, list[str]] = {name: [] for name in columns if name in texts}
+        self._place: dict[str, dict[str, int]] = {name: {} for name in self._texts}
+        self.categories: Mapping[str, Sequence[str]] = self._texts
         self._name = Path(path).name
         if not Path(path).is_file():
             raise ConfigurationError(f"{path}: there is no such file")
@@ -162,12 +164,12 @@ class SqliteFeatures:
     def _number(self, name: str, cell: Any) -> float:
         """A number, or the place of a text among its column's."""
         places = self._place.get(name)
-        if isinstance(cell, str if places is not None else int | float):
-            if places is None:
-                return float(cell)
+        if places is None and isinstance(cell, int | float):
+            return float(cell)
+        if places is not None and isinstance(cell, str):
             if cell not in places:
                 places[cell] = len(places)
-                self.categories[name].append(cell)
+                self._texts[name].append(cell)
             return places[cell]
         wanted = "number" if places is None else "text"
         raise TableError(f"{self._name}: a {type(cell).__name__} in column {name!r} is no {wanted}")

@@ -72,9 +72,7 @@ class TreePart:
 
     def __init__(self, share: PassiveShare) -> None:
         self.model, self.party, self.columns = share.model, share.party, share.columns
-        self.texts = {
-            name: bins for name, bins in zip(share.columns, share.bins, strict=True) if bins.texts is not None
-        }
+        self.texts = _texts(share)
         self._splits = Splits(share.splits, share.bins)
 
     def offer(self) -> msg.Offer:
@@ -93,9 +91,7 @@ class TreeWhole:
 
     def __init__(self, share: ActiveShare) -> None:
         self.model, self.party, self.columns = share.model, share.party, share.columns
-        self.texts = {
-            name: bins for name, bins in zip(share.columns, share.bins, strict=True) if bins.texts is not None
-        }
+        self.texts = _texts(share)
         self._splits = Splits(share.splits, share.bins)
         self._trees = Trees(share.forest, share.outputs, share.start)
         self._owner = {peer: number for number, peer in enumerate(share.peers, start=1)}
@@ -217,6 +213,13 @@ def make_whole(share: AnyShare) -> Whole:
     if isinstance(share, ModelRecord) and share.active is not None:
         return LinearWhole(share, share.active)
     raise ConfigurationError(f"the share of {share.party} is a passive party's")
+
+
+def _texts(share: ActiveShare | PassiveShare) -> Mapping[str, ColumnBins]:
+    """The bins of columns that hold texts."""
+    return {
+        name: bins for name, bins in zip(share.columns, share.bins, strict=True) if bins.texts is not None
+    }
 
 
 def _partial(share: ModelRecord) -> Partial:
