@@ -34,6 +34,8 @@ from hecore.algorithms.serving.settings import Scores, Settings
 
 log = logging.getLogger(__name__)
 
+#: Alike whoever it is that does not know them.
+NOT_KNOWN = "are not known to all parties"
 #: A row's features by column, null where missing.
 Cells = Mapping[str, float | str | None]
 
@@ -212,7 +214,7 @@ class ActiveService:
         known, values = loaded.features[whole.model].lookup(ids)
         if not known.all():
             unknown = [text for text, there in zip(ids, known, strict=True) if not there]
-            raise Refusal(404, "unknown_id", f"{len(unknown)} ids are not known here", ids=unknown)
+            raise Refusal(404, "unknown_id", f"{len(unknown)} ids {NOT_KNOWN}", ids=unknown)
         if not whole.takes_missing and np.isnan(values).any():
             raise Refusal(422, "missing_value", "a row has a missing value, which this model cannot take")
         return values
@@ -242,11 +244,7 @@ class ActiveService:
         for status, code, http in ((msg.UNKNOWN, "unknown_id", 404), (msg.SPENT, "id_limit", 429)):
             bad = [text for text, one in zip(ids, scored.status, strict=True) if one == status]
             if bad:
-                what = (
-                    "are not known to all parties"
-                    if status == msg.UNKNOWN
-                    else "were asked for too often today"
-                )
+                what = NOT_KNOWN if status == msg.UNKNOWN else "were asked for too often today"
                 raise Refusal(http, code, f"{len(bad)} ids {what}", ids=bad)
         for error in scored.missing.values():
             if isinstance(error, DeclinedError) and error.code == "rate":
