@@ -32,8 +32,8 @@ test: $(TEST) ## lint, type check, tests
 		$(MAKE) --no-print-directory $$step || failed="$$failed $$step"; done; \
 	test -z "$$failed" || { echo "make test: failed in$$failed" >&2; exit 1; }
 
-pytest: $(TEST) ## the tests alone
-	$(BIN)/python -m pytest
+pytest: $(TEST) ## the tests alone, on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(TEST) ## ruff: rules and layout
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from rich.text import Text
 from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say, told
 from hecore.algorithms.errors import (
     ChannelTimeout,
+    ConfigurationError,
     Fenced,
     HandshakeError,
     PeerAborted,
@@ -32,6 +33,9 @@ REFUSED, PEER, DISK, REPLACED = 1, 3, 4, 5
 
 def run(
     file: JobPath,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Forget what an earlier run left here; all parties must do so.")
+    ] = False,
     log: Annotated[
         str, typer.Option(help="What goes to standard error: text, or json for one object a line.")
     ] = "text",
@@ -49,13 +53,16 @@ def run(
     again = f"start `hecore party run {file}` again to go on"
     try:
         job = load_job(file)
-        with _terminated(), log_to(job.folder, _form(log)), job_line(_form(log)) as show:
-            outcome = run_job(job, show)
+        with _terminated(), log_to(job.folder, _form(log), _warn), job_line(_form(log)) as show:
+            outcome = run_job(job, show, anew=anew)
     except KeyboardInterrupt:
         _end(INTERRUPTED, f"stopped; {again}")
     except (HecoreError, OSError) as error:
         code = exit_code(error)
-        _end(code, f"error: {told(error)}" + (f"\n{again}" if code in (PEER, DISK) else ""))
+        hint = f"\n{again}" if code in (PEER, DISK) else ""
+        if code != REPLACED and not isinstance(error, ConfigurationError) and begun(file):
+            hint = f"\n{again}; to begin anew instead, all parties start with --anew"
+        _end(code, f"error: {told(error)}{hint}")
     if outcome.again:
         say(f"the job is finished already; nothing was done. Its records: {outcome.folder}")
     for name, value in outcome.results.items():
@@ -90,6 +97,18 @@ def exit_code(error: Exception) -> int:
     if isinstance(error, PeerLost | ChannelTimeout | PeerAborted) and not isinstance(error, HandshakeError):
         return PEER
     return REFUSED
+
+
+def begun(file: Path) -> bool:
+    """Whether a run is under way, so that there is something to go on with."""
+    from hecore.algorithms.job.config import load_job
+    from hecore.algorithms.job.home import Home
+
+    return Home(load_job(file)).folder.exists()
+
+
+def _warn(text: str) -> None:
+    errors.print(Text(text, "yellow"), highlight=False, soft_wrap=True)
 
 
 def _form(text: str) -> Literal["text", "json"]:

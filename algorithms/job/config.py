@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from hecore import KeySpec
+from hecore.algorithms.data.libsvm import is_libsvm
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.lr import LinearConfig
@@ -31,7 +32,6 @@ from hecore.algorithms.party import ACTIVE
 from hecore.errors import HecoreError
 
 VERSION = 1
-LIBSVM = (".libsvm", ".svm", ".svmlight")
 Role = Literal["active", "passive"]
 AlgorithmConfig = GBDTConfig | LinearConfig
 #: What `[algorithm] name` may be, and the parameters of each.
@@ -169,7 +169,7 @@ class _File(_Section, frozen=True, kw_only=True):
     version: Literal[1] = 1
     job: Name
     party: Party
-    peers: Annotated[dict[Name, dict[str, Any]], msgspec.Meta(min_length=1)]
+    peers: dict[Name, dict[str, Any]]
     data: Data
     alignment: AlignmentTerms = AlignmentTerms()
     split: SplitTerms = SplitTerms()
@@ -236,11 +236,6 @@ class JobFile:
         }
 
 
-def is_libsvm(file: str | Path) -> bool:
-    """Whether a file's name says that it is sparse rows."""
-    return Path(file).suffix in LIBSVM
-
-
 def load_job(path: str | Path) -> JobFile:
     """Read a job file. ConfigurationError naming file, key, value and what is allowed."""
     path = Path(path)
@@ -256,6 +251,8 @@ def load_job(path: str | Path) -> JobFile:
 
 def _checked(path: Path, content: dict[str, Any]) -> JobFile:
     file = _convert(content, _File, ())
+    if not file.peers:
+        raise ConfigurationError("peers is empty: [peers.NAME] for each of the other parties")
     chosen = dict(file.algorithm)
     name = chosen.pop("name", None)
     if name not in ALGORITHMS:

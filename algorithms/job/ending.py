@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.job.messages import JobDone, job_done
@@ -26,12 +28,15 @@ def end_job(
 ) -> dict[str, TimelineRecord]:
     """Say that this party is done, and hear it of all others; their time lines, where they show them."""
     run = checkpoints.begin("job.end", {})
-    if run.latest() is None:
-        run.save(0, None, {})
+    found = run.latest()
+    if found is not None:
+        return msgspec.json.decode(found.state, type=dict[str, TimelineRecord])
     for channel in channels:
         channel.send(job_done(timeline))
     told = {channel.peer: channel.receive(JobDone).timeline() for channel in channels}
-    return {peer: record for peer, record in told.items() if record is not None}
+    shown = {peer: record for peer, record in told.items() if record is not None}
+    run.finish(shown)
+    return shown
 
 
 def all_delivered(channels: Sequence[ZmqChannel]) -> bool:

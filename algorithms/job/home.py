@@ -12,13 +12,20 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from hecore import PrivateKey, generate_key, load_key, save_key
 from hecore.algorithms.channel import FolderStore
+from hecore.algorithms.channel.disk import make_folder
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.job.config import JobFile
 from hecore.keyfile import read_passphrase
 from hecore.randomness import random_bytes
+
+
+def open_private(path: Path) -> BinaryIO:
+    """A new or emptied file of mode 0600, to be written."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
 class Home:
@@ -30,7 +37,7 @@ class Home:
 
     def open_store(self) -> FolderStore:
         """The store of the party's messages. StoreInUse while another process works with it."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.folder)
         return FolderStore(self.folder / "store", self._job.party.name, self._job.job)
 
     def paillier_key(self) -> PrivateKey:
@@ -40,9 +47,8 @@ class Home:
             return self._load(self._job.at(options.file), self._job.at(options.passphrase_file))
         path, passphrase = self.folder / "paillier.key", self.folder / "passphrase"
         if not path.exists():
-            descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(random_bytes(16).hex())
+            with open_private(passphrase) as file:
+                file.write(random_bytes(16).hex().encode())
             key = generate_key(options.bits)
             fresh = path.with_suffix(".new")  # there whole or not at all
             fresh.unlink(missing_ok=True)

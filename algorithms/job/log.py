@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+
+from hecore.algorithms.channel.disk import make_folder
 
 Form = Literal["text", "json"]
 LOGGER = "hecore"
@@ -29,22 +31,34 @@ class JsonLines(logging.Formatter):
         return json.dumps(line | {"text": record.getMessage()}, ensure_ascii=False)
 
 
+class _Shown(logging.Handler):
+    """Hands the texts of warnings to a function: a progress line is on the terminal, too."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        self._show(record.getMessage())
+
+
 @contextmanager
-def log_to(folder: Path, form: Form) -> Iterator[None]:
-    """Log from INFO on to the file, and to standard error: warnings as text, or everything as JSON."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def log_to(folder: Path, form: Form, show: Callable[[str], None]) -> Iterator[None]:
+    """Log from INFO on to the file; as JSON everything to standard error as well, else warnings to `show`."""
+    make_folder(folder)
     descriptor = os.open(folder / "log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     logger = logging.getLogger(LOGGER)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        to_file, to_errors = logging.StreamHandler(file), logging.StreamHandler()
-        to_file.setFormatter(JsonLines())
+        handlers: list[logging.Handler] = [logging.StreamHandler(file)]
         if form == "json":
-            to_errors.setFormatter(JsonLines())
-        else:
-            to_errors.setLevel(logging.WARNING)
+            handlers.append(logging.StreamHandler())
+        for handler in handlers:
+            handler.setFormatter(JsonLines())
+        if form == "text":
+            handlers.append(_Shown(show))
         level, logger.propagate = logger.level, False
         logger.setLevel(logging.INFO)
-        handlers: list[logging.Handler] = [to_file, to_errors]
         for handler in handlers:
             logger.addHandler(handler)
         try:

@@ -6,18 +6,22 @@ The active party compares with each passive one. Both sides of a difference name
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from hecore.algorithms.channel import ZmqChannel
+from hecore.algorithms.channel.framed import MAX_REASON
 from hecore.algorithms.checkpoint import Checkpoints, Run
 from hecore.algorithms.errors import ConfigurationError, HandshakeError
-from hecore.algorithms.job.messages import JobHello, SplitKey
+from hecore.algorithms.job.messages import JobHello, JobVerdict
 from hecore.algorithms.party import compare_settings
 
 SPLIT_KEY_BYTES = 32
+#: Seconds for which a party that says no waits until it was heard.
+PATIENCE = 10.0
 
 
 class Met(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,22 +54,40 @@ def meet(
         return bytes.fromhex(met.split_key)
     for channel in channels:
         channel.send(JobHello(terms=text))
-    for channel in channels:
-        theirs = channel.receive(JobHello).terms
-        if theirs != text:
-            compare_settings(channel.me, text, channel.peer, theirs)
-            raise HandshakeError(f"the job files of {channel.me} and {channel.peer} differ")
+    problem = _first_difference(channels, text)
+    if active:
+        key = _decide(channels, run, split_key, problem)
+    else:
+        verdict = channels[0].receive(JobVerdict)
+        key = bytes.fromhex(verdict.split_key)
+        problem = problem or verdict.reason
+    if problem:
+        raise HandshakeError(problem)
     checkpoints.agree(digest)
-    key = _split_key(channels, run, split_key) if active else bytes.fromhex(channels[0].receive(SplitKey).key)
-    run.save(1, Met(text, key.hex()), {})
+    run.finish(Met(text, key.hex()))
     return key
 
 
-def _split_key(channels: Sequence[ZmqChannel], run: Run, given: bytes | None) -> bytes:
-    """The active party's part: the key that the job file names, or a new one."""
+def _first_difference(channels: Sequence[ZmqChannel], text: str) -> str:
+    """Hear all peers, then tell the first difference to one of them; empty if there is none."""
+    theirs = {channel: channel.receive(JobHello).terms for channel in channels}
+    for channel, other in theirs.items():
+        try:
+            compare_settings(channel.me, text, channel.peer, other)
+        except HandshakeError as error:
+            return str(error)
+    return ""
+
+
+def _decide(channels: Sequence[ZmqChannel], run: Run, given: bytes | None, problem: str) -> bytes:
+    """The active party's part: all hear the key, the job file's or a new one, or what is wrong."""
     key = given or run.draws("split key")(SPLIT_KEY_BYTES)
+    verdict = JobVerdict(reason=problem[:MAX_REASON]) if problem else JobVerdict(split_key=key.hex())
     for channel in channels:
-        channel.send(SplitKey(key=key.hex()))
+        channel.send(verdict)
+    if problem:
+        for channel in channels:
+            channel.node.settle(channel.peer, time.monotonic() + PATIENCE)
     return key
 
 
@@ -76,5 +98,5 @@ def _check_unchanged(before: str, now: str) -> None:
         if old.get(name) != new.get(name):
             raise ConfigurationError(
                 f"{name} is {new.get(name)!r} now, but the job under way began with {old.get(name)!r}: set it"
-                " back, or begin anew with another run.folder at all parties"
+                " back, or begin anew at all parties"
             )

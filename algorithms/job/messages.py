@@ -4,8 +4,9 @@ A is the active party, P a passive one. On the network they travel inside CURVE.
 
     JobHello   each → other   what both must have set alike: job, alignment, split, algorithm and its
                               parameters, length of keys
-    SplitKey   A → P          the key by which rows are parted into training, validation, test: P can tell the
-                              part of any id, as A can
+    JobVerdict A → P          that the job goes on, and the key by which rows are parted into training,
+                              validation, test: P can tell the part of any id, as A can. Or which setting
+                              differs at which parties
     JobDone    each → other   that this party has all it needs, and the times of its phases if it shares them
 """
 
@@ -15,6 +16,7 @@ from typing import Annotated
 
 import msgspec
 
+from hecore.algorithms.channel.framed import MAX_REASON
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.job.timeline import CATEGORIES, TimelineRecord
 from hecore.algorithms.messages import Message
@@ -29,10 +31,15 @@ class JobHello(Message, frozen=True, kw_only=True, tag="job.hello"):
     terms: Annotated[str, msgspec.Meta(max_length=MAX_CONFIGURATION)]
 
 
-class SplitKey(Message, frozen=True, kw_only=True, tag="job.split_key"):
-    """16 to 64 bytes in hex."""
+class JobVerdict(Message, frozen=True, kw_only=True, tag="job.verdict"):
+    """Whether the job goes on: the split's key, 16 to 64 bytes in hex, or the reason why not."""
 
-    key: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){16,64}\Z")]
+    split_key: Annotated[str, msgspec.Meta(pattern=r"^(([0-9a-f]{2}){16,64})?\Z")] = ""
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.split_key) == bool(self.reason):
+            raise ValueError("a key or a reason, one of the two")
 
 
 class JobDone(Message, frozen=True, kw_only=True, tag="job.done"):

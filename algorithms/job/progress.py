@@ -5,6 +5,7 @@ The file FOLDER/progress.json is written about once a second. It is for people: 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -14,6 +15,9 @@ from pathlib import Path
 import msgspec
 
 from hecore.algorithms.channel import ZmqChannel
+from hecore.algorithms.job.home import open_private
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 
@@ -54,7 +58,7 @@ class ProgressKeeper:
         self._away: dict[str, float] = {}
         self._met: set[str] = set()
         self._stop = threading.Event()
-        self._lock = threading.Lock()
+        self._lock, self._showing = threading.Lock(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hecore-progress", daemon=True)
 
     def __enter__(self) -> ProgressKeeper:
@@ -79,6 +83,8 @@ class ProgressKeeper:
     ) -> None:
         """Where the job stands; shown at once."""
         with self._lock:
+            if phase != self._now.phase:
+                log.info("%s", phase)
             self._now = JobProgress(phase=phase, detail=detail, done=done, remaining=remaining)
         self._show()
 
@@ -89,7 +95,8 @@ class ProgressKeeper:
 
     def _show(self) -> None:
         if self._on_progress is not None:
-            self._on_progress(self.snapshot())
+            with self._showing:  # the job's thread and this one's tell
+                self._on_progress(self.snapshot())
 
     def snapshot(self) -> JobProgress:
         """What is known now."""
@@ -119,7 +126,8 @@ class ProgressKeeper:
     def _write(self) -> None:
         fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_bytes(msgspec.json.encode(self.snapshot()))
+            with open_private(fresh) as file:
+                file.write(msgspec.json.encode(self.snapshot()))
             fresh.rename(self._path)
         except OSError:
             return  # a full disk is told by what must not be lost

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.data import Ids, Table
+from hecore.algorithms.job.home import open_private
 
 Floats = NDArray[np.float64]
 
@@ -70,4 +71,5 @@ def write_predictions(path: Path, table: Table, scores: Floats) -> None:
         columns["score"] = pa.array(scores)
     else:
         columns |= {f"score_{place}": pa.array(column) for place, column in enumerate(scores.T)}
-    pq.write_table(pa.table(columns), path)
+    with open_private(path) as file:
+        pq.write_table(pa.table(columns), file)

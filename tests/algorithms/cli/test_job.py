@@ -1,0 +1,184 @@
+"""`hecore job` and `hecore party run|status` at the prompt: what is written, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hecore.algorithms import cli
+from hecore.algorithms.cli.job_line import left_text, line_text, phase_text, size
+from hecore.algorithms.cli.run import exit_code
+from hecore.algorithms.errors import (
+    AlignmentError,
+    ChannelTimeout,
+    CheckpointError,
+    ConfigurationError,
+    Fenced,
+    HandshakeError,
+    PeerAborted,
+    PeerLost,
+    StoreError,
+    StoreInUse,
+    TableError,
+)
+from hecore.algorithms.job.config import load_job
+from hecore.algorithms.job.home import Home
+from hecore.algorithms.job.log import log_to
+from hecore.algorithms.job.progress import JobProgress, PeerLine
+
+from ..job.firms import Firm, make_firms
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [str(a) for a in arguments])
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Firm:
+    return make_firms(tmp_path, rows=40)[0]
+
+
+def test_a_job_file_from_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    given = ("--name", "bank", "--peer", "shop", "--data", "people.csv", "--role", "active")
+    refused = run("job", "init", file, *given, "--listen", "tcp://0.0.0.0:5701")
+    assert refused.exit_code == 1
+    assert "--label" in refused.stderr
+    assert not file.exists()
+    written = run("job", "init", file, *given, "--listen", "tcp://0.0.0.0:5701", "--label", "y")
+    assert written.exit_code == 0
+    assert "hecore job check" in written.stdout
+    again = run("job", "init", file, *given, "--listen", "tcp://0.0.0.0:5701", "--label", "y")
+    assert again.exit_code == 1
+    assert "is not overwritten" in again.stderr
+    shown = run("job", "show", file)
+    assert shown.exit_code == 0
+    assert "split.test" in shown.stdout
+    lines = shown.stdout.splitlines()
+    assert "agreed" in next(line for line in lines if "algorithm.max_depth" in line)
+    assert "agreed" not in next(line for line in lines if "data.file" in line)
+
+
+def test_check_finds_what_is_wrong_and_says_how_many(bank: Firm) -> None:
+    good = run("job", "check", bank.file)
+    assert good.exit_code == 0, good.output
+    assert "ready: hecore party run" in good.stdout
+    assert "36, all different" in good.stdout
+    (bank.folder / "keys").chmod(0o644)
+    path = bank.folder / "people.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1]]) + "\n")
+    bad = run("job", "check", bank.file)
+    assert bad.exit_code == 1
+    assert "chmod 600" in flat(bad.stdout)
+    assert "1 the id of an earlier row" in flat(bad.stdout)
+    assert "2 of 7 to mend" in bad.stderr
+
+
+@pytest.mark.parametrize("column", ["y", "b"])
+def test_check_names_the_cell_that_is_no_number(bank: Firm, column: str) -> None:
+    path = bank.folder / "people.csv"
+    head, first, *rest = path.read_text().splitlines()
+    cells = first.split(",")
+    cells[head.split(",").index(column)] = "many"
+    path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
+    checked = run("job", "check", bank.file)
+    if column == "y":
+        assert checked.exit_code == 1
+        assert "'many' at line 2" in flat(checked.stdout)
+        assert "column 'y' is no number" in flat(checked.stdout)
+    else:
+        assert "1 of categories" in flat(checked.stdout)
+
+
+def test_status_of_a_job_that_never_ran_that_stopped_and_that_runs(bank: Firm) -> None:
+    assert "not started" in run("party", "status", bank.file).stdout
+    store = Home(load_job(bank.file)).open_store()
+    (bank.run / "progress.json").write_text(json.dumps({"phase": "training", "detail": "tree 3/9"}))
+    running = run("party", "status", bank.file).stdout
+    assert "running" in running
+    assert "training: tree 3/9" in running
+    store.close()
+    stopped = run("party", "status", bank.file).stdout
+    assert "stopped" in stopped
+    assert "hecore party run" in stopped
+
+
+def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:
+    bank.edit("wait = 20.0", "wait = 0.3")
+    ended = run("party", "run", bank.file)
+    assert ended.exit_code == 3
+    assert "shop has not connected to bank" in ended.stderr
+    assert "again to go on" in ended.stderr
+    assert '"waiting for the other parties"' in (bank.run / "log.jsonl").read_text()
+
+
+def test_what_must_be_mended_ends_with_code_1_and_one_line(bank: Firm) -> None:
+    bank.edit("max_depth = 2", "max_depth = -2")
+    ended = run("party", "run", bank.file)
+    assert ended.exit_code == 1
+    assert "max_depth = -2 is not in 0 … 62" in ended.stderr
+    assert "Traceback" not in ended.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigurationError(""), 1),
+        (TableError(""), 1),
+        (AlignmentError(""), 1),
+        (HandshakeError(""), 1),
+        (CheckpointError(""), 1),
+        (FileNotFoundError(""), 1),
+        (PeerLost(""), 3),
+        (PeerAborted("shop", "why"), 3),
+        (ChannelTimeout(""), 3),
+        (StoreError(""), 4),
+        (StoreInUse(""), 5),
+        (Fenced("bank", 1, 2), 5),
+    ],
+)
+def test_exit_codes(error: Exception, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_the_line_of_a_job() -> None:
+    peers = {
+        "shop": PeerLine(
+            connected=True, met=True, away=0, sent=1_500_000, received=20, waiting=0, round_trip=0.012
+        ),
+        "telco": PeerLine(
+            connected=False, met=True, away=9, sent=0, received=0, waiting=1 << 21, round_trip=None
+        ),
+        "x": PeerLine(connected=False, met=False, away=9, sent=0, received=0, waiting=0, round_trip=None),
+    }
+    progress = JobProgress(phase="training", detail="tree 3/9", done=1 / 3, remaining=75.0, peers=peers)
+    assert phase_text(progress) == "training: tree 3/9"
+    assert left_text(progress) == "33%, 0:01:15 left"
+    told = line_text(progress)
+    assert told == "↑ 1.5 MB ↓ 20 B (2.1 MB queued) 12 ms, telco is away, x has not come yet"
+    assert left_text(JobProgress(phase="a", done=0.0, remaining=float("inf"))) == "0%"
+    assert [size(n) for n in (0, 999, 1000, 2.5e6, 3e9)] == ["0 B", "999 B", "1.0 kB", "2.5 MB", "3.00 GB"]
+
+
+def test_logs_are_json_lines_and_warnings_are_shown(tmp_path: Path) -> None:
+    shown: list[str] = []
+    log = logging.getLogger("hecore.algorithms.job")
+    with log_to(tmp_path / "run", "text", shown.append):
+        log.info("tree 1")
+        log.warning("%s is away", "shöp")
+    log.warning("afterwards")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(line["level"], line["text"]) for line in lines] == [
+        ("info", "tree 1"),
+        ("warning", "shöp is away"),
+    ]
+    assert shown == ["shöp is away"]

@@ -1,0 +1,231 @@
+"""Whole jobs from files to shares: real files, keys of 2048 bits, sockets on the loopback interface."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hecore import PrivateKey, generate_key
+from hecore.algorithms.errors import (
+    AlignmentError,
+    ConfigurationError,
+    HandshakeError,
+    PeerAborted,
+    PeerLost,
+    StoreInUse,
+    TableError,
+)
+from hecore.algorithms.gbdt.model import load_share
+from hecore.algorithms.job import home
+from hecore.algorithms.job.check import check_job
+from hecore.algorithms.job.config import load_job
+from hecore.algorithms.job.data import JobData
+from hecore.algorithms.job.folder import read_record, read_rounds
+from hecore.algorithms.job.runner import Outcome, run_job
+
+from .firms import QUICK, SPLIT, TREES, Firm, make_firms, run_all
+
+
+@pytest.fixture(autouse=True, scope="module")
+def keys_from_a_pool(key: PrivateKey) -> Iterator[None]:
+    """Real keys of 2048 bits, made once: three parties a job take turns."""
+    pool = itertools.cycle([key, generate_key(), generate_key()])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(home, "generate_key", lambda bits: next(pool))
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Firm], list[Outcome]]:
+    """A job of three parties that has run to its end."""
+    firms = make_firms(tmp_path_factory.mktemp("job"), ("shop", "telco"))
+    outcomes = run_all(firms)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return firms, outcomes  # type: ignore[return-value]
+
+
+def test_every_party_has_its_share_of_one_model(done: tuple[list[Firm], list[Outcome]]) -> None:
+    _, outcomes = done
+    shares = [load_share(outcome.model) for outcome in outcomes]
+    assert len({share.model for share in shares}) == 1
+    assert [share.party for share in shares] == ["bank", "shop", "telco"]
+    assert all(share.columns == ("a", "b", "c") for share in shares)
+    assert sum(len(share.splits) for share in shares) > 3
+    assert outcomes[0].results["AUC"] > 0.75
+    assert [outcome.results for outcome in outcomes[1:]] == [{}, {}]
+
+
+def test_the_records_tell_what_happened(done: tuple[list[Firm], list[Outcome]]) -> None:
+    firms, _ = done
+    records = [read_record(firm.run) for firm in firms]
+    for firm, record in zip(firms, records, strict=True):
+        assert (record.status, record.party, record.backend != "") == ("finished", firm.name, True)
+        rows = record.rows
+        assert rows.own == 270
+        assert rows.common == records[0].rows.common
+        assert rows.train + rows.validation + rows.test == rows.common  # type: ignore[operator]
+        assert set(record.timelines) >= {"bank", firm.name}
+        assert sum(one.share for one in record.importances) == pytest.approx(1.0)
+        assert record.seconds["psi"] > 0
+    sent, got = records[0].traffic["shop"].sent, records[1].traffic["bank"].received
+    assert sent == got
+    assert "gbdt.block" in sent.by_type
+    assert {"psi.masked", "job.hello", "job.done"} <= sent.by_type.keys()
+    rounds = read_rounds(firms[0].run)["logloss"]
+    assert [one.number for one in rounds] == [1, 2, 3]
+    assert all(one.validation is not None for one in rounds)
+    assert read_rounds(firms[1].run) == {}
+
+
+def test_the_scores_of_test_rows_are_kept_by_the_active_party(
+    done: tuple[list[Firm], list[Outcome]],
+) -> None:
+    firms, outcomes = done
+    table = pq.read_table(firms[0].run / "predictions.parquet")
+    assert table.column_names == ["id", "label", "score"]
+    assert table.num_rows == read_record(firms[0].run).rows.test
+    with open(firms[0].folder / "people.csv") as file:
+        labels = {row["id"]: float(row["y"]) for row in csv.DictReader(file)}
+    assert [labels[one.as_py()] for one in table["id"]] == table["label"].to_pylist()
+    right = (np.array(table["score"]) > 0.5) == np.array(table["label"])
+    assert right.mean() == pytest.approx(outcomes[0].results["accuracy"])
+    assert not (firms[1].run / "predictions.parquet").exists()
+
+
+def test_nothing_secret_is_left(done: tuple[list[Firm], list[Outcome]]) -> None:
+    firms, _ = done
+    for firm in firms:
+        assert not (firm.run / "state").exists()
+        secret = (firm.folder / "keys").read_text().partition("secret")[2].split('"')[1]
+        for path in firm.run.iterdir():
+            data = path.read_bytes()
+            assert secret.encode() not in data
+            assert b"a key of these tests" not in data
+            assert not path.stat().st_mode & 0o077, path
+
+
+def test_a_finished_job_is_not_run_again(done: tuple[list[Firm], list[Outcome]]) -> None:
+    firms, outcomes = done
+    before = (firms[0].run / "run.json").read_bytes()
+    again = run_job(load_job(firms[0].file))
+    assert again.again
+    assert (again.model, again.results) == (outcomes[0].model, outcomes[0].results)
+    assert (firms[0].run / "run.json").read_bytes() == before
+    firms[0].edit("max_depth = 2", "max_depth = 4")
+    with pytest.raises(ConfigurationError, match=r"finished run with algorithm\.max_depth = 2, now it is 4"):
+        run_job(load_job(firms[0].file))
+    firms[0].edit("max_depth = 4", "max_depth = 2")
+
+
+def test_a_second_process_leaves_the_first_in_peace(tmp_path: Path) -> None:
+    bank, _ = make_firms(tmp_path, rows=40)
+    job = load_job(bank.file)
+    store = home.Home(job).open_store()
+    with pytest.raises(StoreInUse):
+        run_job(job)
+    with pytest.raises(StoreInUse):
+        run_job(job, anew=True)
+    assert not (bank.run / "run.json").exists()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (TREES.replace("max_depth = 2", "max_depth = 3"), "algorithm.max_depth is 2 at bank but 3 at shop"),
+        (SPLIT.replace("0.2", "0.1"), "split.test is 0.2 at bank but 0.1 at shop"),
+        ("[alignment]\nmethod = 'none'\n", "alignment.method is 'psi' at bank but 'none' at shop"),
+    ],
+)
+def test_the_first_difference_is_named_on_both_sides(tmp_path: Path, settings: str, told: str) -> None:
+    bank, shop = make_firms(tmp_path)
+    plain = TREES + SPLIT + QUICK
+    changed = {TREES: settings} if settings.startswith("[algo") else {SPLIT: settings}
+    if settings.startswith("[align"):
+        changed = {QUICK: QUICK + settings}
+    for old, new in changed.items():
+        shop.edit(old, new)
+    assert plain in bank.file.read_text()
+    errors = run_all([bank, shop])
+    for error in errors:
+        assert isinstance(error, HandshakeError)
+        assert told.split(" is ", maxsplit=1)[0] in str(error)
+        assert "bank" in str(error)
+        assert "shop" in str(error)
+    assert told in str(errors[0])
+    assert read_record(bank.run).status == "failed"
+    assert "both parties must configure the same" in read_record(bank.run).error
+
+
+def test_labels_that_fit_no_class_are_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    bank, _ = make_firms(tmp_path)
+    path = bank.folder / "people.csv"
+    head, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(line[:-1] + str(2 * int(line[-1]) - 1) for line in lines)]))
+    [error] = run_all([bank])
+    assert isinstance(error, TableError)
+    assert "label -1 is neither 0 nor 1: data.positive" in str(error)
+    bank.edit('label = "y"', 'label = "y"\npositive = 1.0')
+    assert all(finding.good for finding in check_job(load_job(bank.file)))
+
+
+def test_what_is_refused_before_the_work_begins_can_be_mended(tmp_path: Path) -> None:
+    """Unequal settings first, then ids that repeat; with both mended the same folders train."""
+    firms = make_firms(tmp_path, ("shop", "telco"))
+    _, shop, telco = firms
+    shop.edit("max_depth = 2", "max_depth = 3")
+    for error in run_all(firms):
+        assert isinstance(error, HandshakeError)
+        assert "algorithm.max_depth is " in str(error)
+    shop.edit("max_depth = 3", "max_depth = 2")
+    path = telco.folder / "people.csv"
+    good = path.read_text()
+    path.write_text(good + good.splitlines()[1] + "\n")
+    errors = run_all(firms)
+    assert all(isinstance(error, AlignmentError | PeerAborted | PeerLost) for error in errors), errors
+    assert "telco: of 271 ids, 1 row repeats" in str(errors[0])
+    assert "telco: of 271 ids, 1 row repeats" in str(errors[2])
+    path.write_text(good)
+    outcomes = run_all(firms)
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes), outcomes
+
+
+def test_a_job_under_way_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    firms = make_firms(tmp_path)
+
+    def broken(*arguments: object) -> None:
+        raise TableError("a disk has broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobData, "rows", broken)
+        assert all(isinstance(error, TableError | PeerLost) for error in run_all(firms))
+    for firm in firms:
+        firm.edit("max_depth = 2", "max_depth = 3")
+    for error in run_all(firms):
+        assert isinstance(error, ConfigurationError)
+        assert "algorithm.max_depth is 3 now, but the job under way began with 2" in str(error)
+    for firm in firms:
+        firm.edit("max_depth = 3", "max_depth = 2")
+    assert all(isinstance(outcome, Outcome) for outcome in run_all(firms))
+    for firm in firms:
+        firm.edit("max_depth = 2", "max_depth = 3")
+    with ThreadPoolExecutor() as pool:
+        again = list(pool.map(lambda firm: run_job(load_job(firm.file), anew=True), firms))
+    assert not any(outcome.again for outcome in again)
+
+
+def test_progress_is_written_for_others_to_read(done: tuple[list[Firm], list[Outcome]]) -> None:
+    firms, _ = done
+    progress = json.loads((firms[0].run / "progress.json").read_text())
+    assert progress["phase"] == "finished"
+    assert set(progress["peers"]) == {"shop", "telco"}
