@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from hecore import CipherBatch, FixedPoint, decode, encode
-from hecore.algorithms.errors import ConfigurationError, ProtocolError, TableError
+from hecore.algorithms.errors import ProtocolError, TableError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.bounds import ROW_WEIGHT_LIMIT_BITS, Packing
+from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.scoring import SCORE_BITS
 from hecore.algorithms.lr.shared import link
 from hecore.algorithms.lr.shared.training import (
@@ -58,20 +59,20 @@ class ActiveTraining(SharedTraining):
     def _block_columns(self) -> Mapping[str, int]:
         return {OWN: self._features.shape[1]} | {peer.name: peer.columns for peer in self._side.peers}
 
-    def _check_weights(self, weight: np.ndarray) -> None:
+    def _check_weights(self, weight: Floats) -> None:
         """Weights that rest on a few rows tell of them, as a small table does."""
         if weight.max() >= 1 << ROW_WEIGHT_LIMIT_BITS:
             raise TableError(
                 f"the largest row weight is {weight.max():.6g} times the mean; less than"
                 f" {1 << ROW_WEIGHT_LIMIT_BITS} is allowed"
             )
-        effective = [float(part.sum() ** 2 / max(1e-300, (part**2).sum())) for part in (weight,)]
+        effective = float(weight.sum() ** 2 / (weight**2).sum())
         columns = self._features.shape[1]
         largest = max(columns, self._terms.columns - columns)
         needed = self._config.least_rows(largest, self._terms.outputs)
-        if effective[0] < needed and not self._config.allow_small_data:
-            raise ConfigurationError(
-                f"the row weights rest on {effective[0]:.1f} rows, (Σω)²/Σω²; {needed} are needed for a block"
+        if effective < needed and not self._config.allow_small_data:
+            raise TableError(  # its text stays here: it is about the labels, with balanced classes
+                f"the row weights rest on {effective:.1f} rows, (Σω)²/Σω²; {needed} are needed for a block"
                 f" of {largest} columns: even them out, or set allow_small_data = true"
             )
 
