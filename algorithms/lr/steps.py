@@ -19,12 +19,12 @@ of a ciphertext (`bounds.Packing`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, encode
+from hecore import CipherBatch, Decryptor, FixedPoint, encode
 from hecore.algorithms.errors import ConfigurationError, ProtocolError, TableError
 from hecore.algorithms.lr.bounds import Packing
 from hecore.algorithms.lr.config import LinearConfig
@@ -57,6 +57,10 @@ class BlockShare:
         return cls(zero, zero)
 
 
+@overload
+def encode_features(values: NDArray[np.float64], config: LinearConfig) -> FixedPoint: ...
+@overload
+def encode_features(values: Any, config: LinearConfig) -> Matrix: ...
 def encode_features(values: Any, config: LinearConfig) -> Matrix:
     """Standardised features as integers; TableError naming the first beyond the agreed limit.
 
@@ -114,16 +118,6 @@ def split_rows(
 
 
 # --- shares on the way --------------------------------------------------------------------------------
-
-
-def encrypt_share(encryptor: Encryptor, share: FixedPoint, packing: Packing) -> bytes:
-    """A share (rows, outputs) under the own key: a ciphertext a row while the outputs fit into one.
-
-    EncodingOverflow for a share beyond its slot.
-    """
-    if packing.outputs == 1 and share.shape[1] == 1:
-        return encryptor.encrypt(share.reshape(-1)).to_bytes()
-    return encryptor.encrypt(share, layout=packing.of_row).to_bytes()
 
 
 def read_share(
