@@ -72,10 +72,11 @@ def test_more_classes_than_a_ciphertext_holds(keys):
     assert_equal_to_clear(models, data, config)
 
 
-def test_predictions_are_in_units_of_the_label(keys):
+def test_predictions_are_in_units_of_the_label(small_keys):
+    keys = [*small_keys, hecore.generate_key(512, insecure_test_key=True)]
     table = problem(120, 5, "reg:squarederror")
     train, test = (split_table(table.take(rows), (2, 2, 1)) for rows in (np.arange(90), np.arange(90, 120)))
-    config = small_config(objective="reg:squarederror", epochs=8, batch_size=30, learning_rate_decay=0.9)
+    config = small_config(objective="reg:squarederror", epochs=6, batch_size=30, learning_rate_decay=0.9)
     models, predicted = fit_star(train, config, keys, score=test)
     label = test[0].label
     assert predicted.shape == (30,)

@@ -51,7 +51,7 @@ def test_weights_are_delivered_to_output_bits_only(small_keys):
     exact = small_config(epochs=2, batch_size=20)
     coarse = small_config(epochs=2, batch_size=20, output_bits=10)
     pair = fit_pair(active, passive, coarse, small_keys)
-    clear = clear_fit(active, passive, exact)
+    clear = clear_fit(active, passive, config=exact)
     for got, wanted in ((pair.active.coef_, clear.active), (pair.passive.coef_, clear.passive)):
         assert 2.0**-17 < np.abs(got - wanted).max() <= 2.0**-10 + 1e-5
 
