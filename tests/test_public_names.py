@@ -123,6 +123,7 @@ PUBLIC = {
         "VerticalLogisticRegression",
         "VerticalPoissonRegression",
     ],
+    "hecore.algorithms.lr.exact": ["VerticalTopModel", "train"],
     "hecore.algorithms.psi": [
         "Alignment",
         "Progress",
