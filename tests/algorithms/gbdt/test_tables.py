@@ -155,7 +155,7 @@ def test_the_command_counts_columns_of_texts(
     save_share(joint[0].models[1].share, path)
     shown = CliRunner().invoke(app, ["model", "show", str(path)])
     assert shown.exit_code == 0, shown.output
-    assert "2, 1 of them categorical, 1 by texts" in shown.output
+    assert "2, 1 of them categorical, 1 by their texts" in " ".join(shown.output.split())
 
 
 # --- sparse ---------------------------------------------------------------------------------------
