@@ -118,7 +118,7 @@ class ActiveTraining:
 
     def _start(self) -> None:
         """Say how the layers start, and pass seeds on: each pair of passive parties has one."""
-        start = SourceStart(outputs=self._top.columns, random=self._top.random_start)
+        start = SourceStart(random=self._top.random_start)
         for channel in self._side.channels:
             channel.send(start)
         order = self._side.terms.passive

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, decode, encode
+from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, SlotOverflow, decode, encode
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import steps as common
 from hecore.algorithms.lr.bounds import Packing
@@ -93,7 +93,13 @@ class ActiveSource:
     def _read(self, payload: tuple[bytes, ...], rows: int, packing: Packing) -> FixedPoint:
         shape, backend = (rows, self._widths.outputs), self._decryptor.backend
         scale = self._widths.scale_bits
-        return common.read_reply(self._decryptor, backend, payload, shape, scale, packing, self._name)
+        try:
+            return common.read_reply(self._decryptor, backend, payload, shape, scale, packing, self._name)
+        except SlotOverflow:
+            raise ProtocolError(
+                "a product has outgrown its slots: training diverges; lower learning_rate, or agree on a"
+                " larger logit_limit_bits"
+            ) from None
 
 
 class PassiveSource:

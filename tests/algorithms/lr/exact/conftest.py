@@ -105,7 +105,7 @@ def train_layer(
     columns = [part.shape[1] + (place == 0) for place, part in enumerate(parts)]
     terms = Terms(
         model="0" * 32,
-        outputs=objective.outputs,
+        outputs=top.columns if top else objective.outputs,
         passive=tuple(names),
         columns=sum(columns),
         weighted=weight is not None,

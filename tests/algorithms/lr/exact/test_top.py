@@ -29,7 +29,7 @@ def network(torch, outputs, dtype=None):
 
 @pytest.mark.parametrize(
     ("objective", "optimizer", "outputs"),
-    [("binary:logistic", "sgd", 1), ("multi:softprob", "adam", 3), ("reg:squarederror", "sgd", 1)],
+    [("binary:logistic", "sgd", 1), ("multi:softprob", "adam", 3)],
 )
 def test_the_joint_network_is_the_one_trained_in_one_place(exact_keys, objective, optimizer, outputs):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra torch)")
