@@ -5,7 +5,8 @@
     loopback   two ends inside one process
     zeromq     processes on a network: the face of a node towards one peer
 
-    node       threads and locks; mailbox, link, streams, packet: what is decided, without any of them
+    node       what drivers call; board, carrier: locks and threads behind it
+    mailbox    what is decided, without threads: link, outflow, inflow, pulse, meeting, streams, packet
     wire       sockets; curve: keys and who may come in
     store      what is kept on disk; segments, index, writer, disk: how
 

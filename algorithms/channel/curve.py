@@ -20,6 +20,7 @@ import msgspec
 import zmq
 from zmq.utils import z85
 
+from hecore.algorithms.channel.disk import sync_folder
 from hecore.algorithms.errors import AuthenticationError
 
 KEY_CHARACTERS = 40
@@ -122,7 +123,7 @@ class AllowList:
         return cls(content.parties)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the list; whoever reads the file sees the old list or the new one."""
+        """Write the list; whoever reads the file sees the old list, or the new one from now on."""
         fresh = Path(f"{os.fspath(path)}.new")
         lines = ["# Parties that may connect, and their public CURVE keys.", "format = 1", "", "[parties]"]
         for party, some in sorted(self._keys.items()):
@@ -133,11 +134,29 @@ class AllowList:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+        sync_folder(fresh.parent)
 
     def trust(self, party: str, key: str) -> AllowList:
         """This list with one more key of a party; of two that it has, the older one goes."""
         kept = [known for known in self._keys.get(party, []) if known != key]
         return AllowList({**self._keys, party: [*kept[-1:], key]})
+
+    def parties(self) -> list[str]:
+        """The names on the list, sorted."""
+        return sorted(self._keys)
+
+    def distrust(self, party: str, key: str | None = None) -> AllowList:
+        """This list without one key of a party, or without the party.
+
+        A party whose last key goes is not on the list any more. Raises AuthenticationError if the party or
+        the key is not on it.
+        """
+        known = self.keys_of(party)
+        if key is not None and key not in known:
+            raise AuthenticationError(f"this is none of the {len(known)} keys that {party} is trusted with")
+        left = [] if key is None else [some for some in known if some != key]
+        others = {name: some for name, some in self._keys.items() if name != party}
+        return AllowList({**others, party: left} if left else others)
 
 
 class _ListFile(msgspec.Struct, forbid_unknown_fields=True):

@@ -37,15 +37,19 @@ class Index:
         self._path = path
         self._mutex = threading.Lock()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise StoreDamaged(f"{path} is damaged: {found}")
             self._database.executescript(_SCHEMA)
+        except StoreDamaged:
+            self._database.close()
+            raise
         except sqlite3.DatabaseError as error:
+            self._database.close()
             raise StoreDamaged(f"{path} is no index of a store: {error}") from error
 
     def fact(self, name: str) -> str | None:

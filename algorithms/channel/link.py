@@ -11,19 +11,18 @@ What makes every message arrive exactly once, whatever is lost, doubled, or kill
 3. Both count blocks per stream from its start, so a Greeting says where to go on, after any restart.
 4. Epochs grow with every start of a process: packets of an older one are refused.
 
-Flow: the sender has at most `window` bytes under way, which the receiver sets; a stream that nobody
-takes from is closed until someone does. Time-outs run on progress: as long as acknowledgements move,
-nothing is sent again, however slow the line.
+What goes out and when is decided in `outflow`, what may come in in `inflow`, signs of life in `pulse`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from hecore.algorithms.channel.inflow import Inflow
 from hecore.algorithms.channel.meeting import disagreement
+from hecore.algorithms.channel.outflow import Outflow
 from hecore.algorithms.channel.packet import (
-    CHUNK,
-    MAX_STREAMS,
     MAX_TEXT,
     AnyPacket,
     Buffer,
@@ -36,6 +35,7 @@ from hecore.algorithms.channel.packet import (
     State,
 )
 from hecore.algorithms.channel.ports import Append, Chunk, LinkOptions, Metrics, Outputs
+from hecore.algorithms.channel.pulse import Pulse
 from hecore.algorithms.channel.streams import Arrived, Block, InStream, OutStream
 from hecore.algorithms.errors import (
     ChannelError,
@@ -46,8 +46,6 @@ from hecore.algorithms.errors import (
     PeerLost,
 )
 
-#: Blocks under way at once, however small.
-MAX_FLYING = 1024
 UNKNOWN = bytes(16)
 
 
@@ -72,43 +70,58 @@ class Link:
         self.me, self.peer, self.job = me, peer, job
         self.epoch, self.process, self.peer_epoch = epoch, process, peer_epoch
         self.options = options or LinkOptions()
-        self.window = window
-        self.out = {stream.stream: stream for stream in outgoing}
-        self.into = {stream.stream: stream for stream in incoming}
-        self.outputs = Outputs()
         self.metrics = Metrics()
+        self.outflow = Outflow(outgoing, now, self.options, self.metrics)
+        self.inflow = Inflow(incoming, window, self.options, self.metrics)
+        self.outputs = Outputs()
         self.end: ChannelError | None = None
         self.up = False  # greeted on this connection, both ways
         self.met = False  # greeted at least once
-        self.silent = False  # and it was warned of
         self.farewell_heard = False
         self.left = False  # the peer has closed, and does not even acknowledge any more
         self.absent_since: float | None = now
         self.terms: dict[str, str] = {}
         self.peer_process = UNKNOWN
         self._peer_number = -1
-        self._peer_window = 0
         self._number = 0
         self._left = False
-        self._widest = window  # the peer may still act on a window that was made smaller since
         self._farewell: Farewell | None = None
         self._last_words: Farewell | None = None  # the peer's, until all before them has arrived
-        self._heard = now
-        self._greeted = self._beaten = -1e9
-        self._progress = now
-        self._retry = self.options.retry
-        self._beat = 0
-        self._echo = 0
-        self._beats: dict[int, float] = {}
+        self._pulse = Pulse(now, self.options)
+        self._greeted = -1e9
         self._state_due = False
-        self._closed: set[int] = set()  # incoming streams that are closed
+
+    @property
+    def out(self) -> dict[int, OutStream]:
+        """The sender's ends, by stream."""
+        return self.outflow.streams
+
+    @property
+    def into(self) -> dict[int, InStream]:
+        """The receiver's ends, by stream."""
+        return self.inflow.streams
+
+    def figures(self, now: float) -> Metrics:
+        """What went over the link until now, and how it stands."""
+        return replace(
+            self.metrics,
+            queued_bytes=self.outflow.queued_bytes,
+            queued_messages=self.outflow.queued_messages,
+            flying_bytes=self.outflow.flying,
+            credit=self.outflow.window,
+            waiting_bytes=self.inflow.waiting_bytes,
+            waiting_messages=self.inflow.waiting_messages,
+            round_trip=self._pulse.round_trip,
+            silent_seconds=now - self._pulse.heard,
+            connected=self.up,
+        )
 
     # --- the carrier ----------------------------------------------------------------------------
 
     def connected(self, now: float) -> None:
         """There is a new connection: greet."""
         self._down(now)
-        self._heard = now
+        self._pulse.heard = now
         self._greet(now, answers=False)
 
     def disconnected(self, now: float) -> None:
@@ -131,11 +144,6 @@ class Link:
         self._pump(now)
         return packet.process == self.peer_process
 
-    @property
-    def idle(self) -> bool:
-        """The peer has acknowledged all that was submitted."""
-        return not any(out.waiting for out in self.out.values())
-
     def refuse(self, why: str) -> None:
         """Count and note something that was dropped."""
         self.metrics.refused_packets += 1
@@ -145,33 +153,22 @@ class Link:
 
     def submit(self, stream: int, chunks: Sequence[Chunk]) -> None:
         """Queue one message, cut by `cut_up`."""
-        out = self.out.setdefault(stream, OutStream(stream))
-        for number, chunk in enumerate(chunks):
-            block = Block(stream, out.next, out.sequence, number, len(chunks), chunk.length, chunk.crc)
-            out.add(block)
-            self.outputs.appends.append(Append(True, block, chunk.pieces))
-        self.metrics.sent_messages += 1
-        self._count_queue()
+        self.outputs.appends += self.outflow.submit(stream, chunks)
 
     def stored(self, now: float, out: bool, stream: int, upto: int) -> None:
         """Blocks below `upto` are durable."""
         if out:
-            self._store_out(self.out[stream], upto)
+            self.outflow.stored(stream, upto)
         else:
-            into = self.into[stream]
-            before = len(into.ready)
-            into.store(upto)
-            self.metrics.received_messages += len(into.ready) - before
+            self.inflow.stored(stream, upto)
             self._state_due = True
-            self._judge(into)
             self._hear_last_words()
         self._pump(now)
 
     def take(self, now: float, stream: int) -> Arrived | None:
         """The next message of a stream, if one is ready."""
-        into = self.into.get(stream)
-        taken = into.take() if into is not None else None
-        if into is not None and taken is not None and self._judge(into):
+        taken, opened = self.inflow.take(stream)
+        if opened:
             self._state_due = True
             self._pump(now)
         return taken
@@ -188,21 +185,6 @@ class Link:
         self._farewell = Farewell(*self._from(), after, reason[:MAX_TEXT])
         if self.up:
             self.outputs.sends.append(self._farewell)
-
-    @property
-    def durable(self) -> bool:
-        """All that was submitted is durable here."""
-        return all(out.stored == out.next for out in self.out.values())
-
-    @property
-    def credit(self) -> int:
-        """What the peer allows under way, in bytes."""
-        return self._peer_window
-
-    def ready(self, stream: int) -> bool:
-        """A message of the stream waits to be taken."""
-        into = self.into.get(stream)
-        return into is not None and bool(into.ready)
 
     def leave(self) -> None:
         """Say that this side has closed and goes."""
@@ -225,34 +207,40 @@ class Link:
         if self.up:
             self._listen(now)
         if not self.up:
-            if now - self._greeted >= self.options.heartbeat:
-                self._greet(now, answers=False)
-            away = now - (self.absent_since if self.absent_since is not None else now)
-            if away >= self.options.silence and not self.silent:
-                self.silent = True
-                self.outputs.notices.append(f"{self.peer} is not connected; waiting for it")
-            if self.met and away >= self.options.grace:
-                self.end = PeerLost(f"{self.peer} has been away for {self.options.grace:g} s")
+            self._wait_for_peer(now)
             return
-        if now - self._beaten >= self.options.heartbeat:
-            self._beat += 1
-            self._beats[self._beat] = self._beaten = now
-            self._beats.pop(self._beat - 8, None)
-            self._state(beat=self._beat)
+        beat = self._pulse.beat(now)
+        if beat is not None:
+            self._state(beat=beat)
             if self._farewell:
                 self.outputs.sends.append(self._farewell)
-        if self._flying() and now - self._progress >= self._retry:
-            self._progress, self._retry = now, min(2 * self._retry, self.options.retry_most)
-            for out in self.out.values():
-                out.go_back()
+        self.outflow.tick(now)
         self._pump(now)
 
     def deadline(self) -> float:
         """When `tick` is due."""
         if not self.up:
             return self._greeted + self.options.heartbeat
-        due = self._beaten + self.options.heartbeat
-        return min(due, self._progress + self._retry) if self._flying() else due
+        return min(self._pulse.deadline(), self.outflow.deadline())
+
+    def _wait_for_peer(self, now: float) -> None:
+        """Greet now and then, warn once, and give up after the grace."""
+        if now - self._greeted >= self.options.heartbeat:
+            self._greet(now, answers=False)
+        away = now - (self.absent_since if self.absent_since is not None else now)
+        if away >= self.options.silence and self._pulse.warns():
+            self.outputs.notices.append(f"{self.peer} is not connected; waiting for it")
+        if self.met and away >= self.options.grace:
+            self.end = PeerLost(f"{self.peer} has been away for {self.options.grace:g} s")
+
+    def _listen(self, now: float) -> None:
+        """Warn of a silent peer once; give a connection up that has been silent for very long."""
+        silent = now - self._pulse.heard
+        if silent >= self.options.silence and self._pulse.warns():
+            self.outputs.notices.append(f"{self.peer} has been silent for {silent:.1f} s; waiting for it")
+        if silent >= self.options.dead:
+            self._down(now)
+            self.outputs.reconnect = True
 
     # --- packets --------------------------------------------------------------------------------
 
@@ -300,25 +288,18 @@ class Link:
             return
         self.left = self.left and same
         self.peer_epoch, self.peer_process = greeting.epoch, greeting.process
-        self._peer_number, self._peer_window = greeting.number, greeting.window
+        self._peer_number = greeting.number
         self._hears(now)
-        standings = {standing.stream: standing for standing in greeting.received}
-        for out in self.out.values():
-            standing = standings.get(out.stream, Standing(out.stream, 0))
-            out.acknowledge(standing.block)
-            out.open = standing.open
-            out.go_back()
+        self.outflow.greet(now, greeting.window, greeting.received)
         if not greeting.answers:
             self._greet(now, answers=True)
         if not self.up:
             self.up = self.met = True
             self.absent_since = None
             self.metrics.connections += 1
-            self._beaten = now
+            self._pulse.connected(now)
             if self._farewell:
                 self.outputs.sends.append(self._farewell)
-        self._progress, self._retry = now, self.options.retry
-        self._count_queue()
 
     def _refused(self, packet: Refusal) -> None:
         if packet.refused != self.process or self.end is not None:
@@ -331,58 +312,25 @@ class Link:
             self.end = PeerAborted(self.peer, packet.reason)
 
     def _data(self, packet: Data, pieces: Sequence[Buffer]) -> None:
-        into = self.into.get(packet.stream)
-        if into is None:
-            if len(self.into) >= MAX_STREAMS:
-                raise MalformedMessage(f"more than {MAX_STREAMS} streams")
-            into = self.into[packet.stream] = InStream(packet.stream)
         block = Block(*(getattr(packet, name) for name in Block._fields))
-        if not into.check(block, self.options.max_message // CHUNK + 2):
-            self.metrics.doubled_blocks += block.block < into.accepted
+        if self.inflow.accept(block):
+            self.outputs.appends.append(Append(False, block, tuple(pieces)))
+        else:
             self._state_due = True
-            return
-        self._check_credit(into, block)
-        into.accept(block)
-        self.metrics.received_bytes += block.length
-        self.outputs.appends.append(Append(False, block, tuple(pieces)))
-
-    def _check_credit(self, into: InStream, block: Block) -> None:
-        """MalformedMessage for what a peer sends beyond what it was ever allowed."""
-        self._widest = max(self._widest, self.window)
-        unstored = sum(stream.unstored for stream in self.into.values())
-        waiting = self.options.inbox + self.options.max_message + self._widest
-        if (unstored and unstored + block.length > self._widest) or into.ready_bytes > waiting:
-            raise MalformedMessage(f"block {block.block} of stream {into.stream} exceeds the window")
 
     def _hear(self, now: float, state: State) -> None:
-        self._peer_window = state.window
-        moved = False
-        for standing in state.received:
-            out = self.out.get(standing.stream)
-            if out is None:
-                raise MalformedMessage(f"stream {standing.stream} was acknowledged, which has no messages")
-            moved |= out.acknowledge(standing.block)
-            out.open = standing.open
-        if moved:
-            self._progress, self._retry = now, self.options.retry
-            self._count_queue()
+        self.outflow.window = state.window
+        self.outflow.acknowledge(now, state.received)
         if state.beat:
-            self._echo, self._state_due = state.beat, True
-        if state.echo in self._beats:
-            trip = now - self._beats.pop(state.echo)
-            old = self.metrics.round_trip
-            self.metrics.round_trip = trip if old is None else 0.8 * old + 0.2 * trip
+            self._pulse.echo, self._state_due = state.beat, True
+        self._pulse.echoed(now, state.echo)
         self.left |= state.left
         self.farewell_heard |= state.heard and self._farewell is not None
 
     def _hear_last_words(self) -> None:
         words = self._last_words
-        if words is None or self.end is not None:
+        if words is None or self.end is not None or not self.inflow.has(words.after):
             return
-        for standing in words.after:
-            into = self.into.get(standing.stream)
-            if standing.block > (into.stored if into is not None else 0):
-                return
         self.end = PeerAborted(self.peer, words.reason)
         self._state(heard=True)
 
@@ -395,63 +343,20 @@ class Link:
 
     # --- pieces ---------------------------------------------------------------------------------
 
-    def _store_out(self, out: OutStream, upto: int) -> None:
-        """Only whole messages count as durable: see OutStream."""
-        while upto > out.stored and not out.waiting[upto - 1 - out.acked].ends_message:
-            upto -= 1
-        out.stored = max(out.stored, upto)
-
     def _pump(self, now: float) -> None:
         """Send what may go, and a State where one is due."""
         if not self.up:
             return
         if self._state_due:
             self._state()
-        flying = self._flying()
-        count = sum(out.sent - out.acked for out in self.out.values())
-        waiting = True
-        while waiting and count < MAX_FLYING:
-            waiting = False
-            for out in self.out.values():  # in turn, so that no stream waits behind another
-                block = out.due()
-                if block is None or (flying and flying + block.length > self._peer_window):
-                    continue
-                if not flying:
-                    self._progress = now
-                if out.went(block):
-                    self.metrics.resent_bytes += block.length
-                self.metrics.sent_bytes += block.length
-                flying += block.length
-                count += 1
-                waiting = True
-                self.outputs.sends.append(Data(*self._from(), *block))
-
-    def _flying(self) -> int:
-        return sum(out.flying for out in self.out.values())
-
-    def _count_queue(self) -> None:
-        self.metrics.queued_bytes = sum(out.waiting_bytes for out in self.out.values())
-
-    def _judge(self, into: InStream) -> bool:
-        """Close a stream from which too much waits, open it when half is taken; whether that changed."""
-        closed = into.stream in self._closed
-        if not closed and into.ready_bytes > self.options.inbox:
-            self._closed.add(into.stream)
-        elif closed and into.ready_bytes <= self.options.inbox // 2:
-            self._closed.discard(into.stream)
-        return closed != (into.stream in self._closed)
-
-    def _standings(self) -> tuple[Standing, ...]:
-        return tuple(
-            Standing(into.stream, into.stored, into.stream not in self._closed) for into in self.into.values()
-        )
+        self.outputs.sends += [Data(*self._from(), *block) for block in self.outflow.due(now)]
 
     def _state(self, beat: int = 0, heard: bool = False) -> None:
         self._state_due = False
         heard |= isinstance(self.end, PeerAborted)
-        echo, self._echo = self._echo, 0
+        standings, echo = self.inflow.standings(), self._pulse.take_echo()
         self.outputs.sends.append(
-            State(*self._from(), self.window, self._standings(), beat, echo, heard, self._left)
+            State(*self._from(), self.inflow.window, standings, beat, echo, heard, self._left)
         )
 
     def _greet(self, now: float, answers: bool) -> None:
@@ -459,7 +364,15 @@ class Link:
         self._number += 1
         kept = tuple(Kept(out.stream, out.acked, out.next) for out in self.out.values())
         self.outputs.sends.append(
-            Greeting(*self._from(), self._number, answers, self.window, self._standings(), kept, self.terms)
+            Greeting(
+                *self._from(),
+                self._number,
+                answers,
+                self.inflow.window,
+                self.inflow.standings(),
+                kept,
+                self.terms,
+            )
         )
 
     def _refusal(self, error: ChannelError, packet: AnyPacket | None = None) -> Refusal:
@@ -470,20 +383,8 @@ class Link:
         return self.job, self.me, self.peer, self.epoch, self.process
 
     def _hears(self, now: float) -> None:
-        self._heard = now
-        if self.silent:
-            self.silent = False
+        if self._pulse.hears(now):
             self.outputs.notices.append(f"{self.peer} is there again")
-
-    def _listen(self, now: float) -> None:
-        """Warn of a silent peer once; give a connection up that has been silent for very long."""
-        silent = now - self._heard
-        if silent >= self.options.silence and not self.silent:
-            self.silent = True
-            self.outputs.notices.append(f"{self.peer} has been silent for {silent:.1f} s; waiting for it")
-        if silent >= self.options.dead:
-            self._down(now)
-            self.outputs.reconnect = True
 
     def _down(self, now: float) -> None:
         if self.up and not self.left:
@@ -491,6 +392,5 @@ class Link:
         self.up = False
         if self.absent_since is None:
             self.absent_since = now
-        for out in self.out.values():
-            out.go_back()
-        self._beats.clear()
+        self.outflow.go_back()
+        self._pulse.lost()

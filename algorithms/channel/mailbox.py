@@ -136,8 +136,7 @@ class Mailbox:
             stored, made = (into.stored if into else 0), (out.next if out else 0)
             if mark.taken_blocks > stored or mark.made_blocks > made:
                 raise StoreError(f"the store lacks what a checkpoint has of {self.link.peer}: it is older")
-            while into and into.ready and into.ready[0].sequence < mark.taken:
-                into.take()
+            self.link.inflow.skip(mark.stream, mark.taken)
             self._marks[mark.stream] = mark
 
     def reaches(self) -> bool:

@@ -1,64 +1,29 @@
-"""A party's process on the network of one job: mailboxes for any number of peers, and what serves them.
+"""A party's process on the network of one job: what its drivers call, for any number of peers.
 
-    driver threads      submit, take  ──▶ ┌───────────┐ ◀──  packets, time     I/O thread (sockets)
-                                          │ mailboxes │
-    writer thread       durable       ──▶ └───────────┘ ──▶  packets to send
-
-The links in the mailboxes decide; a lock keeps their calls apart. Only the I/O thread touches a socket,
-only the writer writes logs. Without a durable store a block counts as durable once it is in memory.
+The links in the mailboxes decide, `board` is what the threads share, `carrier` the thread with the sockets,
+and `writer` the one with the disk.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import msgspec
-import zmq
 
+from hecore.algorithms.channel.board import Board, Served
+from hecore.algorithms.channel.carrier import Carrier
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
 from hecore.algorithms.channel.link import Link
 from hecore.algorithms.channel.mailbox import Mailbox, Watermark, prepare
 from hecore.algorithms.channel.options import ZmqOptions
-from hecore.algorithms.channel.packet import (
-    CHUNK,
-    Buffer,
-    Data,
-    Refusal,
-    check_data,
-    dump_header,
-    load_header,
-)
+from hecore.algorithms.channel.packet import CHUNK, Buffer
 from hecore.algorithms.channel.ports import Metrics
-from hecore.algorithms.channel.segments import Log
 from hecore.algorithms.channel.store import MemoryStore, Store, in_streams, out_streams
-from hecore.algorithms.channel.wire import Event, Incoming, Route, Wire, WireTimes
-from hecore.algorithms.channel.writer import Writer
-from hecore.algorithms.errors import (
-    AuthenticationError,
-    ChannelError,
-    ChannelTimeout,
-    HandshakeError,
-    MalformedMessage,
-    PeerLost,
-    StoreError,
-)
+from hecore.algorithms.channel.wire import Wire, WireTimes
+from hecore.algorithms.errors import ChannelError, ChannelTimeout, StoreError
 from hecore.algorithms.messages import Name
 from hecore.randomness import random_bytes
-
-log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Served:
-    """A mailbox, and where its peer is."""
-
-    box: Mailbox
-    route: Route | None = None
-    failure: int | None = None  # the last handshake that failed when dialling
 
 
 class Node:
@@ -82,23 +47,17 @@ class Node:
         self._allowed = allowed if isinstance(allowed, AllowList) else AllowList(allowed)
         self._process = random_bytes(16)
         self._started = time.monotonic()
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._peers: dict[str, _Served] = {}
-        self._failure: ChannelError | StoreError | None = None
-        self._stopping = False
-        self._tasks: list[Callable[[], None]] = []  # for the I/O thread
+        self._closed = False
         opt = self.options
         times = WireTimes(opt.heartbeat, opt.heartbeat_timeout, opt.handshake_timeout)
         self._wire = Wire(keys, self._allowed, times)
-        self._writer: Writer | None = None
-        self._thread = threading.Thread(target=self._run, name=f"hecore-io-{me}", daemon=True)
+        self._board = Board(self.me, self.store, self._wire.wake)
+        self._lock, self._changed, self._peers = self._board.lock, self._board.changed, self._board.peers
+        self._carrier = Carrier(self._board, self._wire)
         try:
             if listen is not None:
                 self.endpoint = self._wire.listen(listen)
-            if self.store.durable:
-                self._writer = Writer(self._on_stored, self._on_failure)
-            self._thread.start()
+            self._carrier.start()
             self._wire.prove()
         except BaseException:
             self.close()
@@ -124,17 +83,16 @@ class Node:
             peer_epoch=self.store.peer_epoch(peer),
         )  # fmt: skip
         with self._lock:
-            self._peers[peer] = _Served(Mailbox(link, out, into))
+            self._peers[peer] = Served(Mailbox(link, out, into))
             for served in self._peers.values():
-                served.box.link.window = self._share(len(self._peers))
+                served.box.link.inflow.window = self._share(len(self._peers))
         if endpoint is not None:
-            self._in_io_thread(lambda: self._wire.dial(peer, endpoint, time.monotonic()))
+            self._carrier.do(lambda: self._wire.dial(peer, endpoint, time.monotonic()))
 
     def metrics(self, peer: str) -> Metrics:
-        """What went over the link so far: a copy."""
+        """How the link to a peer stands. Any thread may ask, at any time, some thousand times a second."""
         with self._lock:
-            link = self._peers[peer].box.link
-            return replace(link.metrics, connected=link.up, credit=link.credit)
+            return self._peers[peer].box.link.figures(time.monotonic())
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -150,11 +108,11 @@ class Node:
                 return
         chunks = prepare(frames)
         with self._lock:
-            self._check(peer)
-            self._wait(peer, self._written, None, of_peer=False)
+            self._board.check(peer)
+            self._wait(peer, lambda: self._board.unwritten < self.options.window, None, of_peer=False)
             self._wait(peer, lambda: self._room(box), None)
             box.submit(stream, chunks)
-            self._flush(peer)
+            self._board.flush(peer)
 
     def take(self, peer: str, stream: int, deadline: float | None) -> list[bytes]:
         """The frames of the next message; waits for it until the monotonic deadline.
@@ -163,9 +121,9 @@ class Node:
         """
         with self._lock:
             box = self._peers[peer].box
-            self._wait(peer, lambda: box.link.ready(stream), deadline)
+            self._wait(peer, lambda: box.link.inflow.ready(stream), deadline)
             arrived = box.take(time.monotonic(), stream)
-            self._flush(peer)
+            self._board.flush(peer)
         if arrived is None:
             raise ChannelError(f"two threads take from stream {stream} of {peer}")
         return box.load(arrived)
@@ -173,40 +131,40 @@ class Node:
     def has(self, peer: str, stream: int) -> bool:
         """Whether `take` would return at once."""
         with self._lock:
-            return self._peers[peer].box.link.ready(stream)
+            return self._peers[peer].box.link.inflow.ready(stream)
 
     def state(self, peer: str) -> tuple[ChannelError | StoreError | None, bool]:
         """What ended the link or the node, and whether the peer has left."""
         with self._lock:
             link = self._peers[peer].box.link
-            return self._failure or link.end, link.left
+            return self._board.failure or link.end, link.left
 
     def settle(self, peer: str, deadline: float) -> bool:
         """Wait until the peer has everything, or does not need it any more; whether it has."""
         with self._changed:
             link = self._peers[peer].box.link
             self._changed.wait_for(
-                lambda: link.idle or link.left or link.end or self._failure,
+                lambda: link.outflow.idle or link.left or link.end or self._board.failure,
                 max(0.0, deadline - time.monotonic()),
             )
-            return link.idle
+            return link.outflow.idle
 
     def flush(self) -> None:
         """Return when all that was submitted is durable. Raises StoreError."""
         with self._changed:
             boxes = [served.box.link for served in self._peers.values()]
-            self._changed.wait_for(lambda: self._failure or all(link.durable for link in boxes))
-            if self._failure is not None:
-                raise self._failure
+            self._changed.wait_for(lambda: self._board.failure or all(link.outflow.durable for link in boxes))
+            if self._board.failure is not None:
+                raise self._board.failure
 
     def farewell(self, peer: str, reason: str, deadline: float) -> None:
         """Tell a peer why this party gives up; wait until it has heard, or for the deadline."""
         with self._changed:
             link = self._peers[peer].box.link
             link.farewell(time.monotonic(), reason)
-            self._flush(peer)
+            self._board.flush(peer)
             self._changed.wait_for(
-                lambda: link.farewell_heard or link.left or link.end or self._failure,
+                lambda: link.farewell_heard or link.left or link.end or self._board.failure,
                 max(0.0, deadline - time.monotonic()),
             )
 
@@ -224,7 +182,7 @@ class Node:
         """Hashes that must be the same at both parties, compared at every meeting from now on."""
         with self._lock:
             self._peers[peer].box.link.agree(time.monotonic(), terms)
-            self._flush(peer)
+            self._board.flush(peer)
 
     def mark(self, peer: str, stream: int) -> Watermark:
         """How far this party's driver has come with a peer in one stream."""
@@ -237,7 +195,7 @@ class Node:
             return self._peers[peer].box.watermarks()
 
     def resume(self, peer: str, marks: Iterable[Watermark]) -> None:
-        """Go on from watermarks of an earlier run, before the first message is taken or submitted."""
+        """Go on from watermarks of an earlier process, before the first message is taken or submitted."""
         with self._lock:
             self._peers[peer].box.resume(marks)
 
@@ -259,28 +217,21 @@ class Node:
         Without `leave` this process goes without a word, as one that is killed: its peers wait for the next.
         """
         with self._lock:
-            if self._stopping:
+            if self._closed:
                 return
             for served in self._peers.values() if leave else ():
                 served.box.link.leave()
-            self._stopping = True
-        if self._thread.is_alive():
-            self._wire.wake()
-            self._thread.join()
-        if self._writer is not None:
-            self._writer.stop()
+            self._closed = True
+        self._carrier.stop()
+        self._board.stop()
         self._wire.close(linger=min(1.0, self.options.linger))
         self.store.close()
 
     # --- inside: all threads --------------------------------------------------------------------
 
-    def _written(self) -> bool:
-        """The disk has kept up: at most a window waits for it."""
-        return self._writer is None or self._writer.queued_bytes < self.options.window
-
     def _room(self, box: Mailbox) -> bool:
         limit = self.options.outbox if self.store.durable else self.options.window
-        return box.link.metrics.queued_bytes < limit
+        return box.link.outflow.queued_bytes < limit
 
     def _wait(
         self, peer: str, ready: Callable[[], bool], deadline: float | None, of_peer: bool = True
@@ -291,7 +242,7 @@ class Node:
         """
         served = self._peers[peer]
         while not ready():
-            self._check(peer)
+            self._board.check(peer)
             link = served.box.link
             now = time.monotonic()
             if deadline is not None and now >= deadline:
@@ -307,16 +258,7 @@ class Node:
                 until = min(until, self._started + self.options.connect_timeout)
             self._changed.wait(max(0.0, until - now))
 
-    def _check(self, peer: str) -> None:
-        """Raise what ended the node or the link. The lock is held."""
-        link = self._peers[peer].box.link
-        ended = self._failure or link.end
-        if ended is not None:
-            raise ended
-        if link.left:
-            raise PeerLost(f"{peer} closed the channel")
-
-    def _hint(self, served: _Served) -> str:
+    def _hint(self, served: Served) -> str:
         if served.failure is not None:
             return (
                 f"a handshake failed; is the key that {self.me} was given for it the right one, and does it"
@@ -326,168 +268,6 @@ class Node:
             return "nobody came; is it started, does it dial this endpoint, and has it the right keys?"
         return "nobody answered; is it started, the endpoint right, the firewall open?"
 
-    def _flush(self, peer: str) -> None:
-        """Pass on what the link has asked for. The lock is held."""
-        box = self._peers[peer].box
-        outputs = box.link.outputs
-        while outputs.appends:
-            appends, outputs.appends = outputs.appends, []
-            for append in appends:
-                target = box.out if append.out else box.into
-                if self._writer is not None and isinstance(target, Log):
-                    self._writer.put(peer, target, append)
-                    continue
-                target.append([(append.block, append.data)])
-                box.link.stored(time.monotonic(), append.out, append.block.stream, append.block.block + 1)
-        for notice in outputs.notices:
-            log.warning("%s: %s", self.me, notice)
-        outputs.notices.clear()
-        if outputs.sends or outputs.reconnect:
-            self._wire.wake()
-        self._changed.notify_all()
-
-    def _on_stored(self, peer: str, out: bool, upto: dict[int, int]) -> None:
-        with self._lock:
-            for stream, block in upto.items():
-                self._peers[peer].box.link.stored(time.monotonic(), out, stream, block)
-            self._flush(peer)
-
-    def _on_failure(self, error: ChannelError | StoreError) -> None:
-        log.error("%s: %s", self.me, error)
-        with self._lock:
-            self._failure = self._failure or error
-            self._changed.notify_all()
-
     def _share(self, peers: int) -> int:
         """One budget for all peers, so that many cannot flood one; two blocks at the least."""
         return max(2 * CHUNK, self.options.window // peers)
-
-    def _in_io_thread(self, work: Callable[[], None]) -> None:
-        """Have the I/O thread do something with the sockets, and wait for it."""
-        done = threading.Event()
-        errors: list[BaseException] = []
-
-        def task() -> None:
-            try:
-                work()
-            except ChannelError as error:
-                errors.append(error)
-            finally:
-                done.set()
-
-        with self._lock:
-            self._tasks.append(task)
-        self._wire.wake()
-        done.wait()
-        if errors:
-            raise errors[0]
-
-    # --- inside: the I/O thread -----------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            while not self._stopping:
-                self._turn()
-            self._send_all()
-        except Exception as error:  # whatever it is: a thread that has died must not look like a silent peer
-            log.exception("%s: the channel's thread has ended", self.me)
-            failed = ChannelError(f"the channel failed: {error!r}")
-            self._on_failure(error if isinstance(error, StoreError) else failed)
-
-    def _turn(self) -> None:
-        """One turn: wait, read, let time pass, send."""
-        with self._lock:
-            tasks, self._tasks = self._tasks, []
-            due = min((served.box.link.deadline() for served in self._peers.values()), default=float("inf"))
-        for task in tasks:
-            task()
-        due = min(due, self._wire.deadline())
-        self._wire.wait(min(1.0, due - time.monotonic()))
-        now = time.monotonic()
-        for event in self._wire.events(now):
-            self._happened(now, event)
-        for incoming in self._wire.read():
-            self._received(now, incoming)
-        with self._lock:
-            for name, served in self._peers.items():
-                served.box.link.tick(now)
-                if self._failure is None:
-                    served.box.trim()
-                self._flush(name)
-        self._send_all()
-
-    def _happened(self, now: float, event: Event) -> None:
-        with self._lock:
-            served = self._peers[event.peer]
-            link = served.box.link
-            served.failure = event.failure
-            if event.up:
-                served.route = Route(event.peer)
-                link.connected(now)
-            else:
-                served.route = None
-                link.disconnected(now)
-            if event.failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH and not link.met:
-                link.end = AuthenticationError(
-                    f"{event.peer} does not let {self.me} in: {self.me}'s public key is not on its allow-list"
-                )
-            elif event.failure == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and not link.met:
-                link.end = HandshakeError(
-                    f"the listener that {self.me} dials for {event.peer} does not speak CURVE"
-                )
-            self._changed.notify_all()
-
-    def _received(self, now: float, incoming: Incoming) -> None:
-        """Check a packet and give it to its link; what is not right is dropped."""
-        served = self._peers.get(incoming.party)
-        if served is None or self._failure is not None:
-            return
-        link = served.box.link
-        pieces = [part.buffer for part in incoming.parts[1:]]
-        try:
-            packet = load_header(incoming.parts[0].buffer)
-            if packet.sender != incoming.party or packet.receiver != self.me:
-                raise MalformedMessage(
-                    f"the key of {incoming.party} speaks for {packet.sender!r} to {packet.receiver!r}"
-                )
-            if isinstance(packet, Data):
-                check_data(packet, pieces)
-        except HandshakeError as error:
-            with self._lock:
-                link.fail(error)
-                self._flush(incoming.party)
-            return
-        except MalformedMessage as error:
-            with self._lock:
-                link.refuse(str(error))
-                self._flush(incoming.party)
-            return
-        with self._lock:
-            known = link.peer_epoch
-            if link.packet(now, packet, pieces):
-                served.route = incoming.route
-            if link.peer_epoch != known:
-                self.store.learn(incoming.party, link.peer_epoch)
-            refusals = [packet for packet in link.outputs.sends if isinstance(packet, Refusal)]
-            link.outputs.sends = [packet for packet in link.outputs.sends if not isinstance(packet, Refusal)]
-            self._flush(incoming.party)
-        for refusal in refusals:
-            self._wire.write(incoming.route, dump_header(refusal))
-
-    def _send_all(self) -> None:
-        for name, served in list(self._peers.items()):
-            with self._lock:
-                outputs = served.box.link.outputs
-                sends, outputs.sends = outputs.sends, []
-                reconnect, outputs.reconnect = outputs.reconnect, False
-                route = served.route
-            if reconnect:
-                self._wire.hang_up(name, time.monotonic())
-            for packet in sends:
-                if route is None:
-                    break
-                pieces = served.box.out.read(packet.stream, packet.block) if isinstance(packet, Data) else ()
-                if not self._wire.write(route, dump_header(packet), pieces):
-                    with self._lock:
-                        served.box.link.disconnected(time.monotonic())
-                    break

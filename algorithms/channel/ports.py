@@ -20,25 +20,38 @@ class LinkOptions:
     grace: float = 600.0  # for which a peer that was there may be away
     retry: float = 5.0  # without progress for this long, send again; doubles up to `retry_most`
     retry_most: float = 30.0
-    inbox: int = 1 << 30  # messages that wait to be taken, before a stream is closed
+    inbox: int = 1 << 30  # bytes that wait to be taken, of all streams of a peer, before these are closed
     max_message: int = 1 << 30
 
 
 @dataclass
 class Metrics:
-    """What went over a link; a snapshot is a copy."""
+    """What went over a link since this process began, and how it stands. What is handed out is a copy.
+
+    sent, received   blocks of messages with all that is sent again, without the channel's own small packets;
+                     messages once each, those that an earlier process has sent not among them
+    queued           submitted and not acknowledged: on disk, of a durable channel; `flying_bytes` of them are
+                     under way
+    credit           bytes that the peer lets be under way at once
+    waiting          arrived and not taken by the driver
+    """
 
     sent_bytes: int = 0
     sent_messages: int = 0
-    resent_bytes: int = 0
+    resent_bytes: int = 0  # of `sent_bytes`
     received_bytes: int = 0
     received_messages: int = 0
-    doubled_blocks: int = 0  # came again
+    doubled_blocks: int = 0  # came again, and were dropped
     refused_packets: int = 0  # malformed, foreign, of another epoch
     connections: int = 0
-    queued_bytes: int = 0  # not acknowledged yet
-    credit: int = 0  # what the peer allows under way
-    round_trip: float | None = None  # seconds, smoothed
+    queued_bytes: int = 0
+    queued_messages: int = 0
+    flying_bytes: int = 0
+    credit: int = 0
+    waiting_bytes: int = 0
+    waiting_messages: int = 0
+    round_trip: float | None = None  # seconds, smoothed; None before the first echo
+    silent_seconds: float = 0.0  # since anything was heard of the peer
     connected: bool = False
 
 

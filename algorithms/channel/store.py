@@ -20,7 +20,7 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-from hecore.algorithms.channel.disk import Disk, OsDisk, make_folder, sync_folder
+from hecore.algorithms.channel.disk import Disk, OsDisk, make_folder, write_whole
 from hecore.algorithms.channel.index import FORMAT, Index
 from hecore.algorithms.channel.segments import Log, MemoryLog, Recent
 from hecore.algorithms.channel.streams import Block, InStream, OutStream
@@ -91,16 +91,19 @@ class FolderStore:
         self._recent = Recent()
         self._logs: dict[str, tuple[Log, Log]] = {}
         self._lock = _locked(self.folder)
-        try:
-            self.secret = _secret(self.folder / "secret")
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, self._lock)
             self._index = Index(self.folder / "index.sqlite")
+            undo.callback(self._index.close)
             for name, value in (("format", FORMAT), ("party", me), ("job", job)):
                 _claim(self._index, self.folder, name, value)
-            self.epoch = int(self._index.fact("epoch") or 0) + 1
+            epoch = int(self._index.fact("epoch") or 0)
+            if epoch == 0:
+                _check_unused(self.folder)
+            self.secret = _secret(self.folder / "secret", self._index, used=epoch > 0)
+            self.epoch = epoch + 1
             self._index.set_fact("epoch", str(self.epoch))
-        except BaseException:
-            os.close(self._lock)
-            raise
+            undo.pop_all()
 
     def logs(self, peer: str) -> tuple[Log | MemoryLog, Log | MemoryLog]:
         """See Store.logs."""
@@ -200,21 +203,32 @@ def _locked(folder: Path) -> int:
     return descriptor
 
 
-def _secret(path: Path) -> bytes:
-    """The secret of the store, drawn at its first start."""
+def _secret(path: Path, index: Index, used: bool) -> bytes:
+    """The secret of the store, drawn at its first start; the index knows its hash.
+
+    A store that has been used does without it no more: with another one its party would draw other masks than
+    those that it has sent numbers under.
+    """
     if not path.exists():
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(random_bytes(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
-        sync_folder(path.parent)
+        if used:
+            raise StoreDamaged(f"{path} is missing: the store cannot be gone on with")
+        write_whole(path, random_bytes(SECRET_BYTES))
     secret = path.read_bytes()
     if len(secret) != SECRET_BYTES:
         raise StoreDamaged(f"{path} has {len(secret)} bytes instead of {SECRET_BYTES}")
+    digest = hashlib.sha256(b"hecore store secret\0" + secret).hexdigest()
+    if (index.fact("secret") or digest) != digest:
+        raise StoreDamaged(f"{path} is not the secret that this store began with")
+    index.set_fact("secret", digest)
     return secret
+
+
+def _check_unused(folder: Path) -> None:
+    """StoreDamaged if the index is new and there are logs: they cannot be read without theirs."""
+    if any(log.stat().st_size for log in folder.glob("*/*/*.log")):
+        raise StoreDamaged(
+            f"{folder / 'index.sqlite'} is missing, or of another store: its logs are not of use"
+        )
 
 
 def _claim(index: Index, folder: Path, name: str, value: str) -> None:

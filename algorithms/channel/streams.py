@@ -50,6 +50,11 @@ class OutStream:
         """Blocks of messages that the peer has all of; the start of one that is under way is kept with it."""
         return self.acked - (self.waiting[0].chunk if self.waiting else 0)
 
+    @property
+    def waiting_messages(self) -> int:
+        """Messages of which blocks wait."""
+        return self.sequence - self.waiting[0].sequence if self.waiting else 0
+
     def add(self, block: Block) -> None:
         """A new block, not yet durable."""
         self.waiting.append(block)
@@ -114,8 +119,9 @@ class InStream:
         self.accepted = self.stored = 0
         self.sequence = self.chunk = self.chunks = 0  # of the block that comes next
         self.ready: deque[Arrived] = deque()
-        self.ready_bytes = 0
+        self.ready_bytes = self.ready_blocks = 0
         self.unstored = 0  # bytes accepted that are not durable yet
+        self.begun_bytes = 0  # of messages that are not ready
         self._begun: deque[Block] = deque()  # accepted blocks of messages that are not ready
 
     def check(self, block: Block, max_chunks: int) -> bool:
@@ -132,9 +138,15 @@ class InStream:
             )
         return True
 
+    @property
+    def waiting_blocks(self) -> int:
+        """Blocks accepted and not taken."""
+        return self.ready_blocks + len(self._begun)
+
     def accept(self, block: Block) -> None:
         """Take the next block in; it is not durable yet."""
         self._begun.append(block)
+        self.begun_bytes += block.length
         self.unstored += block.length
         self.accepted = block.block + 1
         self.chunks = block.chunks
@@ -156,6 +168,8 @@ class InStream:
             first = end.block - end.chunk
             self.ready.append(Arrived(self.stream, end.sequence, first, end.chunks, length))
             self.ready_bytes += length
+            self.ready_blocks += end.chunks
+            self.begun_bytes -= length
 
     @property
     def next_sequence(self) -> int:
@@ -170,4 +184,5 @@ class InStream:
             return None
         taken = self.ready.popleft()
         self.ready_bytes -= taken.length
+        self.ready_blocks -= taken.chunks
         return taken

@@ -38,23 +38,25 @@ def keygen(
     say(f"public key  {public}  {keys.public}")
 
 
+AllowListOption = Annotated[Path, typer.Option("--list", help="The allow-list file.")]
+PeerName = Annotated[str, typer.Argument(help="The other party's name.")]
+
+
 @app.command()
 @friendly
 def trust(
-    name: Annotated[str, typer.Argument(help="The other party's name.")],
+    name: PeerName,
     keyfile: Annotated[Path, typer.Argument(help="Its public key, as `hecore party keygen` wrote it.")],
-    allowed: Annotated[Path, typer.Option("--list", help="The allow-list file.")] = ALLOW_LIST,
+    allowed: AllowListOption = ALLOW_LIST,
 ) -> None:
     """Let the holder of a public key in as NAME.
 
     A party that has a key already then has two, and both are let in: so it changes to the new one whenever it
-    likes. A third one pushes the oldest out.
+    likes. A third one pushes the oldest out. A process that runs keeps the list that it began with.
     """
     from hecore.algorithms.channel import AllowList
-    from hecore.algorithms.channel.curve import check_key
 
-    key = keyfile.read_text(encoding="utf-8", errors="replace").strip()
-    check_key(key, f"the content of {keyfile}")
+    key = _public_key(keyfile)
     known = AllowList.load(allowed) if allowed.exists() else AllowList({})
     owner = known.find(key)
     if owner not in (None, name):
@@ -62,3 +64,45 @@ def trust(
     known = known.trust(name, key)
     known.save(allowed)
     say(f"{allowed} trusts {name} with {len(known.keys_of(name))} of at most 2 keys")
+
+
+@app.command()
+@friendly
+def distrust(
+    name: PeerName,
+    keyfile: Annotated[
+        Path | None, typer.Argument(help="One of its public keys; without it, all of them go.")
+    ] = None,
+    allowed: AllowListOption = ALLOW_LIST,
+) -> None:
+    """Take a party, or one of its keys, off the allow-list.
+
+    A process that runs keeps the list that it began with: start it again where a key was stolen.
+    """
+    from hecore.algorithms.channel import AllowList
+
+    known = AllowList.load(allowed).distrust(name, None if keyfile is None else _public_key(keyfile))
+    known.save(allowed)
+    still = name in known.parties()
+    say(f"{allowed} trusts {name} with the other key only" if still else f"{allowed} does not trust {name}")
+
+
+@app.command("list")
+@friendly
+def show(allowed: AllowListOption = ALLOW_LIST) -> None:
+    """Show whom the allow-list lets in: a line for each key, the older one of a party first."""
+    from hecore.algorithms.channel import AllowList
+
+    known = AllowList.load(allowed)
+    width = max(map(len, known.parties()), default=0)
+    for name in known.parties():
+        for key in known.keys_of(name):
+            say(f"{name:{width}}  {key}")
+
+
+def _public_key(keyfile: Path) -> str:
+    from hecore.algorithms.channel.curve import check_key
+
+    key = keyfile.read_text(encoding="utf-8", errors="replace").strip()
+    check_key(key, f"the content of {keyfile}")
+    return key

@@ -1,4 +1,4 @@
-"""Two parties in processes of their own: started, killed, stopped, started again."""
+"""Parties in processes of their own: started, killed, stopped, started again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import msgspec
 
 from hecore.algorithms.channel import CurveKeys
 
-from .party import AHEAD, Settings
+from .party import AHEAD, Progress, Settings, progress_file
 
 SCRIPT = Path(__file__).with_name("party.py")
 FAST = {
@@ -62,18 +62,27 @@ class Life:
 
 
 class Pair:
-    """Parties `a`, which listens, and `b`; each may be started any number of times."""
+    """Party `a`, which listens, and `b`, or more that dial it; each may be started any number of times."""
 
-    def __init__(self, folder: Path, count: int, size: int = 100, every: int = 50, **options: float) -> None:
-        keys = {name: CurveKeys.generate() for name in ("a", "b")}
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        size: int = 100,
+        every: int = 50,
+        names: str = "ab",
+        clock: Sequence[float] = (),
+        **options: float,
+    ) -> None:
+        keys = {name: CurveKeys.generate() for name in names}
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        self.folder = folder
-        self.lives: dict[str, list[Life]] = {"a": [], "b": []}
+        self.folder, self.names = folder, names
+        self.lives: dict[str, list[Life]] = {name: [] for name in names}
         self.settings = {
             name: Settings(
                 me=name,
-                peer=peer,
+                peers=list(names[1:]) if name == "a" else ["a"],
                 job="pair",
                 folder=str(folder / name),
                 endpoint=self.endpoint,
@@ -85,9 +94,19 @@ class Pair:
                 every=every,
                 size=size,
                 options=FAST | options,
+                clock=list(clock),
             )
-            for name, peer in (("a", "b"), ("b", "a"))
+            for name in names
         }
+
+    def taken(self, name: str, peer: str) -> int:
+        """Messages that a party has taken from another, as its checkpoint tells."""
+        settings = self.settings[name]
+        try:
+            data = progress_file(settings, peer).read_bytes()
+        except FileNotFoundError:
+            return 0
+        return msgspec.json.decode(data, type=Progress).taken
 
     def start(self, name: str) -> Life:
         folder = self.folder / name
@@ -110,11 +129,14 @@ class Pair:
         life.end(10)
 
     def finish(self, seconds: float) -> dict[str, str]:
-        """Both end well; their digests."""
-        for name in ("a", "b"):
+        """All end well; their digests, which of a party of several peers must be equal."""
+        for name in self.names:
             code = self.lives[name][-1].end(seconds)
             assert code == 0, (name, self.lives[name][-1].lines[-5:])
-        return {name: self.lives[name][-1].said("done")[0].split()[1] for name in ("a", "b")}
+        digests = {
+            name: {line.split()[1] for line in self.lives[name][-1].said("done")} for name in self.names
+        }
+        return {name: ",".join(some) for name, some in digests.items()}
 
     def close(self) -> None:
         for lives in self.lives.values():
@@ -128,7 +150,7 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair_in(folder: Path, count: int, **settings: float) -> Iterator[Pair]:
+def pair_in(folder: Path, count: int, **settings: object) -> Iterator[Pair]:
     pair = Pair(folder, count, **settings)  # type: ignore[arg-type]
     try:
         yield pair
@@ -136,8 +158,8 @@ def pair_in(folder: Path, count: int, **settings: float) -> Iterator[Pair]:
         pair.close()
 
 
-def expected(count: int) -> dict[str, str]:
-    """The digests of an undisturbed exchange, computed without any channel."""
+def expected(count: int, names: str = "ab") -> dict[str, str]:
+    """The digests of an undisturbed exchange, computed without any channel; equal for all parties."""
     digests: dict[str, list[bytes]] = {"a": [b""], "b": [b""]}  # after 0, 1, … messages
     made: dict[str, list[bytes]] = {"a": [], "b": []}
     for number in range(count):
@@ -146,4 +168,5 @@ def expected(count: int) -> dict[str, str]:
             made[name].append(hashlib.sha256(known + number.to_bytes(8, "little")).digest())
         for name, peer in (("a", "b"), ("b", "a")):
             digests[name].append(hashlib.sha256(digests[name][-1] + made[peer][number]).digest())
-    return {name: some[-1].hex() for name, some in digests.items()}
+    assert digests["a"] == digests["b"]
+    return dict.fromkeys(names, digests["a"][-1].hex())

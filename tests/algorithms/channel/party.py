@@ -4,21 +4,26 @@ Each party makes `count` messages, message n only after it has taken the first n
 mixes each that it takes into a digest. Every `every` messages it makes a checkpoint: digest, counts and
 watermarks in one file, which is replaced at once. Started again with the same arguments it goes on.
 
+A party of several peers does so with each, in a thread of its own over one node.
+
     python party.py SETTINGS.json
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import logging
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import msgspec
 
-from hecore.algorithms.channel import CurveKeys, FolderStore, Watermark, ZmqChannel, ZmqOptions, dial, listen
+from hecore.algorithms.channel import CurveKeys, FolderStore, Node, Watermark, ZmqChannel, ZmqOptions
 from hecore.algorithms.errors import HecoreError, PeerLost
 from hecore.algorithms.messages import Message
 
@@ -41,8 +46,10 @@ class Progress(msgspec.Struct):
 
 
 class Settings(msgspec.Struct):
+    """`clock`: the wall clock jumps by so many seconds each time that as many parts of the work are done."""
+
     me: str
-    peer: str
+    peers: list[str]
     job: str
     folder: str
     endpoint: str
@@ -54,23 +61,47 @@ class Settings(msgspec.Struct):
     every: int = 50
     size: int = 100
     options: dict[str, float] = {}
+    clock: list[float] = []
 
 
-def open_channel(settings: Settings) -> ZmqChannel:
-    keys = CurveKeys(settings.public, settings.secret)
+def open_node(settings: Settings) -> Node:
     options = {name: type(getattr(ZmqOptions(), name))(value) for name, value in settings.options.items()}
-    store = FolderStore(Path(settings.folder) / "store", settings.me, settings.job)
-    opens = listen if settings.listens else dial
-    return opens(
+    return Node(
         settings.me,
-        settings.peer,
-        settings.endpoint,
-        keys,
+        CurveKeys(settings.public, settings.secret),
         settings.allowed,
         job=settings.job,
+        listen=settings.endpoint if settings.listens else None,
         options=ZmqOptions(**options),  # type: ignore[arg-type]
-        store=store,
+        store=FolderStore(Path(settings.folder) / "store", settings.me, settings.job),
     )
+
+
+def open_channel(settings: Settings, node: Node, peer: str) -> ZmqChannel:
+    return ZmqChannel(node, peer, None if settings.listens else settings.endpoint)
+
+
+class Clock:
+    """The wall clock of this process, as all of Python's ways to ask for it tell it; it can jump."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        now, now_ns, aware = time.time, time.time_ns, datetime.datetime
+        clock = self
+
+        class Moved(aware):  # type: ignore[misc, valid-type]
+            @classmethod
+            def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+                return aware.now(tz) + datetime.timedelta(seconds=clock.ahead)
+
+        time.time = lambda: now() + self.ahead
+        time.time_ns = lambda: now_ns() + int(self.ahead * 1e9)
+        datetime.datetime = Moved  # type: ignore[misc]
+
+    def jump(self, seconds: float) -> None:
+        before = time.time()
+        self.ahead += seconds
+        print("clock", round(time.time() - before), logging.LogRecord("", 0, "", 0, "", None, None).created)
 
 
 def load(path: Path) -> Progress:
@@ -100,10 +131,11 @@ def item(settings: Settings, progress: Progress) -> Item:
     return Item(number=progress.made, digest=digest, payload=(os.urandom(settings.size),))
 
 
-def work(settings: Settings) -> None:
-    path = Path(settings.folder) / "progress.json"
+def work(settings: Settings, channel: ZmqChannel, path: Path) -> None:
     progress = load(path)
-    with open_channel(settings) as channel:
+    clock = Clock() if settings.clock else None
+    jumps = list(settings.clock)
+    with channel:
         channel.resume(progress.marks)
         print("ready", channel.endpoint, flush=True)
         while progress.taken < settings.count:
@@ -118,19 +150,43 @@ def work(settings: Settings) -> None:
             progress.taken += 1
             if progress.taken % settings.every == 0:
                 checkpoint(channel, path, progress)
+            parts = len(settings.clock) + 1
+            if clock and jumps and progress.taken * parts >= settings.count * (parts - len(jumps)):
+                clock.jump(jumps.pop(0))
         checkpoint(channel, path, progress)
         print("metrics", json.dumps(msgspec.to_builtins(channel.metrics)), flush=True)
-    print("done", progress.digest.hex(), flush=True)
+    print("done", progress.digest.hex(), channel.peer, flush=True)
+
+
+def progress_file(settings: Settings, peer: str) -> Path:
+    return Path(settings.folder) / f"progress-{peer}.json"
+
+
+def work_with_all(settings: Settings) -> int:
+    """With every peer at once; how many of them have failed."""
+    node = open_node(settings)
+    failed: list[str] = []
+
+    def work_with(peer: str) -> None:
+        try:
+            work(settings, open_channel(settings, node, peer), progress_file(settings, peer))
+        except (HecoreError, PeerLost) as error:
+            print("error", type(error).__name__, error, flush=True)
+            failed.append(peer)
+
+    threads = [threading.Thread(target=work_with, args=(peer,)) for peer in settings.peers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    node.close()
+    return len(failed)
 
 
 def main() -> None:
     logging.basicConfig(format="%(relativeCreated)d %(message)s")
     settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Settings)
-    try:
-        work(settings)
-    except (HecoreError, PeerLost) as error:
-        print("error", type(error).__name__, error, flush=True)
-        sys.exit(3)
+    sys.exit(3 if work_with_all(settings) else 0)
 
 
 if __name__ == "__main__":

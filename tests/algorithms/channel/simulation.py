@@ -181,7 +181,7 @@ class Party:
         self.taken += 1
 
     def checkpoint(self) -> None:
-        if not self.box.link.durable:
+        if not self.box.link.outflow.durable:
             return
         self.saved = [
             *self.saved[-2:],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import shutil
 import signal
 import threading
@@ -15,10 +16,13 @@ import pytest
 
 from hecore.algorithms import channel as package
 from hecore.algorithms.channel import CurveKeys, FolderStore, Node, ZmqChannel, ZmqOptions
+from hecore.algorithms.errors import Fenced, PeerAborted
 from hecore.algorithms.messages import Message
 
 from .conftest import Proxy
 from .pairs import Life, Pair, expected, pair_in
+
+LONG = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Note(Message, frozen=True, kw_only=True, tag="test.fault"):
@@ -37,12 +41,18 @@ def between(pair: Pair) -> Iterator[Proxy]:
 
 
 def begin(pair: Pair) -> None:
-    for name in ("a", "b"):
+    for name in pair.names:
         pair.start(name)
     limit = time.monotonic() + 60
-    while not all((pair.folder / name / "progress.json").exists() for name in ("a", "b")):
+    while not all(pair.taken(me, peer) for name in pair.names[1:] for me, peer in (("a", name), (name, "a"))):
         assert time.monotonic() < limit
         time.sleep(0.02)
+
+
+def metrics(life: Life) -> dict[str, float]:
+    """The figures of a link that a party has told at its end."""
+    figures: dict[str, float] = json.loads(life.said("metrics")[0].partition(" ")[2])
+    return figures
 
 
 def warned(life: Life, seconds: float) -> None:
@@ -53,15 +63,18 @@ def warned(life: Life, seconds: float) -> None:
         time.sleep(0.02)
 
 
-def test_a_partition_pauses_and_goes_on_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seconds", [2.5, pytest.param(90, marks=[pytest.mark.slow, pytest.mark.timeout(400)])]
+)
+def test_a_partition_pauses_and_goes_on_by_itself(tmp_path: Path, seconds: float) -> None:
     """Row 5: nothing passes, one way first and then both, for several times the heartbeat time-out."""
     with pair_in(tmp_path, 6000) as pair, between(pair) as proxy:
         begin(pair)
         proxy.swallow = True
-        time.sleep(2.5)
+        time.sleep(seconds)
         proxy.swallow_all = True
         warned(pair.lives["b"][0], 5)
-        time.sleep(2)
+        time.sleep(seconds)
         proxy.swallow = proxy.swallow_all = False
         proxy.cut()  # what was swallowed is lost: a connection does not survive that
         assert pair.finish(60) == expected(6000)
@@ -78,13 +91,10 @@ def test_a_reset_every_second(tmp_path: Path) -> None:
             resets += 1
         assert pair.finish(30) == expected(3000)
         for name in ("a", "b"):
-            resent = int(
-                pair.lives[name][0].said("metrics")[0].partition('"resent_bytes": ')[2].partition(",")[0]
-            )
-            assert resent <= (resets + 1) * (1 << 22)
+            assert metrics(pair.lives[name][0])["resent_bytes"] <= (resets + 1) * (1 << 22)
 
 
-@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(200)])])
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=LONG)])
 def test_a_stopped_peer_is_noticed_and_waited_for(tmp_path: Path, seconds: float) -> None:
     """Row 8."""
     with pair_in(tmp_path, 6000) as pair:
@@ -117,8 +127,23 @@ def test_a_process_of_an_old_epoch_is_fenced(tmp_path: Path) -> None:
         assert pair.lives["b"][1].process.poll() is None
 
 
-def test_the_wall_clock_has_no_effect() -> None:
-    """Row 19: nobody asks for it."""
+def test_a_wall_clock_that_jumps_has_no_effect(tmp_path: Path) -> None:
+    """Row 19: a day ahead in mid-run and two days back, at both parties; the log's clock jumps with it."""
+    day = 86_400
+    with pair_in(tmp_path, 1500, clock=[day, -2 * day]) as pair:
+        begin(pair)
+        assert pair.finish(60) == expected(1500)
+        for name in pair.names:
+            life = pair.lives[name][0]
+            jumps = [line.split() for line in life.said("clock")]
+            assert [int(seconds) for _, seconds, _ in jumps] == [day, -2 * day]
+            assert float(jumps[0][2]) - float(jumps[1][2]) > 1.9 * day
+            assert metrics(life)["connections"] == 1
+            assert metrics(life)["resent_bytes"] == 0
+
+
+def test_nobody_asks_for_the_wall_clock() -> None:
+    """Row 19, for what no run comes across."""
     folder = Path(package.__file__).parent
     for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -128,6 +153,30 @@ def test_the_wall_clock_has_no_effect() -> None:
 
 
 # More than two parties: one node listens, the others dial.
+
+
+def test_one_of_three_parties_is_killed_and_the_others_go_on(tmp_path: Path) -> None:
+    """Rows 1 and 4: while b is dead, a and c come to their end; b comes back alone, and so does the rest."""
+    with pair_in(tmp_path, 1200, names="abc") as parties:
+        begin(parties)
+        parties.kill("b")
+        assert parties.lives["c"][0].end(60) == 0
+        assert parties.taken("a", "c") == 1200
+        assert parties.lives["a"][0].process.poll() is None
+        assert parties.taken("a", "b") < 1200
+        parties.start("b")
+        assert parties.finish(60) == expected(1200, "abc")
+        assert not parties.lives["a"][0].said("error")
+
+
+def test_the_middle_of_three_parties_is_killed_and_the_others_wait(tmp_path: Path) -> None:
+    """The one with two peers goes on with both from its checkpoints."""
+    with pair_in(tmp_path, 1200, names="abc") as parties:
+        begin(parties)
+        parties.kill("a")
+        time.sleep(0.5)
+        parties.start("a")
+        assert parties.finish(60) == expected(1200, "abc")
 
 
 class Star:
@@ -143,13 +192,13 @@ class Star:
         self.spokes: dict[str, ZmqChannel] = {}
         self.faces = {name: ZmqChannel(self.hub, name) for name in names}
 
-    def join(self, name: str, endpoint: str | None = None) -> ZmqChannel:
-        node = self._node(name)
+    def join(self, name: str, endpoint: str | None = None, folder: str | None = None) -> ZmqChannel:
+        node = self._node(name, folder=folder)
         self.spokes[name] = ZmqChannel(node, "hub", endpoint or self.hub.endpoint, owns=True)
         return self.spokes[name]
 
-    def _node(self, name: str, listen: str | None = None) -> Node:
-        store = None if self.folder is None else FolderStore(self.folder / name, name, "star")
+    def _node(self, name: str, listen: str | None = None, folder: str | None = None) -> Node:
+        store = None if self.folder is None else FolderStore(self.folder / (folder or name), name, "star")
         node = Node(
             name, self.keys[name], self.allowed, job="star", listen=listen, store=store, options=self.options
         )
@@ -180,8 +229,7 @@ def test_any_party_restarts_alone(tmp_path: Path) -> None:
         first.send(Note(number=10))
         assert world.faces["b"].receive(Note, 10).number == 10
         marks = first.watermarks()
-        first.node.close()
-        world.faces["b"].node._peers["b"].box.link.left = False  # as if it had been killed
+        first.node.close(leave=False)  # as if it had been killed
         world.faces["b"].send(Note(number=1))
         world.faces["c"].send(Note(number=1))
         assert other.receive(Note, 10).number == 1
@@ -190,6 +238,30 @@ def test_any_party_restarts_alone(tmp_path: Path) -> None:
         assert again.receive(Note, 10).number == 1
         again.send(Note(number=11))
         assert world.faces["b"].receive(Note, 10).number == 11
+
+
+def test_one_peer_that_gives_up_or_is_fenced_leaves_the_others_alone(tmp_path: Path) -> None:
+    """Farewell and Fenced concern one link: with the other peer everything is as it was."""
+    with star(tmp_path, ["b", "c", "d"]) as world:
+        for name in ("b", "c", "d"):
+            world.join(name).send(Note(number=1))
+            assert world.faces[name].receive(Note, 10).number == 1
+        world.spokes["b"].abort("no table")
+        with pytest.raises(PeerAborted, match="no table"):
+            world.faces["b"].receive(Note, 10)
+        old = world.spokes["c"]
+        shutil.copytree(tmp_path / "c", tmp_path / "copy")
+        again = world.join("c", folder="copy")
+        again.resume(old.watermarks())
+        again.send(Note(number=2))
+        assert world.faces["c"].receive(Note, 10).number == 2
+        with pytest.raises(Fenced, match="epoch 1, and one of epoch 2 has taken over"):
+            old.receive(Note, 10)
+        for number in range(5):
+            world.faces["d"].send(Note(number=number))
+            assert world.spokes["d"].receive(Note, 10).number == number
+        again.send(Note(number=3))
+        assert world.faces["c"].receive(Note, 10).number == 3
 
 
 def resident() -> float:

@@ -11,23 +11,12 @@ import random
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from .pairs import Pair, expected, pair_in
-from .party import Progress
 
 MESSAGES = int(os.environ.get("HECORE_SOAK_MESSAGES", "0")) // 2
 KILLS = int(os.environ.get("HECORE_SOAK_KILLS", "0"))
-
-
-def taken(pair: Pair, name: str) -> int:
-    """Messages whose effect a party has made durable."""
-    try:
-        data = (pair.folder / name / "progress.json").read_bytes()
-    except FileNotFoundError:
-        return 0
-    return msgspec.json.decode(data, type=Progress).taken
 
 
 def kill_on_the_way(pair: Pair, count: int, kills: int, seed: int) -> int:
@@ -37,7 +26,7 @@ def kill_on_the_way(pair: Pair, count: int, kills: int, seed: int) -> int:
     limit = time.monotonic() + 60 + 20 * kills
     for part in range(kills):
         names = rng.choice([["a"], ["b"], ["a"], ["b"], ["a", "b"]])
-        while sum(taken(pair, name) for name in "ab") < 2 * count * part / (kills + 1):
+        while pair.taken("a", "b") + pair.taken("b", "a") < 2 * count * part / (kills + 1):
             assert time.monotonic() < limit
             for name in "ab":
                 assert pair.lives[name][-1].process.poll() in (None, 0), pair.lives[name][-1].lines

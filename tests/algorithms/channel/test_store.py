@@ -163,6 +163,41 @@ def test_a_store_of_somebody_else_is_refused(tmp_path: Path) -> None:
         FolderStore(folder, "a", "job")
 
 
+def test_a_store_without_its_secret_is_damaged(tmp_path: Path) -> None:
+    """Masks that were sent could not be drawn again; a new secret is for a new store only."""
+    folder = tmp_path / "store"
+    store = FolderStore(folder, "a", "job")
+    store.close()
+    secret = folder / "secret"
+    secret.rename(folder / "kept")
+    with pytest.raises(StoreDamaged, match="secret is missing"):
+        FolderStore(folder, "a", "job")
+    assert not secret.exists()
+    secret.write_bytes(bytes(32))
+    with pytest.raises(StoreDamaged, match="not the secret that this store began with"):
+        FolderStore(folder, "a", "job")
+    secret.write_bytes(bytes(31))
+    with pytest.raises(StoreDamaged, match="31 bytes instead of 32"):
+        FolderStore(folder, "a", "job")
+    (folder / "kept").rename(secret)
+    again = FolderStore(folder, "a", "job")
+    assert (again.secret, again.epoch) == (store.secret, 2)
+    again.close()
+
+
+def test_logs_without_their_index_are_left_as_they_are(tmp_path: Path) -> None:
+    """With a new index nothing in them could be read: all would look like a torn tail."""
+    folder = tmp_path / "store"
+    path = write(folder, BATCHES)
+    size = path.stat().st_size
+    for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
+        (folder / name).unlink(missing_ok=True)
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=r"index.sqlite is missing, or of another store"):
+            FolderStore(folder, "a", "job")
+    assert path.stat().st_size == size
+
+
 def test_nobody_else_can_read_a_store(tmp_path: Path) -> None:
     write(tmp_path / "store", [[b"x"]])
     paths = list((tmp_path / "store").rglob("*"))

@@ -14,6 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,6 +117,16 @@ def test_a_door_that_lets_everybody_in_is_found_at_start(
     monkeypatch.setattr(AllowList, "find", lambda self, key: "passive")
     with pytest.raises(ChannelError, match="let a key in that is not on the allow-list"):
         network.listen()
+
+
+def test_a_known_key_is_let_in_for_its_own_domain_only(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket names its domain, and the handler answers for that one: another, or "*", is not enough."""
+    listener = network.listen(connect_timeout=1)
+    monkeypatch.setattr("hecore.algorithms.channel.wire.DOMAIN", b"*")
+    with pytest.raises(AuthenticationError, match="does not let passive in"):
+        network.dial(listener.endpoint).receive(Note)
 
 
 def test_both_keys_of_a_party_are_let_in_and_reached(network: Network) -> None:
@@ -338,6 +349,17 @@ def data(content: bytes = b"x", **changes: object) -> list[bytes]:
     return [dump_header(Data(**(fields | changes))), content]  # type: ignore[arg-type]
 
 
+def acknowledged(block: int) -> State:
+    standings = (Standing(0, block, True),)
+    return State("test", "passive", "active", 1, bytes(16), 1 << 20, standings, 0, 0, False, False)
+
+
+def note(number: int) -> bytes:
+    """A whole message as one run of bytes."""
+    frames = encode(Note(number=number), job="test", sender="passive", receiver="active", sequence=0)
+    return b"".join(bytes(piece) for chunk in prepare(frames) for piece in chunk.pieces)
+
+
 GARBAGE: dict[str, list[bytes]] = {
     "no bytes": [b""],
     "garbage": [bytes(range(256))],
@@ -352,11 +374,7 @@ GARBAGE: dict[str, list[bytes]] = {
     "a chunk beyond the last": data(chunk=3, chunks=2),
     "too many chunks": data(chunks=1 << 21),
     "the wrong message": data(sequence=4),
-    "an acknowledgement of what was never sent": [
-        dump_header(
-            State("test", "passive", "active", 1, bytes(16), 1, (Standing(0, 5, True),), 0, 0, False, False)
-        )
-    ],
+    "an acknowledgement of what was never sent": [dump_header(acknowledged(5))],
     "a header without end": [MAGIC + b"\x02" + b"\xdd\xff\xff\xff\xff"],
     "a header that is too long": [dump_header(greeting()) + bytes(1 << 15)],
     "prelude of 2**32 frames": data(b"\xff" * 8),
@@ -375,8 +393,7 @@ def test_what_an_allowed_peer_may_not_send_is_dropped(network: Network, name: st
             with pytest.raises(MalformedMessage):
                 listener.receive(Note, 10)
             return
-        frames = encode(Note(number=7), job="test", sender="passive", receiver="active", sequence=0)
-        run = b"".join(bytes(piece) for chunk in prepare(frames) for piece in chunk.pieces)
+        run = note(7)
         sock.send_multipart(data(run))
         assert listener.receive(Note, 10).number == 7
         assert listener.metrics.refused_packets == 1
@@ -397,6 +414,34 @@ def test_a_peer_that_ignores_the_window_is_not_taken_in(network: Network) -> Non
             assert link.into[0].unstored == 2 << 20
             assert link.metrics.refused_packets == 1  # the others are not the next any more
             link.outputs.appends.clear()
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_block_acknowledged_while_it_waits_to_be_sent_again(
+    network: Network, tmp_path: Path, durable: bool
+) -> None:
+    """The second greeting has it sent again, and the acknowledgement behind it lets it go."""
+    network.folder = tmp_path if durable else None
+    listener = network.listen()
+    with raw_peer(network, listener.endpoint) as sock:
+        sock.send(dump_header(greeting()))
+        sock.recv_multipart()
+        listener.send(Note(number=1))
+        listener.retain(listener.watermarks())
+        while not isinstance(load_header(sock.recv_multipart()[0]), Data):
+            pass
+        with listener.node._lock:  # both are there when the next turn begins
+            sock.send(dump_header(greeting(number=2)))
+            state = State(
+                "test", "passive", "active", 1, bytes(16), 1, (Standing(0, 1, True),), 0, 0, False, False
+            )
+            sock.send(dump_header(state))
+            time.sleep(0.3)
+        frames = encode(Note(number=7), job="test", sender="passive", receiver="active", sequence=0)
+        sock.send_multipart(
+            data(b"".join(bytes(piece) for chunk in prepare(frames) for piece in chunk.pieces))
+        )
+        assert listener.receive(Note, 10).number == 7
 
 
 def test_a_packet_of_another_version_ends_the_talk(network: Network) -> None:

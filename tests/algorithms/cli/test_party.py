@@ -31,9 +31,34 @@ def test_keys_are_made_and_trusted(tmp_path: Path) -> None:
     assert allowed.keys_of("bank") == [CurveKeys.load(tmp_path / name).public for name in ("new", "newest")]
 
 
+def test_keys_and_parties_are_listed_and_removed(tmp_path: Path) -> None:
+    listing = tmp_path / "allowed.toml"
+    keys = {name: CurveKeys.generate().public for name in ("old", "new", "shop")}
+    for name, key in keys.items():
+        (tmp_path / name).write_text(key)
+    AllowList({"bank": [keys["old"], keys["new"]], "shop": keys["shop"]}).save(listing)
+    assert call("list", "--list", listing).stdout.splitlines() == [
+        f"bank  {keys['old']}",
+        f"bank  {keys['new']}",
+        f"shop  {keys['shop']}",
+    ]
+    result = call("distrust", "bank", tmp_path / "old", "--list", listing)
+    assert (result.exit_code, "trusts bank with the other key only" in result.stdout) == (0, True)
+    assert AllowList.load(listing).keys_of("bank") == [keys["new"]]
+    result = call("distrust", "bank", tmp_path / "new", "--list", listing)
+    assert "does not trust bank" in result.stdout
+    assert call("distrust", "shop", "--list", listing).exit_code == 0
+    assert AllowList.load(listing).parties() == []
+    assert call("list", "--list", listing).stdout == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (["distrust", "shop", "--list", "{}/list"], "'shop' is not on the allow-list"),
+        (["distrust", "bank", "{}/shop.pub", "--list", "{}/list"], "none of the 1 keys that bank is trusted"),
+        (["distrust", "bank", "--list", "{}/missing"], "No such file"),
+        (["list", "--list", "{}/there"], "is no allow-list"),
         (["keygen", "--out", "{}/there"], "keys are not overwritten"),
         (["trust", "shop", "{}/there", "--list", "{}/list"], "40 characters of Z85"),
         (["trust", "shop", "{}/missing", "--list", "{}/list"], "No such file"),
@@ -48,6 +73,7 @@ def test_what_is_refused(tmp_path: Path, arguments: list[str], text: str) -> Non
     (tmp_path / "there").write_text("something else")
     public = CurveKeys.generate().public
     (tmp_path / "bank.pub").write_text(public)
+    (tmp_path / "shop.pub").write_text(CurveKeys.generate().public)
     AllowList({"bank": public}).save(tmp_path / "list")
     before = (tmp_path / "list").read_bytes()
     result = call(*(argument.format(tmp_path) for argument in arguments))

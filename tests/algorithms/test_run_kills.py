@@ -1,0 +1,51 @@
+"""A sequence of runs between three parties, killed anywhere: rows 1, 3 and 4, with several peers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .company import company
+
+ROUNDS = Path(__file__).with_name("rounds.py")
+NAMES = ("hub", "b", "c")
+PLAN = [("align", 1, False), ("fit", 20, True), ("score", 1, False), ("fit", 20, True)]
+TASKS = {
+    "hub": {"plan": PLAN, "every": 4, "seconds": 0.0},
+    "b": {"plan": PLAN, "every": 3, "seconds": 0.0},
+    "c": {"plan": PLAN, "every": 0, "seconds": 0.05},
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The digests of a company in which nobody dies. None of it keeps all that was said."""
+    with company(tmp_path_factory.mktemp("undisturbed"), ROUNDS, NAMES, TASKS) as parties:
+        said = {name: lines[0].split() for name, lines in parties.run(60).items()}
+    messages = sum(steps for _, steps, _ in PLAN)
+    for name, (_, _, segments) in said.items():
+        logs = 2 * len(NAMES[1:]) if name == "hub" else 2
+        assert int(segments) <= logs * messages // 4 // 2, said  # of four messages each
+    return {name: digest for name, (_, digest, _) in said.items()}
+
+
+def disturbed(folder: Path, kills: int, seed: int, seconds: float) -> dict[str, str]:
+    with company(folder, ROUNDS, NAMES, TASKS) as parties:
+        said = parties.run(seconds, kills, seed)
+        assert parties.kills >= kills
+        print(f"{parties.kills} kills")
+        return {name: lines[0].split()[1] for name, lines in said.items()}
+
+
+def test_killed_anywhere_every_run_ends_alike(undisturbed: dict[str, str], tmp_path: Path) -> None:
+    assert disturbed(tmp_path, 10, 1, 100) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", range(2, 8))
+def test_killed_very_often_every_run_ends_alike(
+    undisturbed: dict[str, str], tmp_path: Path, seed: int
+) -> None:
+    assert disturbed(tmp_path, 60, seed, 1000) == undisturbed
