@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def exact_keys() -> list[hecore.PrivateKey]:
 def exact_config(**options: Any) -> LinearConfig:
     """For small tables, with features and delivered weights of so many bits that only the training counts."""
     basis = {"mode": "exact", "allow_small_data": True, "feature_bits": 28, "output_bits": 32}
-    return LinearConfig(**(basis | {"epochs": 3, "batch_size": 20, "alpha": 1e-2} | options))
+    return LinearConfig(**(basis | {"epochs": 2, "batch_size": 30, "alpha": 1e-2} | options))
 
 
 def label_of(name: str, values: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -135,16 +136,27 @@ def train_layer(
             draws=fresh,
         )
 
+    def guarded(place: int, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except BaseException as error:  # the others must not wait for ever
+            for end in [a for a, _ in ends] if place == 0 else [ends[place - 1][1]]:
+                end.abort(repr(error))
+            raise
+
     first = side(0)
     with ThreadPoolExecutor(len(parts)) as pool:
-        made = [pool.submit(PassiveTraining, side(place)) for place in range(1, len(parts))]
+        made = [
+            pool.submit(guarded, place, partial(PassiveTraining, side(place)))
+            for place in range(1, len(parts))
+        ]
         training = active(first, first.label, top or LinearTop(objective))
         shares = [source.share() for source in training._sources.values()]
         start = [training.weights["own"].copy()]
-        runs = [pool.submit(training.run)]
+        runs = [pool.submit(guarded, 0, training.run)]
         passive = [future.result(timeout=60) for future in made]
         start += [other.source.final(share) for other, share in zip(passive, shares, strict=True)]
-        runs += [pool.submit(other.run) for other in passive]
+        runs += [pool.submit(guarded, place, other.run) for place, other in enumerate(passive, 1)]
         outcomes = [run.result(timeout=100) for run in runs]
     return Layer(training, passive, outcomes, np.concatenate(start), [end for pair in ends for end in pair])
 

@@ -49,7 +49,7 @@ def test_the_joint_network_is_the_one_trained_in_one_place(exact_keys, objective
     orders = np.random.default_rng(config.seed)
     for epoch in range(config.epochs):
         order = orders.permutation(ROWS)
-        for places in np.array_split(np.arange(ROWS), 3):
+        for places in np.array_split(np.arange(ROWS), 2):
             rows = order[places]
             solver.param_groups[0]["lr"] = config.rate(epoch)
             solver.zero_grad()
