@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ class ActiveTraining:
     """The active party's side of a training, with `top` on the source layer."""
 
     def __init__(self, side: Side, label: LabelSide, top: Top) -> None:
-        side = precise(side)
+        side = replace(side, config=precise(side.config))
         self._side, self._config, self._label, self._top = side, side.config, label, top
         rows = side.training
         self._weight = np.ones(len(rows)) if label.weight is None else label.weight

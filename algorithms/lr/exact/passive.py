@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -42,7 +43,7 @@ class PassiveTraining:
     """A passive party's side of a training."""
 
     def __init__(self, side: Side) -> None:
-        side = precise(side)
+        side = replace(side, config=precise(side.config))
         self._side, self._config = side, side.config
         (self._channel,), (self._peer,) = side.channels, side.peers
         self._epoch = self._batch = 0

@@ -117,10 +117,15 @@ class PassiveSource:
             self._order, self._signs = secret_order(columns, draw_order)
         self.block = BlockShare(start, FixedPoint.zeros(start.shape, start.scale_bits))
 
-    def matrix(self, values: Any) -> FixedPoint:
-        """Rows as they enter products: dense, in the secret order and signs if there are any, encoded."""
-        dense: NDArray[np.float64] = values if isinstance(values, np.ndarray) else values.toarray()
-        return encode_features(dense[:, self._order] * self._signs, self._config)
+    def matrix(self, values: Any) -> common.Matrix:
+        """Rows as they enter products: in the secret order and signs if there are any, encoded."""
+        if not self._widths.shared:
+            values = values[:, self._order]
+            if isinstance(values, np.ndarray):
+                values = values * self._signs
+            else:
+                values.data = values.data * self._signs[values.indices]
+        return encode_features(values, self._config)
 
     def logits(self, values: Any, encrypted: CipherBatch, mask: FixedPoint, draw: Draw) -> tuple[bytes, ...]:
         """[X·W + s + c] of some rows: s is `mask`, c of `draw`."""

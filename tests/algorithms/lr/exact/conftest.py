@@ -136,29 +136,35 @@ def train_layer(
             draws=fresh,
         )
 
-    def guarded(place: int, work: Callable[[], Any]) -> Any:
+    first = side(0)
+    training = active(first, first.label, top or LinearTop(objective))
+    shares = [source.share() for source in training._sources.values()]
+    start = [training.weights["own"].copy(), *(np.empty(0) for _ in names)]
+
+    def answer(place: int) -> tuple[PassiveTraining, Outcome]:
+        other = PassiveTraining(side(place))
+        start[place] = other.source.final(shares[place - 1])
+        return other, other.run()
+
+    def guarded(work: Callable[[], Any], mine: Sequence[Recorder]) -> Any:
         try:
             return work()
         except BaseException as error:  # the others must not wait for ever
-            for end in [a for a, _ in ends] if place == 0 else [ends[place - 1][1]]:
+            for end in mine:
                 end.abort(repr(error))
             raise
 
-    first = side(0)
     with ThreadPoolExecutor(len(parts)) as pool:
-        made = [
-            pool.submit(guarded, place, partial(PassiveTraining, side(place)))
+        others = [
+            pool.submit(guarded, partial(answer, place), ends[place - 1][1:])
             for place in range(1, len(parts))
         ]
-        training = active(first, first.label, top or LinearTop(objective))
-        shares = [source.share() for source in training._sources.values()]
-        start = [training.weights["own"].copy()]
-        runs = [pool.submit(guarded, 0, training.run)]
-        passive = [future.result(timeout=60) for future in made]
-        start += [other.source.final(share) for other, share in zip(passive, shares, strict=True)]
-        runs += [pool.submit(guarded, place, other.run) for place, other in enumerate(passive, 1)]
-        outcomes = [run.result(timeout=100) for run in runs]
-    return Layer(training, passive, outcomes, np.concatenate(start), [end for pair in ends for end in pair])
+        run = pool.submit(guarded, training.run, [a for a, _ in ends])
+        passive, outcomes = zip(*(other.result() for other in others), strict=True)
+        every = [run.result(), *outcomes]
+    return Layer(
+        training, list(passive), every, np.concatenate(start), [end for pair in ends for end in pair]
+    )
 
 
 def with_one(values: Any) -> Any:
