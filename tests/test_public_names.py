@@ -93,6 +93,7 @@ PUBLIC = {
         "Split",
         "Table",
         "infer_schema",
+        "load_rows",
         "open_source",
         "read_csv",
         "read_ids",
@@ -122,6 +123,7 @@ PUBLIC = {
         "VerticalLogisticRegression",
         "VerticalPoissonRegression",
     ],
+    "hecore.algorithms.lr.exact": ["VerticalTopModel", "train"],
     "hecore.algorithms.psi": [
         "Alignment",
         "Progress",

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at a party's files.", no_args_is_help=True)
 
-LIBSVM = (".libsvm", ".svm", ".svmlight")
 LONGEST_CATEGORIES, ROWS_SHOWN = 48, 5
 
 
@@ -36,8 +35,9 @@ def show(
 ) -> None:
     """Show what hecore finds in a file: its columns, their kinds, missing values, ranges, categories."""
     from hecore.algorithms.data import infer_schema, open_source, read_ids, read_libsvm
+    from hecore.algorithms.data.libsvm import is_libsvm
 
-    if file.suffix in LIBSVM:
+    if is_libsvm(file):
         return _show_sparse(read_libsvm(file))
     names = [name.strip() for name in categorical.split(",") if name.strip()]
     with errors.status(f"reading {file.name}"):

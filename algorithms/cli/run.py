@@ -15,12 +15,11 @@ from rich.text import Text
 from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say, told
 from hecore.algorithms.errors import (
     ChannelTimeout,
-    CheckpointError,
+    ConfigurationError,
     Fenced,
     HandshakeError,
     PeerAborted,
     PeerLost,
-    ReplayError,
     StoreError,
     StoreInUse,
 )
@@ -61,8 +60,8 @@ def run(
     except (HecoreError, OSError) as error:
         code = exit_code(error)
         hint = f"\n{again}" if code in (PEER, DISK) else ""
-        if isinstance(error, CheckpointError | ReplayError | Fenced):
-            hint = "\nto begin anew, all parties start with --anew"
+        if code != REPLACED and not isinstance(error, ConfigurationError) and begun(file):
+            hint = f"\n{again}; to begin anew instead, all parties start with --anew"
         _end(code, f"error: {told(error)}{hint}")
     if outcome.again:
         say(f"the job is finished already; nothing was done. Its records: {outcome.folder}")
@@ -98,6 +97,14 @@ def exit_code(error: Exception) -> int:
     if isinstance(error, PeerLost | ChannelTimeout | PeerAborted) and not isinstance(error, HandshakeError):
         return PEER
     return REFUSED
+
+
+def begun(file: Path) -> bool:
+    """Whether a run is under way, so that there is something to go on with."""
+    from hecore.algorithms.job.config import load_job
+    from hecore.algorithms.job.home import Home
+
+    return Home(load_job(file)).folder.exists()
 
 
 def _warn(text: str) -> None:

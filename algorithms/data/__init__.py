@@ -2,7 +2,7 @@
 
 from hecore.algorithms.data.ids import Ids
 from hecore.algorithms.data.libsvm import read_libsvm
-from hecore.algorithms.data.read import read_csv, read_ids, read_table
+from hecore.algorithms.data.read import load_rows, read_csv, read_ids, read_table
 from hecore.algorithms.data.schema import Column, Schema, infer_schema
 from hecore.algorithms.data.sources import open_source
 from hecore.algorithms.data.split import Split, split_rows
@@ -16,6 +16,7 @@ __all__ = [
     "Split",
     "Table",
     "infer_schema",
+    "load_rows",
     "open_source",
     "read_csv",
     "read_ids",

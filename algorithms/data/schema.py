@@ -18,7 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hecore.algorithms.data.sources import LONGEST_SHOWN, Chunk, Source, open_source, require
+from hecore.algorithms.data.libsvm import ID, LABEL, parsed_rows
+from hecore.algorithms.data.sources import (
+    LONGEST_SHOWN,
+    Chunk,
+    LibsvmSource,
+    Source,
+    open_source,
+    require,
+)
 from hecore.algorithms.errors import TableError
 
 Kind = Literal["id", "label", "numeric", "categorical", "text"]
@@ -51,6 +59,7 @@ class Schema:
     name: str
     rows: int
     columns: tuple[Column, ...]
+    sparse: bool = False
 
     def __getitem__(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -60,6 +69,16 @@ class Schema:
         """All but id and label."""
         return tuple(column for column in self.columns if column.kind not in ("id", "label"))
 
+    @property
+    def id_column(self) -> str:
+        """The name of the column of ids."""
+        return next(column.name for column in self.columns if column.kind == "id")
+
+    @property
+    def label_column(self) -> str | None:
+        """The name of the column of labels, None where there is none."""
+        return next((column.name for column in self.columns if column.kind == "label"), None)
+
 
 def infer_schema(
     source: str | Path | Source,
@@ -67,19 +86,29 @@ def infer_schema(
     id_column: str = "id",
     label_column: str | None = None,
     categorical: Collection[str] = (),
+    drop: Collection[str] = (),
 ) -> Schema:
-    """Read a CSV or Parquet file once; `categorical` names columns of numbers that are categories.
+    """Read a file once; `categorical` names columns of numbers that are categories, `drop` those left out.
 
-    Raises TableError for a column that is not there, and for a label that is not all numbers, by row.
+    The columns of a libsvm file are "id", "label" and its places. Raises TableError for a column that is not
+    there, and for a label that is not all numbers, by line or row.
     """
     opened = open_source(source) if isinstance(source, str | Path) else source
+    special = {"id": id_column, "label": label_column}
+    for what, name in special.items():
+        if name is not None and name in drop:
+            raise TableError(f"{opened.name}: column {name!r} is the {what} and cannot be left out")
     if label_column == id_column:
         raise TableError(f"{opened.name}: column {id_column!r} cannot be both id and label")
     label = [] if label_column is None else [label_column]
-    require(opened, [id_column, *label, *categorical])
-    found = {name: _Observed(text=name in categorical) for name in opened.header if name != id_column}
+    if isinstance(opened, LibsvmSource):
+        require(opened, [id_column, *label])
+        return _sparse_schema(opened, label_column, categorical, drop)
+    require(opened, [id_column, *label, *categorical, *drop])
+    names = [name for name in opened.header if name not in drop]
+    found = {name: _Observed(text=name in categorical) for name in names if name != id_column}
     rows = 0
-    for chunk in opened.chunks():
+    for chunk in opened.chunks(names):
         rows += len(chunk)
         for name, column in found.items():
             column.add(chunk.columns[name])
@@ -89,9 +118,34 @@ def infer_schema(
         Column(name, "id", 0, None)
         if name == id_column
         else found[name].column(name, is_label=name == label_column)
-        for name in opened.header
+        for name in names
     ]
     return Schema(opened.name, rows, tuple(columns))
+
+
+def _sparse_schema(
+    source: LibsvmSource, label: str | None, categorical: Collection[str], drop: Collection[str]
+) -> Schema:
+    """Columns from place 1 on, or 0 where it occurs, to the highest."""
+    if categorical:
+        raise TableError(f"{source.name}: columns of a libsvm file cannot be categories")
+    rows = width = 0
+    first = 1
+    lowest, highest = math.inf, -math.inf
+    for row in parsed_rows(source.path):
+        rows += 1
+        lowest, highest = min(lowest, row.label), max(highest, row.label)
+        if row.places:
+            first, width = min(first, row.places[0]), max(width, row.places[-1] + 1)
+    names = [str(place) for place in range(first, width)]
+    for name in drop:
+        if name not in names:
+            raise TableError(f"{source.name} has no column {name!r}; its places are {first} … {width - 1}")
+    columns = [Column(ID, "id", 0, None)]
+    if label is not None:
+        columns.append(Column(LABEL, "label", 0, None, lowest, highest))
+    columns += [Column(name, "numeric", 0, None) for name in names if name not in drop]
+    return Schema(source.name, rows, tuple(columns), sparse=True)
 
 
 @dataclass
@@ -158,7 +212,7 @@ def numbers(file: str, chunk: Chunk, name: str, id_column: str) -> NDArray[np.fl
             shown = text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
             row_id = str(chunk.columns[id_column][row].as_py())
             raise TableError(
-                f"{file}: {shown!r} at row {chunk.first + row} (id {row_id!r}), column {name!r} is no number"
+                f"{file}: {shown!r} at {chunk.where(row)} (id {row_id!r}), column {name!r} is no number"
             )
     raise AssertionError("a column that is no column of numbers has a cell that is no number")
 

@@ -2,9 +2,11 @@
 
     CSV       UTF-8, commas, a header; cells are texts as they stand, "" where there is nothing
     Parquet   columns of numbers, truth values, texts or dictionaries of texts
+    libsvm    only ids and labels are columns: see `libsvm`
 
 A chunk's columns are Arrow arrays: `large_string`, or what numbers Parquet has. Rows count from 0, without
-the header. Every error names the file, and the row or column where it is.
+the header, lines from 1. Every error names the file, and where in it: the line of a text file, else the row,
+and the column.
 """
 
 from __future__ import annotations
@@ -12,29 +14,45 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hecore.algorithms.data.ids import Places
+from hecore.algorithms.data.libsvm import ID, LABEL, is_libsvm, parsed_rows
 from hecore.algorithms.data.table import check_distinct
 from hecore.algorithms.errors import TableError
 
 #: How much of a wrong text, and how many names, an error shows.
 LONGEST_SHOWN, COLUMNS_SHOWN = 40, 20
+#: A chunk has no more rows than this, and of a wide file no more cells: some 20 MB.
 CSV_ROWS, PARQUET_ROWS = 1 << 13, 1 << 16
+CSV_CELLS, PARQUET_CELLS = 1 << 18, 1 << 21
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive rows; `first` is the number of the first one. `columns` maps names to Arrow arrays."""
+    """Some rows of a file: their numbers, in a text file their lines, and their cells by column."""
 
-    first: int
+    rows: Places
     columns: dict[str, Any]
+    lines: Places | None = None
 
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values()), ()))
+        return len(self.rows)
+
+    def take(self, places: Places) -> Chunk:
+        """The rows at these places of the chunk."""
+        columns = {name: cells.take(pa.array(places)) for name, cells in self.columns.items()}
+        return Chunk(self.rows[places], columns, None if self.lines is None else self.lines[places])
+
+    def where(self, place: int) -> str:
+        """For an error: where the row at a place of the chunk stands in the file."""
+        return f"row {self.rows[place]}" if self.lines is None else f"line {self.lines[place]}"
 
 
 class Source(Protocol):
@@ -52,7 +70,12 @@ class Source(Protocol):
 
 
 def open_source(path: str | Path) -> Source:
-    """A CSV or Parquet file, told apart by its first bytes. TableError, or OSError if it cannot be read."""
+    """A libsvm file, by its ending, a Parquet or a CSV file, by its first bytes.
+
+    Raises TableError, or OSError if it cannot be read.
+    """
+    if is_libsvm(path):
+        return LibsvmSource(path)
     with open(path, "rb") as file:
         magic = file.read(4)
     return ParquetSource(path) if magic == b"PAR1" else CsvSource(path)
@@ -81,24 +104,27 @@ class CsvSource:
         wanted = [(name, self.header.index(name)) for name in (self.header if columns is None else columns)]
         lines = self._lines()
         next(lines)
+        most = max(1, min(CSV_ROWS, CSV_CELLS // len(self.header)))
         rows: list[list[str]] = []
+        numbers: list[int] = []
         first = 0
 
         def chunk() -> Chunk:
             cells = list(zip(*rows, strict=True))
-            return Chunk(first, {name: pa.array(cells[i], pa.large_string()) for name, i in wanted})
+            columns = {name: pa.array(cells[i], pa.large_string()) for name, i in wanted}
+            return Chunk(first + np.arange(len(rows)), columns, np.array(numbers))
 
         for number, row in lines:
             if len(row) != len(self.header):
                 raise TableError(
-                    f"{self.name}: row {first + len(rows)} (line {number}) has {len(row)} fields, the header"
-                    f" {len(self.header)}"
+                    f"{self.name}: line {number} has {len(row)} fields, the header {len(self.header)}"
                 )
             rows.append(row)
-            if len(rows) == CSV_ROWS:
+            numbers.append(number)
+            if len(rows) == most:
                 yield chunk()
                 first += len(rows)
-                rows = []
+                rows, numbers = [], []
         if rows:
             yield chunk()
 
@@ -125,6 +151,36 @@ class CsvSource:
             raise TableError(f"{self.name} is empty")
 
 
+class LibsvmSource:
+    """The ids and labels of a libsvm file; `read_libsvm` and `load_rows` read its sparse columns."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = Path(path).name
+        self.path = path
+        self.header: tuple[str, ...] = (ID, LABEL)
+        self.types = pa.schema([(ID, pa.large_string()), (LABEL, pa.float64())])
+        with open(path, "rb"):
+            pass
+
+    def chunks(self, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+        """See Source."""
+        require(self, columns or ())
+        rows = parsed_rows(self.path, places=False)
+        first = 0
+        while some := list(islice(rows, CSV_ROWS)):
+            cells = {
+                ID: pa.array([row.row_id for row in some], pa.large_string()),
+                LABEL: pa.array([row.label for row in some], pa.float64()),
+            }
+            chosen = {name: cells[name] for name in (self.header if columns is None else columns)}
+            yield Chunk(first + np.arange(len(some)), chosen, np.array([row.line for row in some]))
+            first += len(some)
+
+    def copies(self) -> Iterator[Any]:
+        """A sparse file has no columns that could be copied: TableError."""
+        raise TableError(f"{self.name}: rows of a libsvm file cannot be written as Parquet")
+
+
 class ParquetSource:
     """A Parquet file. Truth values are 0 and 1; a dictionary of texts is its texts."""
 
@@ -144,7 +200,8 @@ class ParquetSource:
             self._check_type(name, self.types.field(name).type)
         first = 0
         for batch in self._batches(wanted):
-            yield Chunk(first, {name: _plain(batch.column(name)) for name in wanted})
+            cells = {name: _plain(batch.column(name)) for name in wanted}
+            yield Chunk(first + np.arange(batch.num_rows), cells)
             first += batch.num_rows
 
     def copies(self) -> Iterator[Any]:
@@ -154,9 +211,9 @@ class ParquetSource:
 
     def _batches(self, columns: list[str]) -> Iterator[Any]:
         """The rows of some columns; TableError naming the row behind which the file is broken."""
-        first = 0
+        first, most = 0, max(1, min(PARQUET_ROWS, PARQUET_CELLS // max(1, len(columns))))
         with self._open() as file:
-            batches = file.iter_batches(batch_size=PARQUET_ROWS, columns=columns)
+            batches = file.iter_batches(batch_size=most, columns=columns)
             while True:
                 try:
                     batch = next(batches, None)

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from hecore import KeySpec
+from hecore.algorithms.data.libsvm import is_libsvm
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.lr import LinearConfig
@@ -31,7 +32,6 @@ from hecore.algorithms.party import ACTIVE
 from hecore.errors import HecoreError
 
 VERSION = 1
-LIBSVM = (".libsvm", ".svm", ".svmlight")
 Role = Literal["active", "passive"]
 AlgorithmConfig = GBDTConfig | LinearConfig
 #: What `[algorithm] name` may be, and the parameters of each.
@@ -234,11 +234,6 @@ class JobFile:
             "key": msgspec.to_builtins(self.key),
             "run": msgspec.to_builtins(self.run),
         }
-
-
-def is_libsvm(file: str | Path) -> bool:
-    """Whether a file's name says that it is sparse rows."""
-    return Path(file).suffix in LIBSVM
 
 
 def load_job(path: str | Path) -> JobFile:

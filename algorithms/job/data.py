@@ -7,86 +7,61 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.data import Ids, Schema, Table, infer_schema, open_source, read_ids, read_libsvm
+from hecore.algorithms.data import Ids, Table, infer_schema, load_rows, open_source, read_ids
 from hecore.algorithms.data.ids import Places
-from hecore.algorithms.data.read import read_table
+from hecore.algorithms.data.libsvm import ID, LABEL, is_libsvm
 from hecore.algorithms.data.schema import numbers
-from hecore.algorithms.data.sources import require
-from hecore.algorithms.errors import ConfigurationError, TableError
-from hecore.algorithms.job.config import JobFile, is_libsvm
+from hecore.algorithms.errors import TableError
+from hecore.algorithms.job.config import JobFile
 
 #: Objectives whose labels are 0 and 1, and those whose labels are 0, 1, 2, …
 BINARY, CLASSES = ("binary:logistic",), ("multi:softprob", "multi:logistic")
 
 
 class JobData:
-    """The file of a job at this party. TableError naming file, row and column of what cannot be used."""
+    """The file of a job at this party. TableError naming file, line or row, column of what cannot be used."""
 
     def __init__(self, job: JobFile) -> None:
         self._job, self._data = job, job.data
         self.path = job.at(job.data.file)
-        self.schema: Schema | None = None
-        self._sparse: Table | None = None
-        if is_libsvm(self.path):
-            self._open_sparse()
-        else:
-            self._open()
-
-    def _open(self) -> None:
-        data = self._data
         self._source = open_source(self.path)
-        require(self._source, data.drop)
-        if data.label in data.drop or data.id in data.drop:
-            raise ConfigurationError(f"data.drop = {data.drop}: the columns of ids and labels stay")
+        self._label = self._data.label
+        if is_libsvm(self.path):
+            self._label = LABEL if job.is_active else None
         self.schema = infer_schema(
-            self._source, id_column=data.id, label_column=data.label, categorical=data.categorical
+            self._source,
+            id_column=ID if is_libsvm(self.path) else self._data.id,
+            label_column=self._label,
+            categorical=self._data.categorical,
+            drop=self._data.drop,
         )
         for column in self.schema.features:
-            if column.kind == "text" and column.name not in data.drop:
+            if column.kind == "text":
                 raise TableError(
                     f"{self.schema.name}: column {column.name!r} has too many different texts for a category:"
                     " name it in data.drop"
                 )
 
-    def _open_sparse(self) -> None:
-        self._sparse = read_libsvm(self.path, label=self._job.is_active)
-
     @property
     def ids(self) -> Ids:
         """The ids of all rows, as they stand in the file."""
-        if self._sparse is not None:
-            return Ids(self._sparse.ids)
-        return read_ids(self._source, self._data.id)
+        return read_ids(self._source, self.schema.id_column)
 
     def labels(self) -> NDArray[np.float64]:
         """The labels of all rows, as the model takes them."""
-        label: NDArray[np.float64] | None
-        if self._sparse is not None:
-            label = self._sparse.label
-        else:
-            name = str(self._data.label)
-            parts = [
-                numbers(self._source.name, chunk, name, self._data.id)
-                for chunk in self._source.chunks([self._data.id, name])
-            ]
-            label = np.concatenate(parts, dtype=np.float64)
-        return self._positive(np.zeros(0) if label is None else label)
+        if self._label is None:
+            raise TableError(f"{self.path.name}: no column of labels is named")
+        columns = [self.schema.id_column, self._label]
+        parts = [
+            numbers(self._source.name, chunk, self._label, self.schema.id_column)
+            for chunk in self._source.chunks(columns)
+        ]
+        label: NDArray[np.float64] = np.concatenate(parts, dtype=np.float64)
+        return self._positive(label)
 
     def rows(self, places: Places | None) -> Table:
         """The rows at these places of the file, in this order; all of them for None."""
-        if self._sparse is not None:
-            table = self._sparse
-        else:
-            data = self._data
-            table = read_table(
-                self.path, id_column=data.id, label_column=data.label, categorical=data.categorical
-            )
-        table = table if places is None else table.take(places)
-        return self._with_label(table.select([n for n in table.columns if n not in self._data.drop]))
-
-    def _with_label(self, table: Table) -> Table:
-        if not self._job.is_active:
-            return replace(table, label=None)
+        table = load_rows(self._source, places, self.schema)
         return table if table.label is None else replace(table, label=self._positive(table.label))
 
     def _positive(self, label: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,11 +71,9 @@ class JobData:
 
     def summary(self) -> str:
         """Rows, columns, kinds, in a line."""
-        if self.schema is None:
-            assert self._sparse is not None  # noqa: S101 - one of the two
-            rows, columns = self._sparse.values.shape
-            return f"{self.path.name}: {rows:,} rows, {columns:,} sparse columns"
-        kept = [column for column in self.schema.features if column.name not in self._data.drop]
+        kept = self.schema.features
+        if self.schema.sparse:
+            return f"{self.path.name}: {self.schema.rows:,} rows, {len(kept):,} sparse columns"
         texts = sum(column.kind == "categorical" for column in kept)
         missing = sum(column.missing > 0 for column in kept)
         return (

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from hecore import PrivateKey, generate_key, load_key, save_key
 from hecore.algorithms.channel import FolderStore
+from hecore.algorithms.channel.disk import make_folder
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.job.config import JobFile
 from hecore.keyfile import read_passphrase
@@ -36,7 +37,7 @@ class Home:
 
     def open_store(self) -> FolderStore:
         """The store of the party's messages. StoreInUse while another process works with it."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.folder)
         return FolderStore(self.folder / "store", self._job.party.name, self._job.job)
 
     def paillier_key(self) -> PrivateKey:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from hecore.algorithms.channel.disk import make_folder
+
 Form = Literal["text", "json"]
 LOGGER = "hecore"
 
@@ -44,7 +46,7 @@ class _Shown(logging.Handler):
 @contextmanager
 def log_to(folder: Path, form: Form, show: Callable[[str], None]) -> Iterator[None]:
     """Log from INFO on to the file; as JSON everything to standard error as well, else warnings to `show`."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     descriptor = os.open(folder / "log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     logger = logging.getLogger(LOGGER)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""One party's run of a job: handshake, alignment, training, scores, its share of the model.
+"""One party's run of a job: begun, gone on with, or found finished.
 
 A run that ends early, for whatever reason, goes on from its last checkpoint when it is started again, at this
 party alone or at all. A job that is finished stays finished.
@@ -8,57 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Literal
 
-from hecore import Meter
-from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions
-from hecore.algorithms.channel.node import Node
-from hecore.algorithms.checkpoint import Checkpoints
-from hecore.algorithms.data import Ids, Split, Table, split_rows
-from hecore.algorithms.errors import (
-    AlignmentError,
-    HandshakeError,
-    PeerAborted,
-    PeerLost,
-    ProtocolError,
-)
 from hecore.algorithms.job.config import JobFile
-from hecore.algorithms.job.data import JobData, check_labels
-from hecore.algorithms.job.ending import all_delivered, end_job
 from hecore.algorithms.job.folder import METRICS, RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
-from hecore.algorithms.job.meeting import meet
+from hecore.algorithms.job.party_run import Outcome, PartyRun
 from hecore.algorithms.job.progress import JobProgress, ProgressKeeper
-from hecore.algorithms.job.records import Rows
-from hecore.algorithms.job.scores import evaluate, write_predictions
-from hecore.algorithms.job.timeline import TimelineRecord
-from hecore.algorithms.job.training import Round, Training, make_training
-from hecore.algorithms.psi import Progress as PsiProgress
-from hecore.algorithms.psi import PsiConfig, align
-from hecore.meter import Timeline
+from hecore.algorithms.job.recording import check_same, open_records, test_values
 
 log = logging.getLogger(__name__)
 
 OnProgress = Callable[[JobProgress], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to: metrics of the test rows at the active party, and where its share lies.
-
-    again        it was finished before, and nothing was done
-    undelivered  the peers may still need something of this party: it goes out when it is started again
-    """
-
-    folder: Path
-    model: Path
-    results: dict[str, float]
-    again: bool = False
-    undelivered: bool = False
 
 
 def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool = False) -> Outcome:
@@ -71,28 +33,24 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
     home = Home(job)
     if anew:
         forget(job)
-    there = (job.folder / RECORD).exists()
-    if there and not home.folder.exists():
-        record = read_record(job.folder)
-        if record.status == "finished":
-            return Outcome(job.folder, job.folder / record.model, _test_values(record.results), again=True)
-    folder = RunFolder.open(job.folder) if there else _new_folder(job)
-    with folder, ProgressKeeper(job.folder / "progress.json", on_progress) as keeper:
-        run = _JobRun(job, home, folder, keeper)
+    done = _finished(job, home)
+    if done is not None:
+        return done
+    store = home.open_store()  # first of all: another process may be at work here
+    with open_records(job) as folder, ProgressKeeper(job.folder / "progress.json", on_progress) as keeper:
+        run = PartyRun(job, home, store, folder, keeper)
         try:
             outcome = run.run()
         except KeyboardInterrupt:
             run.close(leave=False)
-            folder.finish("stopped")
-            log.info("stopped")
+            _end(folder, "stopped", "")
             raise
         except BaseException as error:
             vain = run.was_in_vain(error)
             run.close(leave=True)
             if vain:
                 home.remove()
-            folder.finish("failed", f"{type(error).__name__}: {error}")
-            log.error("%s: %s", type(error).__name__, error)
+            _end(folder, "failed", f"{type(error).__name__}: {error}")
             raise
         run.close(leave=True)
         if not outcome.undelivered:
@@ -110,210 +68,21 @@ def forget(job: JobFile) -> None:
             (job.folder / name).unlink(missing_ok=True)
 
 
-def _new_folder(job: JobFile) -> RunFolder:
-    protocols = [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job)]
-    return RunFolder.create(
-        job.folder,
-        job=job.job,
-        party=job.party.name,
-        role=job.party.role,
-        peers=sorted(job.peers),
-        algorithm=job.algorithm,
-        protocols=protocols,
-        key_bits=job.key.bits,
-        configuration=_shown(job),
-    )
+def _finished(job: JobFile, home: Home) -> Outcome | None:
+    """The outcome of a run that is over and owes nobody anything.
+
+    ConfigurationError if the job file asks for something else now.
+    """
+    if home.folder.exists() or not (job.folder / RECORD).exists():
+        return None
+    record = read_record(job.folder)
+    if record.status != "finished":
+        return None
+    check_same(job, record)
+    return Outcome(job.folder, job.folder / record.model, test_values(record.results), again=True)
 
 
-def _shown(job: JobFile) -> dict[str, dict[str, Any]]:
-    """The settings as they are recorded: whoever knows the split's key can tell the part of any id."""
-    sections = job.sections()
-    if sections["split"]["key"] is not None:
-        sections["split"]["key"] = "(not recorded)"
-    return sections
-
-
-def _protocol(job: JobFile) -> str:
-    """The name under which the messages of the training are listed."""
-    if job.algorithm == "gbdt":
-        return "gbdt"
-    return f"linear-{getattr(job.parameters, 'mode', 'shared')}"
-
-
-def _test_values(results: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
-    return {name: value for name, parts in results.items() if (value := parts.get("test")) is not None}
-
-
-def _counts(data: JobData, table: Table, parts: Split) -> Rows:
-    return Rows(
-        own=len(data.ids),
-        common=len(table),
-        train=parts.train.size,
-        validation=parts.validation.size,
-        test=parts.test.size,
-    )
-
-
-class _JobRun:
-    """The phases of a run, and what is open meanwhile."""
-
-    def __init__(self, job: JobFile, home: Home, folder: RunFolder, keeper: ProgressKeeper) -> None:
-        self._job, self._home, self._folder, self._keeper = job, home, folder, keeper
-        self._meter = Meter(timeline=Timeline(time.perf_counter()))
-        self._node: Node | None = None
-        self._channels: list[ZmqChannel] = []
-        self._aligned_already = False
-
-    def run(self) -> Outcome:
-        """All phases."""
-        job = self._job
-        self._keeper.phase("reading the file")
-        data = JobData(job)
-        if job.is_active:
-            check_labels(job, data.labels())
-        self._open()
-        with self._meter.activate():
-            self._keeper.phase("waiting for the other parties")
-            split_key = meet(
-                self._channels,
-                self._checkpoints,
-                job.terms(),
-                active=job.is_active,
-                split_key=job.split.key.encode() if job.split.key else None,
-            )
-            table = self._aligned(data)
-            self._aligned_already = True
-            share = job.split
-            parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
-            self._folder.update(rows=_counts(data, table, parts), columns=len(table.columns))
-            training = self._train(table, parts)
-            results = self._score(training, table, parts)
-        return self._end(training, results)
-
-    def was_in_vain(self, error: BaseException) -> bool:
-        """Whether the parties have said no before there was anything to go on with.
-
-        All of them hear of it, so all forget what was said, and begin anew when what was wrong is mended.
-        """
-        if self._aligned_already:
-            return False
-        gone = [channel.node.state(channel.peer)[1] for channel in self._channels]
-        return isinstance(error, HandshakeError | AlignmentError | PeerAborted) or (
-            isinstance(error, PeerLost) and any(gone)
-        )
-
-    def close(self, *, leave: bool) -> None:
-        """Let go of the network and the store."""
-        if self._channels:
-            self._measure()
-        if self._node is not None:
-            self._node.close(leave=leave)
-
-    # --- phases -------------------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        job = self._job
-        self._keeper.phase("opening the connection")
-        keys, allowed = CurveKeys.load(job.at(job.party.keys)), AllowList.load(job.at(job.party.allowed))
-        store = self._home.open_store()
-        options = ZmqOptions(connect_timeout=job.run.wait, grace=job.run.grace)
-        self._node = node = Node(
-            job.party.name, keys, allowed, job=job.job, listen=job.party.listen, store=store, options=options
-        )
-        self._channels = [ZmqChannel(node, name, peer.dial) for name, peer in sorted(job.peers.items())]
-        self._checkpoints = Checkpoints(store, self._channels, every=0, seconds=job.run.checkpoint_seconds)
-        self._keeper.watch(self._channels)
-
-    def _aligned(self, data: JobData) -> Table:
-        """The rows that all parties have, in the order of all."""
-        job = self._job
-        if job.alignment.method == "none":
-            return data.rows(None)
-        self._keeper.phase("aligning rows")
-        config = PsiConfig(min_intersection=job.alignment.min_intersection)
-        with self._meter.phase("psi"):
-            found = align(
-                self._channels,
-                data.ids,
-                job.party.role,
-                config,
-                checkpoints=self._checkpoints,
-                on_progress=self._tell_psi,
-            )
-        if found.rows is None:
-            raise ProtocolError("the alignment did not tell which rows are common")
-        self._keeper.phase("reading the common rows")
-        return data.rows(found.rows)
-
-    def _train(self, table: Table, parts: Split) -> Training:
-        job = self._job
-        self._keeper.phase("making keys")
-        key = self._home.paillier_key()
-        training = make_training(job, self._channels, key, self._checkpoints, self._meter)
-        self._folder.update(backend=training.backend)
-        self._keeper.phase("training")
-        train = table.take(parts.train)
-        if train.label is not None:
-            check_labels(job, train.label)
-        validation = table.take(parts.validation) if parts.validation.size else None
-        training.fit(train, validation, self._tell_round)
-        return training
-
-    def _score(self, training: Training, table: Table, parts: Split) -> dict[str, float]:
-        if not parts.test.size:
-            return {}
-        self._keeper.phase("scoring test rows")
-        test = table.take(parts.test)
-        scores = training.predict(test)
-        if scores is None or test.label is None:
-            return {}
-        if self._job.run.predictions:
-            write_predictions(self._job.folder / "predictions.parquet", test, scores)
-        return evaluate(training.objective, test.label, scores)
-
-    def _end(self, training: Training, results: dict[str, float]) -> Outcome:
-        model = training.save(self._job.folder)
-        self._folder.update(
-            results={name: {"test": value} for name, value in results.items()},
-            importances=training.importances(),
-            model=model.name,
-        )
-        self._keeper.phase("waiting until the others have everything")
-        line = self._meter.timeline
-        shown = TimelineRecord.of(line) if line is not None and self._job.run.share_timeline else None
-        with self._meter.activate():
-            peers = end_job(self._channels, self._checkpoints, shown)
-        for peer, timeline in peers.items():
-            self._folder.peer_timeline(peer, timeline)
-        delivered = all_delivered(self._channels)
-        self._measure()
-        self._folder.finish("finished")
-        self._keeper.phase("finished")
-        return Outcome(self._job.folder, model, results, undelivered=not delivered)
-
-    # --- what is told -------------------------------------------------------------------------------
-
-    def _measure(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk is told by what ended the run
-            self._folder.measure(self._meter, self._channels)
-
-    def _tell_psi(self, progress: PsiProgress) -> None:
-        detail = f"with {progress.peer}, {progress.rate:,.0f} ids/s" if progress.rate else ""
-        self._keeper.tell("aligning rows", detail, progress.done / progress.total, progress.remaining)
-
-    def _tell_round(self, round: Round) -> None:
-        detail = f"{round.unit} {round.number}/{round.rounds}"
-        for value, part in ((round.train, ""), (round.validation, " validation")):
-            detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
-        pace = f"{round.seconds / (round.done * round.rounds):.1f} s a {round.unit}" if round.done else ""
-        self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
-        if round.is_whole:
-            log.info("%s", detail)
-            self._folder.round(
-                round.number,
-                seconds=round.seconds,
-                metric=round.metric,
-                train=round.train,
-                validation=round.validation,
-            )
-            self._measure()
+def _end(folder: RunFolder, status: Literal["failed", "stopped"], error: str) -> None:
+    (log.error if error else log.info)("%s", error or status)
+    with contextlib.suppress(OSError):  # a full disk has ended the run, and its error is on its way
+        folder.finish(status, error)

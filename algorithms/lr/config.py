@@ -12,7 +12,7 @@ from hecore.algorithms.errors import ConfigurationError
 MINIMUM_MASK_BITS = 40
 
 ObjectiveName = Literal[
-    "binary:logistic", "multi:logistic", "reg:squarederror", "count:poisson"
+    "binary:logistic", "multi:logistic", "multi:softprob", "reg:squarederror", "count:poisson"
 ]  # XGBoost's names, as for trees
 Mode = Literal["shared", "exact"]
 Schedule = Literal["exponential", "inverse", "cosine"]
@@ -22,7 +22,8 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Parameters of a training of a linear model; equal at all parties.
 
     objective                "binary:logistic", "multi:logistic" (one class against the rest),
-                             "reg:squarederror" or "count:poisson"; see `objectives`
+                             "multi:softprob" (mode "exact"), "reg:squarederror" or "count:poisson"; see
+                             `objectives`
     mode                     "shared": nothing per row is opened; "exact": the active party sees the logits of
                              the training rows (see `exact`)
     epochs, batch_size       passes over the rows; rows a step, spread evenly over the batches of an epoch
@@ -43,7 +44,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     early_stopping_rounds    stop when the metric of the evaluation rows has not improved for so many
                              scorings, and keep the best weights; 0 never stops
     seed                     of the agreed, public shuffle of the rows
-    feature_bits             fractional bits of standardised features
+    feature_bits             fractional bits of standardised features; in mode "exact" 24 at least
     weight_bits              fractional bits of weights and logits
     feature_limit_bits       |feature| < 2^this; a larger one is an error naming it
     weight_limit_bits        |weight| < 2^this is assumed; a diverging training breaks it and is stopped
@@ -107,6 +108,11 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ConfigurationError(
                 'optimizer = "adam" divides by roots, which shares cannot: take "sgd", or mode = "exact"'
             )
+        if self.objective == "multi:softprob" and self.mode == "shared":
+            raise ConfigurationError(
+                'objective = "multi:softprob" needs logits in the clear: take "multi:logistic", or mode ='
+                ' "exact"'
+            )
         if self.tolerance > 0 and not self.loss:
             raise ConfigurationError(
                 f"tolerance = {self.tolerance:g} needs loss = true: stopping is decided on the loss"
@@ -124,7 +130,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def is_logistic(self) -> bool:
         """Whether the labels are classes."""
-        return self.objective in ("binary:logistic", "multi:logistic")
+        return self.objective in ("binary:logistic", "multi:logistic", "multi:softprob")
 
     def rate(self, epoch: int) -> float:
         """Learning rate of epoch 0, 1, …"""

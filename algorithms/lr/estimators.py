@@ -49,6 +49,8 @@ class VerticalLinearModel:
     """
 
     objectives: ClassVar[tuple[str, ...]]
+    #: Whether a network stands on the linear part.
+    network: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -106,8 +108,9 @@ class VerticalLinearModel:
             run = self._begin(f"lr.{self.config.mode}.fit", table, self.config)
             found = run.latest() if run else None
             saved = None if found is None else msgspec.json.decode(found.state, type=_Saved)
-            if saved is not None and saved.record is not None:
+            if found is not None and saved is not None and saved.record is not None:
                 self._record = saved.record
+                self._load_extra(found.arrays)
                 return self
             meeting = self._meet(tables, label, run) if saved is None else saved.meeting.load()
             self._agree(table, meeting)
@@ -130,14 +133,27 @@ class VerticalLinearModel:
             outcome = self._train(side)
             record = self._recorded(table, mean, scale, side, outcome)
             if run:
-                run.finish(_Saved(meeting=_SavedMeeting.of(meeting), record=record))
+                run.finish(_Saved(meeting=_SavedMeeting.of(meeting), record=record), self._extra())
         self._record = record
         return self
+
+    def _units(self, objective: Objective) -> int:
+        """Columns of weights, of the active party."""
+        return objective.outputs
+
+    def _extra(self) -> Arrays:
+        """What the result has besides its record."""
+        return {}
+
+    def _load_extra(self, arrays: Arrays) -> None:
+        """Take up what `_extra` gave."""
 
     def _train(self, side: Side) -> Outcome:
         """The training of the configured mode."""
         if self.config.mode == "exact":
-            raise ConfigurationError('mode = "exact" is not there yet: take "shared"')
+            from hecore.algorithms.lr.exact import train as train_exact
+
+            return train_exact(side)
         from hecore.algorithms.lr.shared import train
 
         return train(side)
@@ -216,6 +232,8 @@ class VerticalLinearModel:
         result = {"train": list(record.loss)}
         if record.active is not None and record.active.metrics:
             result["evaluation"] = list(record.active.metrics)
+        if record.active is not None:
+            result |= {name: list(values) for name, values in record.active.history.items()}
         return result
 
     def digest(self) -> str:
@@ -261,6 +279,8 @@ class VerticalLinearModel:
                 objective=side.label.objective,
                 intercept=outcome.weights[columns].tolist(),
                 metrics=outcome.metrics,
+                history=outcome.history,
+                network=self.network,
             )
         return ModelRecord(
             format=FORMAT,
@@ -327,7 +347,8 @@ class VerticalLinearModel:
             terms = take_terms(self.channels[0], peers[0], columns, self.key.public)
         else:
             weighted = label.weight is not None
-            terms = set_terms(self.channels, peers, columns + 1, label.objective.outputs, weighted)
+            units = self._units(label.objective)
+            terms = set_terms(self.channels, peers, columns + 1, units, weighted)
         return _Meeting([with_intercept(peer, role) for peer in peers], terms)
 
     @contextmanager
@@ -347,9 +368,9 @@ class VerticalLinearModel:
 
 
 class VerticalLogisticRegression(VerticalLinearModel):
-    """Logistic regression for classes 0 and 1, or 0, 1, … one against the rest."""
+    """Logistic regression for classes 0 and 1, or 0, 1, …: one against the rest; mode `exact` has softmax."""
 
-    objectives = ("binary:logistic", "multi:logistic")
+    objectives = ("binary:logistic", "multi:logistic", "multi:softprob")
 
     def predict_proba(self, table: Table) -> Floats | None:
         """Joint probabilities (rows, classes) at the active party, None elsewhere.

@@ -3,6 +3,7 @@
     objective          residual e            mean μ of a row           score of evaluation rows
     binary:logistic    σ(z) − y              σ(z)                      area under the ROC curve
     multi:logistic     σ(z_c) − [y = c]      σ(z_c) / Σ_c σ(z_c)       accuracy
+    multi:softprob     p_c − [y = c]         p_c = e^z_c / Σ_c e^z_c   accuracy          mode `exact` only
     reg:squarederror   z − (y − ȳ)/s         ȳ + s·z                   root of the mean square error
     count:poisson      exp(z) − y/ȳ          ȳ·exp(z)                  mean deviance
 
@@ -44,7 +45,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         label = _label(table)
         _CHECKS[config.objective](table, label)
         match config.objective:
-            case "multi:logistic":
+            case "multi:logistic" | "multi:softprob":
                 return cls(name=config.objective, outputs=int(label.max()) + 1)
             case "reg:squarederror":
                 return cls(name=config.objective, mean=float(label.mean()), scale=float(label.std()))
@@ -56,7 +57,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """(rows, outputs): what the mean is compared with in the residual."""
         label = _label(table)
         match self.name:
-            case "multi:logistic":
+            case "multi:logistic" | "multi:softprob":
                 return np.asarray(label[:, None] == np.arange(self.outputs), dtype=np.float64)
             case "reg:squarederror":
                 return np.asarray((label - self.mean) / self.scale)[:, None]
@@ -70,6 +71,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return logits - targets
         if self.name == "count:poisson":
             return np.exp(logits) - targets
+        if self.name == "multi:softprob":
+            return softmax(logits) - targets
         return logistic(logits) - targets
 
     def predict(self, logits: Floats) -> Floats:
@@ -81,6 +84,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             case "multi:logistic":
                 each = logistic(logits)
                 return np.asarray(each / each.sum(axis=1, keepdims=True))
+            case "multi:softprob":
+                return softmax(logits)
             case "reg:squarederror":
                 return self.mean + self.scale * logits[:, 0]
         return self.mean * np.exp(logits[:, 0])
@@ -93,7 +98,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def higher_is_better(self) -> bool:
         """Of the metric."""
-        return self.name in ("binary:logistic", "multi:logistic")
+        return self.name in ("binary:logistic", "multi:logistic", "multi:softprob")
 
     def metric(self, table: Table, logits: Floats) -> float:
         """The score of rows with labels."""
@@ -103,7 +108,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         match self.name:
             case "binary:logistic":
                 return float(metrics.roc_auc_score(label, predicted[:, 1]))
-            case "multi:logistic":
+            case "multi:logistic" | "multi:softprob":
                 return float(np.mean(np.argmax(logits, axis=1) == label))
             case "reg:squarederror":
                 return float(np.sqrt(np.mean((predicted - label) ** 2)))
@@ -112,7 +117,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def check_evaluation(self, table: Table) -> None:
         """TableError for labels of evaluation rows that the metric cannot use."""
         label = _label(table)
-        if self.name == "multi:logistic" and (label >= self.outputs).any():
+        if self.name in ("multi:logistic", "multi:softprob") and (label >= self.outputs).any():
             raise TableError(
                 f"{table.name}: label {label.max():g} of an evaluation row is no class of the training,"
                 f" which has 0 … {self.outputs - 1}"
@@ -123,6 +128,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 _METRICS: dict[str, str] = {
     "binary:logistic": "auc",
     "multi:logistic": "accuracy",
+    "multi:softprob": "accuracy",
     "reg:squarederror": "rmse",
     "count:poisson": "deviance",
 }
@@ -131,6 +137,12 @@ _METRICS: dict[str, str] = {
 def logistic(z: Floats) -> Floats:
     """σ(z), without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
+
+
+def softmax(z: Floats) -> Floats:
+    """e^z_c / Σ_c e^z_c by row, without overflow."""
+    powers = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def row_weights(config: LinearConfig, table: Table, sample_weight: Floats | None) -> Floats | None:
@@ -189,6 +201,7 @@ def _check_counts(table: Table, label: Floats) -> None:
 _CHECKS = {
     "binary:logistic": _check_binary,
     "multi:logistic": _check_classes,
+    "multi:softprob": _check_classes,
     "reg:squarederror": _check_varies,
     "count:poisson": _check_counts,
 }

@@ -15,11 +15,18 @@ FORMAT, VERSION = "hecore linear model share", 2
 
 
 class ActiveSide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What only the active party's share has: intercepts by output, metrics of the evaluation rows."""
+    """What only the active party's share has.
+
+    intercept  of each output
+    metrics    of the evaluation rows; `history` by name what else was measured by epoch
+    network    whether the outputs go into a network, which is kept beside the share
+    """
 
     objective: Objective
     intercept: list[float]
     metrics: list[float]
+    history: dict[str, list[float]] = {}
+    network: bool = False
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +57,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         intercept = self.active.intercept if self.active else [0.0] * self.outputs
         if {len(row) for row in (*self.weights, intercept)} != {self.outputs}:
             raise ValueError(f"a column or the intercept does not have {self.outputs} weights")
-        if self.active and self.active.objective.outputs != self.outputs:
+        if self.active and not self.active.network and self.active.objective.outputs != self.outputs:
             raise ValueError("the objective has another number of outputs")
         numbers = [*self.mean, *self.scale, *intercept, *(w for row in self.weights for w in row)]
         if not all(math.isfinite(number) for number in numbers) or not all(self.scale):

@@ -107,11 +107,13 @@ class Outcome:
     weights    (columns, outputs) of this party's standardised columns, the active party's intercept last
     loss       of each epoch
     metrics    of the evaluation rows, one each `evaluate_every` epochs; at the active party
+    history    what else a mode has measured by epoch, by name; at the active party
     """
 
     weights: Floats
     loss: list[float]
     metrics: list[float] = field(default_factory=list)
+    history: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Train(Protocol):

@@ -156,14 +156,24 @@ def masked_product(
     # Slots are combined all alike: a row's ciphertext is one wide number, whose slots keep their bounds.
     total = peer + (own.reshape(-1) if peer.layout is None else own)
     numbers = replace(total, layout=None, shape=(columns, groups), terms=1)
-    rows = matrix.shape[0]
-    mask = random_mask((rows, outputs), packing.mask_bits, matrix.scale_bits + own.scale_bits, draw)
-    replies = []
-    for group in range(groups):
+    scale_bits = matrix.scale_bits + own.scale_bits
+    mask = random_mask((matrix.shape[0], outputs), packing.mask_bits, scale_bits, draw)
+    return covered_product(matrix, numbers, mask, packing, config), mask
+
+
+def covered_product(
+    matrix: Matrix, numbers: CipherBatch, mask: FixedPoint, packing: Packing, config: LinearConfig
+) -> tuple[bytes, ...]:
+    """[M·s + r] for a given r (R, K), |r_ik| < 2^(slot_bits − 2).
+
+    numbers   (C, groups): the outputs of a group side by side in one wide number
+    """
+    rows, replies = matrix.shape[0], []
+    for group in range(numbers.shape[1]):
         product = matmul_packed(matrix, numbers[:, group], packing.as_one)
         narrow = replace(product, layout=packing.of_reply, shape=(rows * packing.outputs,), terms=1)
         replies.append(masked(narrow, group_of(mask, group, packing), config))
-    return tuple(replies), mask
+    return tuple(replies)
 
 
 def masked(product: CipherBatch, mask: FixedPoint, config: LinearConfig) -> bytes:

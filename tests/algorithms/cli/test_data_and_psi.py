@@ -261,7 +261,7 @@ def test_show_refuses_what_it_cannot_read(tmp_path):
     path = tmp_path / "people.csv"
     path.write_text("id,y\na,yes\n")
     assert refused(run("data", "show", path, "--label", "y")) == (
-        "people.csv: 'yes' at row 0 (id 'a'), column 'y' is no number"
+        "people.csv: 'yes' at line 2 (id 'a'), column 'y' is no number"
     )
     assert "nowhere.csv: No such file" in refused(run("data", "show", tmp_path / "nowhere.csv"))
 

@@ -93,7 +93,7 @@ def test_check_names_the_cell_that_is_no_number(bank: Firm, column: str) -> None
     checked = run("job", "check", bank.file)
     if column == "y":
         assert checked.exit_code == 1
-        assert "'many' at row 0" in flat(checked.stdout)
+        assert "'many' at line 2" in flat(checked.stdout)
         assert "column 'y' is no number" in flat(checked.stdout)
     else:
         assert "1 of categories" in flat(checked.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hecore.algorithms.data import infer_schema, read_csv, read_ids, read_libsvm, read_table, schema, sources
+from hecore.algorithms.data import (
+    infer_schema,
+    load_rows,
+    read_csv,
+    read_ids,
+    read_libsvm,
+    read_table,
+    schema,
+    sources,
+)
 from hecore.algorithms.errors import TableError
 
 PEOPLE = "id,y,age,town,zip\na,1,41,Ulm,7\nb,0,,Bonn,8\nc,1, 2.5e1 ,NA,7\nd,0,nan,Ulm,\n"
@@ -69,7 +79,7 @@ def test_a_column_without_values_is_numeric_and_all_missing(written):
 
 
 def test_missing_values_can_be_refused(written):
-    with pytest.raises(TableError, match=r"people\.csv: nan at row 1 \(id 'b'\), column 'age', and 1 more"):
+    with pytest.raises(TableError, match=r"people\.csv: nan at line 3 \(id 'b'\), column 'age': a finite"):
         read_table(written("id,age\na,1\nb,\nc,\n"), missing=False)
 
 
@@ -79,13 +89,13 @@ def test_missing_values_can_be_refused(written):
         (
             "id,y,x\na,1,2\nb,yes,3\n",
             {"label_column": "y"},
-            r"people\.csv: 'yes' at row 1 \(id 'b'\), column 'y'",
+            r"people\.csv: 'yes' at line 3 \(id 'b'\), column 'y'",
         ),
         ("id,x\na,1\n", {"label_column": "y"}, "people.csv has no column 'y'; it has 'id', 'x'"),
         ("id,x\na,1\n", {"categorical": ["z"]}, "has no column 'z'"),
         ("id,x\na,1\n", {"label_column": "id"}, "cannot be both id and label"),
-        ("id,x\na,inf\n", {}, r"inf at row 0 \(id 'a'\), column 'x'"),
-        ("id,x\na,1\nb,2,3\n", {}, r"row 1 \(line 3\) has 3 fields"),
+        ("id,x\na,inf\n", {}, r"inf at line 2 \(id 'a'\), column 'x'"),
+        ("id,x\na,1\nb,2,3\n", {}, r"line 3 has 3 fields"),
         ("id,x,x\na,1,2\n", {}, "column 'x' occurs twice"),
         ("id,x\na,1\na,2\n", {}, "id 'a' occurs twice, at places 0 and 1"),
     ],
@@ -118,7 +128,7 @@ def test_chunks_do_not_show(written, monkeypatch, rows):
     assert table.categories == whole.categories
     assert table.categories["x"] == ("0", "1", "2", "3", "4", "5", "7", "seven")
     assert np.array_equal(table.values, whole.values)
-    with pytest.raises(TableError, match=r"'seven' at row 6 \(id 'r6'\), column 'x'"):
+    with pytest.raises(TableError, match=r"'seven' at line 8 \(id 'r6'\), column 'x'"):
         read_csv(written(content))
 
 
@@ -129,6 +139,90 @@ def test_ids_alone_are_read_without_judging_them(written):
 
 def test_a_csv_file_with_a_header_alone_has_no_ids(written):
     assert len(read_ids(written("id,x\n"))) == 0
+
+
+# --- some rows -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "libsvm"])
+@pytest.mark.parametrize("rows", [[], [5], [3, 0, 7], [7, 6, 5, 4, 3, 2, 1, 0], [2, 2, 1]])
+def test_rows_are_loaded_as_they_would_be_taken(written, tmp_path, monkeypatch, kind, rows):
+    monkeypatch.setattr(sources, "CSV_ROWS", 3)
+    monkeypatch.setattr(sources, "PARQUET_ROWS", 3)
+    texts = ["Ulm", "Bonn", "", "Kiel", "Ulm", "NA", "Bonn", "Ulm"]
+    path = written("id,y,x,town,out\n" + "".join(f"r{i},{i % 2},{i / 8},{texts[i]},t{i}\n" for i in range(8)))
+    options = {"label_column": "y", "drop": ["out"]}
+    if kind == "parquet":
+        table = pa.table({"id": [f"r{i}" for i in range(8)], "y": [i % 2 for i in range(8)],
+                          "x": [i / 8 for i in range(8)], "town": texts, "out": texts})  # fmt: skip
+        pq.write_table(table, path := tmp_path / "people.parquet")
+    elif kind == "libsvm":
+        path = written("".join(f"{i % 2} {i + 1}:1 9:{i} 12:7 # r{i}\n" for i in range(8)), "a.svm")
+        options = {"label_column": "label", "drop": ["12"]}
+    found = infer_schema(path, **options)
+    whole = load_rows(path, None, found)
+    assert len(whole) == found.rows == 8
+    assert whole.label is not None
+    assert whole.label.tolist() == [0, 1] * 4
+    if kind == "libsvm":
+        assert whole.columns == tuple(str(place) for place in range(1, 12))
+        same = read_libsvm(path).values[:, :11].toarray()
+        assert np.array_equal(whole.values.toarray(), same)
+    else:
+        assert whole.columns == ("x", "town")
+        assert whole.categories == {"town": ("Bonn", "Kiel", "Ulm")}
+    if len(set(rows)) < len(rows) or not rows:
+        with pytest.raises(TableError, match="id 'r2' occurs twice" if rows else "0 rows"):
+            load_rows(path, np.array(rows, int), found)
+        return
+    table, expected = load_rows(path, np.array(rows), found), whole.take(np.array(rows))
+    assert table.ids == expected.ids == [f"r{row}" for row in rows]
+    assert table.digest() == expected.digest()
+
+
+def test_only_what_is_loaded_must_be_right(written):
+    path = written('id,y,x\na,1,2\n\n"b",,1e999\nc,0,\n')
+    found = infer_schema(path, label_column="y")
+    assert load_rows(path, np.array([2, 0]), found).label.tolist() == [0, 1]
+    with pytest.raises(TableError, match=r"people\.csv: inf at line 4 \(id 'b'\), column 'x': a finite"):
+        load_rows(path, np.array([1]), infer_schema(path))
+    with pytest.raises(TableError, match=r"nan at line 4 \(id 'b'\), column 'y': .* drop the rows without a"):
+        load_rows(written(path.read_text().replace("1e999", "3")), np.array([0, 1]), found)
+    with pytest.raises(TableError, match=r"nan at line 5 \(id 'c'\), column 'x'"):
+        load_rows(path, np.array([2]), found, missing=False)
+    with pytest.raises(TableError, match="there is no row 3, it has 3 rows"):
+        load_rows(path, np.array([0, 3]), found)
+
+
+def test_a_row_of_parquet_is_named_by_its_number(tmp_path):
+    path = parquet(tmp_path / "p.parquet", id=["a", "b", "c"], x=[1.0, 2.0, math.inf])
+    with pytest.raises(TableError, match=r"p\.parquet: inf at row 2 \(id 'c'\), column 'x'"):
+        load_rows(path, np.array([2, 0]), infer_schema(path))
+
+
+def test_memory_holds_the_rows_asked_for(written, monkeypatch):
+    """A tenth of 2,000 rows of 60 columns: 1 MB in all; a chunk of texts is bounded by its cells."""
+    monkeypatch.setattr(sources, "CSV_CELLS", 2_000)
+    columns, count = 60, 2_000
+    cells = ",".join(["1.5"] * columns)
+    header = ",".join(f"x{i}" for i in range(columns))
+    path = written(f"id,{header}\n" + "".join(f"r{i},{cells}\n" for i in range(count)))
+    found, rows = infer_schema(path), np.arange(0, count, 10)[::-1]
+    load_rows(path, rows[:5], found)  # whatever is made once
+    tracemalloc.start()
+    try:
+        table = load_rows(path, rows, found)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert table.values.nbytes == 8 * 200 * columns
+    assert peak < 8 * count * columns / 2
+
+
+def test_ids_and_labels_cannot_be_left_out(written):
+    for name, what in (("id", "id"), ("y", "label")):
+        with pytest.raises(TableError, match=f"column '{name}' is the {what} and cannot be left out"):
+            infer_schema(written(PEOPLE), label_column="y", drop=[name])
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------
@@ -203,18 +297,18 @@ def test_libsvm_ids_stand_behind_a_hash_sign(written):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("1 1:0.5\nyes 1:1\n", r"people\.csv: 'yes' in row 1, label, is no finite number"),
-        ("1 1:0.5 2:x\n", "'x' in row 0, place 2, is no finite number"),
-        ("1 1:inf\n", "'inf' in row 0, place 1"),
-        ("1 1:1_0\n", "'1_0' in row 0"),
-        ("1 a:1\n", "'a:1' in row 0 is not place:value"),
-        ("1 1\n", "'1' in row 0 is not place:value"),
-        ("1 -1:2\n", "'-1:2' in row 0 is not place:value"),
-        ("1 0:2\n", "row 0: place 0 follows 0; places ascend from 1"),
-        ("1 2:1 2:3\n", "row 0: place 2 follows 2"),
-        ("1 1:1\n1 9:1\n", "row 1: place 9 is beyond the 8 columns"),
-        ("1 1:1 # a\n1 1:1\n", "1 of 2 rows name their id"),
-        ("# a\n", "row 0 has no label"),
+        ("1 1:0.5\nyes 1:1\n", r"people\.csv: 'yes' in line 2, label, is no finite number"),
+        ("1 1:0.5 2:x\n", "'x' in line 1, place 2, is no finite number"),
+        ("1 1:inf\n", "'inf' in line 1, place 1"),
+        ("1 1:1_0\n", "'1_0' in line 1"),
+        ("1 a:1\n", "'a:1' in line 1 is not place:value"),
+        ("1 1\n", "'1' in line 1 is not place:value"),
+        ("1 -1:2\n", "'-1:2' in line 1 is not place:value"),
+        ("1 0:2\n", "line 1: place 0 follows 0; places ascend from 1"),
+        ("1 2:1 2:3\n", "line 1: place 2 follows 2"),
+        ("1 1:1\n1 9:1\n", "line 2: place 9 is beyond the 8 columns"),
+        ("1 1:1 # a\n1 1:1\n", "line 2: of 2 rows, 1 name their id"),
+        ("# a\n", "line 1 has no label"),
         ("", "0 rows"),
         (b"1 1:1 # \xff\n", "is not UTF-8 text"),
     ],

@@ -81,13 +81,13 @@ def test_ids_stay_text(written):
         ("id\na\n", "people.csv: 1 rows and 0 columns"),
         ("name,x\na,1\n", "people.csv has no column 'id'; it has 'name', 'x'"),
         ("id;x\na;1\n", "no column 'id'; it has 'id;x'"),
-        ("id,x\na,1\nb\n", r"row 1 \(line 3\) has 1 fields, the header 2"),
-        ("id,x\na,1\n\nb,1,2\n", r"row 1 \(line 4\) has 3 fields, the header 2"),
-        ('id,x\n"a\nb",1\nc\n', r"row 1 \(line 4\) has 1 fields"),
-        ("id,x\na,1\nb,two\n", r"'two' at row 1 \(id 'b'\), column 'x' is no number"),
-        ("id,x\na,1_000\n", "'1_000' at row 0"),
-        ("id,x\na,0x10\n", "'0x10' at row 0"),
-        ('id,x\na,"1,5"\n', "'1,5' at row 0"),
+        ("id,x\na,1\nb\n", r"line 3 has 1 fields, the header 2"),
+        ("id,x\na,1\n\nb,1,2\n", r"line 4 has 3 fields, the header 2"),
+        ('id,x\n"a\nb",1\nc\n', r"line 4 has 1 fields"),
+        ("id,x\na,1\nb,two\n", r"'two' at line 3 \(id 'b'\), column 'x' is no number"),
+        ("id,x\na,1_000\n", "'1_000' at line 2"),
+        ("id,x\na,0x10\n", "'0x10' at line 2"),
+        ('id,x\na,"1,5"\n', "'1,5' at line 2"),
         ("id,x,y\na,1,2\nb,3,\n", r"nan at row 1 \(id 'b'\), column 'y': every value must be a finite"),
         ("id,x,y\na,,2\nb,  ,nan\n", r"nan at row 0 \(id 'a'\), column 'x', and 2 more: every value"),
         ("id,x\na,1\nb,-inf\n", r"-inf at row 1 \(id 'b'\), column 'x'"),
@@ -116,7 +116,7 @@ def test_a_bad_file_is_refused_with_the_place(written, content, text):
         ("id,x,label,label\na,1,0,1\n", "column 'label' occurs twice"),
         ("id,x,label\na,1,0\nb,2,\n", r"label nan at row 1 \(id 'b'\): drop"),
         ("id,x,label\na,1,\nb,2,\n", r"label nan at row 0 \(id 'a'\), and 1 more: drop"),
-        ("id,x,label\na,1,yes\n", r"'yes' at row 0 \(id 'a'\), column 'label' is no number"),
+        ("id,x,label\na,1,yes\n", r"'yes' at line 2 \(id 'a'\), column 'label' is no number"),
         ("id,label\na,1\n", "1 rows and 0 columns"),
     ],
 )
@@ -135,7 +135,7 @@ def test_an_error_stays_short_however_wide_the_file(written):
     with pytest.raises(TableError, match="and 980 more") as caught:
         read_csv(written(names + "\n"))
     assert len(str(caught.value)) < 1500
-    with pytest.raises(TableError, match="…' at row 0") as caught:
+    with pytest.raises(TableError, match="…' at line 2") as caught:
         read_csv(written("id,x\na," + "z" * 50_000 + "\n"))
     assert len(str(caught.value)) < 200
 

@@ -20,6 +20,7 @@ from hecore.algorithms.errors import (
     HandshakeError,
     PeerAborted,
     PeerLost,
+    StoreInUse,
     TableError,
 )
 from hecore.algorithms.gbdt.model import load_share
@@ -120,6 +121,22 @@ def test_a_finished_job_is_not_run_again(done: tuple[list[Firm], list[Outcome]])
     assert again.again
     assert (again.model, again.results) == (outcomes[0].model, outcomes[0].results)
     assert (firms[0].run / "run.json").read_bytes() == before
+    firms[0].edit("max_depth = 2", "max_depth = 4")
+    with pytest.raises(ConfigurationError, match=r"finished run with algorithm\.max_depth = 2, now it is 4"):
+        run_job(load_job(firms[0].file))
+    firms[0].edit("max_depth = 4", "max_depth = 2")
+
+
+def test_a_second_process_leaves_the_first_in_peace(tmp_path: Path) -> None:
+    bank, _ = make_firms(tmp_path, rows=40)
+    job = load_job(bank.file)
+    store = home.Home(job).open_store()
+    with pytest.raises(StoreInUse):
+        run_job(job)
+    with pytest.raises(StoreInUse):
+        run_job(job, anew=True)
+    assert not (bank.run / "run.json").exists()
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Two files of the same people, shuffled and incomplete: aligned, they train as files that match by row."""
+"""Two files of the same people, shuffled and incomplete: aligned, they are as files that match by row."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hecore import generate_key
 from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.data import (
     Ids,
-    Table,
+    infer_schema,
+    load_rows,
     open_source,
     read_csv,
     read_ids,
@@ -19,9 +19,8 @@ from hecore.algorithms.data import (
     write_rows,
 )
 from hecore.algorithms.errors import AlignmentError
-from hecore.algorithms.lr import LinearConfig, VerticalLogisticRegression
+from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.psi import PsiConfig, align
-from hecore.keys import PrivateKey
 
 from .conftest import at_once
 
@@ -69,33 +68,26 @@ def both(files: tuple[Path, Path]) -> list[object]:
     )
 
 
-def test_planted_duplicates_are_an_error_on_both_sides(files):
-    header, *rows = files[1].read_text().splitlines()
-    write(files[1], header, [*rows, rows[3], rows[70], rows[70]])
+@pytest.mark.parametrize(("party", "name"), [(0, "active"), (1, "passive")])
+def test_planted_duplicates_are_an_error_on_both_sides(files, party, name):
+    header, *rows = files[party].read_text().splitlines()
+    write(files[party], header, [*rows, rows[3], rows[70], rows[70]])
     for outcome in both(files):
         with pytest.raises(
-            AlignmentError, match="passive: of 24003 ids, 3 rows repeat an id of an earlier row"
+            AlignmentError, match=f"{name}: of 24003 ids, 3 rows repeat an id of an earlier row"
         ):
             raise outcome
 
 
-def trained(active: Table, passive: Table, keys: list[PrivateKey]) -> list[np.ndarray]:
-    models = [
-        VerticalLogisticRegression(end, CONFIG, key=key)
-        for end, key in zip(loopback_pair(), keys, strict=True)
-    ]
-    outcomes = at_once(lambda: models[0].fit(active), lambda: models[1].fit(passive))
-    assert [type(outcome) for outcome in outcomes] == [VerticalLogisticRegression] * 2, outcomes
-    return [model.coef_ for model in models]
-
-
-def test_the_aligned_tables_train_as_the_files_that_match(files, tmp_path, test_key):
+def test_the_aligned_tables_are_those_of_the_files_that_match(files, tmp_path):
     outcomes = both(files)
     tables = []
     for path, outcome, label in zip(files, outcomes, ("y", None), strict=True):
+        tables.append(load_rows(path, outcome.rows, infer_schema(path, label_column=label)))
         out = tmp_path / f"{path.stem}.parquet"
         write_rows(open_source(path), outcome.rows, out)
-        tables.append(read_table(out, label_column=label))
+        written = read_table(out, label_column=label)
+        assert (written.ids, written.digest()) == (tables[-1].ids, tables[-1].digest())
     header, *rows = lines("active.csv")
     matched = read_csv(write(tmp_path / "whole.csv", header, rows), label_column="y")
     header, *rows = lines("passive.csv")
@@ -109,13 +101,7 @@ def test_the_aligned_tables_train_as_the_files_that_match(files, tmp_path, test_
     for table, same in zip(tables, expected, strict=True):
         assert table.ids == same.ids == Ids(common)
         assert table.columns == same.columns
-        assert np.array_equal(table.values, same.values)
+        assert table.values.tobytes() == same.values.tobytes()
     assert tables[0].label is not None
-    assert np.array_equal(tables[0].label, expected[0].label)
-
-    keys = [test_key, generate_key(512, insecure_test_key=True)]
-    delivered = 2.0**-CONFIG.output_bits + 5e-5  # rounding, and truncated shares
-    some = [[table.take(TRAINED) for table in pair] for pair in (tables, expected)]
-    for got, same in zip(trained(*some[0], keys), trained(*some[1], keys), strict=True):
-        np.testing.assert_allclose(got, same, atol=2 * delivered)
-        assert np.abs(got).max() > 100 * delivered
+    assert expected[0].label is not None
+    assert tables[0].label.tobytes() == expected[0].label.tobytes()

@@ -1,0 +1,232 @@
+"""The phases of one party's run of a job, and what is open meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hecore import Meter
+from hecore.algorithms.channel import AllowList, CurveKeys, FolderStore, ZmqChannel, ZmqOptions
+from hecore.algorithms.channel.node import Node
+from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.data import Ids, Split, Table, split_rows
+from hecore.algorithms.errors import (
+    AlignmentError,
+    HandshakeError,
+    PeerAborted,
+    PeerLost,
+    ProtocolError,
+)
+from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.data import JobData, check_labels
+from hecore.algorithms.job.ending import all_delivered, end_job
+from hecore.algorithms.job.folder import RunFolder
+from hecore.algorithms.job.home import Home
+from hecore.algorithms.job.meeting import meet
+from hecore.algorithms.job.progress import ProgressKeeper
+from hecore.algorithms.job.recording import row_counts
+from hecore.algorithms.job.scores import evaluate, write_predictions
+from hecore.algorithms.job.timeline import TimelineRecord
+from hecore.algorithms.job.training import Round, Training, make_training
+from hecore.algorithms.psi import Progress as PsiProgress
+from hecore.algorithms.psi import PsiConfig, align
+from hecore.meter import Timeline
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: metrics of the test rows at the active party, and where its share lies.
+
+    again        it was finished before, and nothing was done
+    undelivered  the peers may still need something of this party: it goes out when it is started again
+    """
+
+    folder: Path
+    model: Path
+    results: dict[str, float]
+    again: bool = False
+    undelivered: bool = False
+
+
+class PartyRun:
+    """The phases of a run, and what is open meanwhile."""
+
+    def __init__(
+        self, job: JobFile, home: Home, store: FolderStore, folder: RunFolder, keeper: ProgressKeeper
+    ) -> None:
+        self._job, self._home, self._store = job, home, store
+        self._folder, self._keeper = folder, keeper
+        self._meter = Meter(timeline=Timeline(time.perf_counter()))
+        self._node: Node | None = None
+        self._channels: list[ZmqChannel] = []
+        self._aligned_already = False
+
+    def run(self) -> Outcome:
+        """All phases."""
+        job = self._job
+        self._keeper.phase("reading the file")
+        data = JobData(job)
+        if job.is_active:
+            check_labels(job, data.labels())
+        self._open()
+        with self._meter.activate():
+            self._keeper.phase("waiting for the other parties")
+            split_key = meet(
+                self._channels,
+                self._checkpoints,
+                job.terms(),
+                active=job.is_active,
+                split_key=job.split.key.encode() if job.split.key else None,
+            )
+            table = self._aligned(data)
+            self._aligned_already = True
+            share = job.split
+            parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
+            self._folder.update(rows=row_counts(data, table, parts), columns=len(table.columns))
+            training = self._train(table, parts)
+            results = self._score(training, table, parts)
+        return self._end(training, results)
+
+    def was_in_vain(self, error: BaseException) -> bool:
+        """Whether the parties have said no before there was anything to go on with.
+
+        All of them hear of it, so all forget what was said, and begin anew when what was wrong is mended.
+        """
+        if self._aligned_already:
+            return False
+        if self._node is None:  # nobody was asked
+            return self._store.epoch == 1
+        gone = [channel.node.state(channel.peer)[1] for channel in self._channels]
+        return isinstance(error, HandshakeError | AlignmentError | PeerAborted) or (
+            isinstance(error, PeerLost) and any(gone)
+        )
+
+    def close(self, *, leave: bool) -> None:
+        """Let go of the network and the store."""
+        if self._channels:
+            self._measure()
+        if self._node is not None:
+            self._node.close(leave=leave)  # and with it the store
+        else:
+            self._store.close()
+
+    # --- phases -------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        job = self._job
+        self._keeper.phase("opening the connection")
+        keys, allowed = CurveKeys.load(job.at(job.party.keys)), AllowList.load(job.at(job.party.allowed))
+        options = ZmqOptions(connect_timeout=job.run.wait, grace=job.run.grace)
+        self._node = node = Node(
+            job.party.name,
+            keys,
+            allowed,
+            job=job.job,
+            listen=job.party.listen,
+            store=self._store,
+            options=options,
+        )
+        self._channels = [ZmqChannel(node, name, peer.dial) for name, peer in sorted(job.peers.items())]
+        self._checkpoints = Checkpoints(
+            self._store, self._channels, every=0, seconds=job.run.checkpoint_seconds
+        )
+        self._keeper.watch(self._channels)
+
+    def _aligned(self, data: JobData) -> Table:
+        """The rows that all parties have, in the order of all."""
+        job = self._job
+        if job.alignment.method == "none":
+            return data.rows(None)
+        self._keeper.phase("aligning rows")
+        config = PsiConfig(min_intersection=job.alignment.min_intersection)
+        with self._meter.phase("psi"):
+            found = align(
+                self._channels,
+                data.ids,
+                job.party.role,
+                config,
+                checkpoints=self._checkpoints,
+                on_progress=self._tell_psi,
+            )
+        if found.rows is None:
+            raise ProtocolError("the alignment did not tell which rows are common")
+        self._keeper.phase("reading the common rows")
+        return data.rows(found.rows)
+
+    def _train(self, table: Table, parts: Split) -> Training:
+        job = self._job
+        self._keeper.phase("making keys")
+        key = self._home.paillier_key()
+        training = make_training(job, self._channels, key, self._checkpoints, self._meter)
+        self._folder.update(backend=training.backend)
+        self._keeper.phase("training")
+        train = table.take(parts.train)
+        if train.label is not None:
+            check_labels(job, train.label)
+        validation = table.take(parts.validation) if parts.validation.size else None
+        training.fit(train, validation, self._tell_round)
+        return training
+
+    def _score(self, training: Training, table: Table, parts: Split) -> dict[str, float]:
+        if not parts.test.size:
+            return {}
+        self._keeper.phase("scoring test rows")
+        test = table.take(parts.test)
+        scores = training.predict(test)
+        if scores is None or test.label is None:
+            return {}
+        if self._job.run.predictions:
+            write_predictions(self._job.folder / "predictions.parquet", test, scores)
+        return evaluate(training.objective, test.label, scores)
+
+    def _end(self, training: Training, results: dict[str, float]) -> Outcome:
+        model = training.save(self._job.folder)
+        self._folder.update(
+            results={name: {"test": value} for name, value in results.items()},
+            importances=training.importances(),
+            model=model.name,
+        )
+        self._keeper.phase("waiting until the others have everything")
+        line = self._meter.timeline
+        shown = TimelineRecord.of(line) if line is not None and self._job.run.share_timeline else None
+        with self._meter.activate():
+            peers = end_job(self._channels, self._checkpoints, shown)
+        for peer, timeline in peers.items():
+            self._folder.peer_timeline(peer, timeline)
+        delivered = all_delivered(self._channels)
+        self._measure()
+        self._folder.finish("finished")
+        self._keeper.phase("finished")
+        return Outcome(self._job.folder, model, results, undelivered=not delivered)
+
+    # --- what is told -------------------------------------------------------------------------------
+
+    def _measure(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk is told by what ended the run
+            self._folder.measure(self._meter, self._channels)
+
+    def _tell_psi(self, progress: PsiProgress) -> None:
+        detail = f"with {progress.peer}, {progress.rate:,.0f} ids/s" if progress.rate else ""
+        self._keeper.tell("aligning rows", detail, progress.done / progress.total, progress.remaining)
+
+    def _tell_round(self, round: Round) -> None:
+        detail = f"{round.unit} {round.number}/{round.rounds}"
+        for value, part in ((round.train, ""), (round.validation, " validation")):
+            detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
+        pace = f"{round.seconds / (round.done * round.rounds):.1f} s a {round.unit}" if round.done else ""
+        self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
+        if round.is_whole:
+            log.info("%s", detail)
+            self._folder.round(
+                round.number,
+                seconds=round.seconds,
+                metric=round.metric,
+                train=round.train,
+                validation=round.validation,
+            )
+            self._measure()

@@ -1,0 +1,75 @@
+"""What a run's record says of its job: settings, protocols, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hecore.algorithms.data import Split, Table
+from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.data import JobData
+from hecore.algorithms.job.folder import RECORD, RunFolder
+from hecore.algorithms.job.records import Rows, RunRecord
+
+
+def open_records(job: JobFile) -> RunFolder:
+    """The records of a run that goes on, or of a new one."""
+    if (job.folder / RECORD).exists():
+        return RunFolder.open(job.folder)
+    protocols = [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job)]
+    return RunFolder.create(
+        job.folder,
+        job=job.job,
+        party=job.party.name,
+        role=job.party.role,
+        peers=sorted(job.peers),
+        algorithm=job.algorithm,
+        protocols=protocols,
+        key_bits=job.key.bits,
+        configuration=_shown(job),
+    )
+
+
+def check_same(job: JobFile, record: RunRecord) -> None:
+    """ConfigurationError where a finished run had other agreed settings than its job file has now."""
+    now = _shown(job)
+    for name in job.terms():
+        section, _, key = name.partition(".")
+        before = record.configuration.get(section, {})
+        if key in before and before[key] != now[section][key]:
+            raise ConfigurationError(
+                f"{job.folder} holds a finished run with {name} = {before[key]!r}, now it is"
+                f" {now[section][key]!r}: take another run.folder, or begin anew with --anew at all parties"
+            )
+
+
+def _shown(job: JobFile) -> dict[str, dict[str, Any]]:
+    """The settings as they are recorded: whoever knows the split's key can tell the part of any id."""
+    sections = job.sections()
+    if sections["split"]["key"] is not None:
+        sections["split"]["key"] = "(not recorded)"
+    return sections
+
+
+def _protocol(job: JobFile) -> str:
+    """The name under which the messages of the training are listed."""
+    if job.algorithm == "gbdt":
+        return "gbdt"
+    return f"linear-{getattr(job.parameters, 'mode', 'shared')}"
+
+
+def test_values(results: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """Metric → value of the test rows."""
+    return {name: value for name, parts in results.items() if (value := parts.get("test")) is not None}
+
+
+def row_counts(data: JobData, table: Table, parts: Split) -> Rows:
+    """How many rows there are of which kind."""
+    return Rows(
+        own=len(data.ids),
+        common=len(table),
+        train=parts.train.size,
+        validation=parts.validation.size,
+        test=parts.test.size,
+    )
