@@ -1,4 +1,4 @@
-"""A party that aligns its rows, trains, scores, and trains and scores again, with as many others as there are.
+"""A party that aligns its rows, trains, scores, and trains and scores again, with all others.
 
 python lessons.py SETTINGS.json      task: key (a file), epochs, every
 """
