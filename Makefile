@@ -15,7 +15,7 @@ TEST := $(VENV)/.hecore-installed-test
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lint types pytest format soak bench clean
+.PHONY: help venv demo test lint types pytest format leaks soak bench clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
@@ -47,6 +47,9 @@ types: $(TEST) ## mypy --strict on the installed wheel
 format: $(TEST) ## let ruff mend layout and simple findings
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+leaks: $(TEST) ## copy the tables of THREAT_MODEL.md into the package, for `hecore report`
+	$(BIN)/python .ci/leaks.py
 
 # A quarter of an hour or two; its record stands in docs/reliability.md.
 soak: $(TEST) ## a million messages, a thousand kills: nothing lost, nothing twice

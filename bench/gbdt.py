@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hecore import HecoreError, generate_key
 from hecore.algorithms.channel import Channel, loopback_pair
-from hecore.algorithms.data import Table
+from hecore.algorithms.data import Table, read_libsvm
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.gbdt import GBDTConfig, Progress, VerticalGBDTClassifier
 from hecore.algorithms.gbdt.estimators import VerticalGBDT
@@ -109,22 +109,24 @@ def synthetic(
 
 
 def a9a(folder: Path, config: GBDTConfig) -> Problem:
-    """The LIBSVM set a9a in FedTree's vertical split: active.libsvm, passive.libsvm, test.libsvm."""
-    own, label = _libsvm(folder / "active.libsvm", A9A_COLUMNS[0])
-    other, _ = _libsvm(folder / "passive.libsvm", A9A_COLUMNS[1])
-    test, truth = _libsvm(folder / "test.libsvm", sum(A9A_COLUMNS))
-    first, second = _tables(test[:, : A9A_COLUMNS[0]], test[:, A9A_COLUMNS[0] :], truth)
-    active, passive = _tables(own, other, label)
-    return Problem("a9a", active, passive, config, (replace(first, label=None), second, truth))
+    """The LIBSVM set a9a in FedTree's vertical split, sparse: active.libsvm, passive.libsvm, test.libsvm."""
+    own, other = A9A_COLUMNS
+    active = _libsvm(folder / "active.libsvm", own)
+    passive = replace(_libsvm(folder / "passive.libsvm", other), label=None)
+    test = _libsvm(folder / "test.libsvm", own + other)
+    truth = np.asarray(test.label)
+    parts = []
+    for table, columns in ((active, test.columns[:own]), (passive, test.columns[own:])):
+        parts.append(replace(test.select(columns), columns=table.columns, label=None))
+    return Problem("a9a", active, passive, config, (parts[0], parts[1], truth))
 
 
-def _libsvm(path: Path, columns: int) -> tuple[Matrix, NDArray[np.float64]]:
-    from sklearn.datasets import load_svmlight_file  # heavy import
-
+def _libsvm(path: Path, columns: int) -> Table:
+    """A sparse table with labels 0 and 1. ProblemError where the file is not there."""
     if not path.is_file():
         raise ProblemError(f"{path.name} is not in the folder given: --data names the folder of a9a")
-    sparse, label = load_svmlight_file(str(path), n_features=columns)
-    return np.asarray(sparse.todense(), dtype=np.float64), (label > 0).astype(np.float64)
+    table = read_libsvm(path, columns=columns)
+    return replace(table, label=(np.asarray(table.label) > 0).astype(np.float64))
 
 
 def _tables(own: Matrix, other: Matrix, label: NDArray[np.float64]) -> tuple[Table, Table]:

@@ -130,6 +130,11 @@ PUBLIC = {
         "PsiConfig",
         "align",
     ],
+    "hecore.algorithms.report": [
+        "RunView",
+        "build_page",
+        "load_run",
+    ],
 }
 HEAVY = ("sklearn", "scipy", "matplotlib", "cupy", "numba", "zmq", "typer", "rich", "pyarrow", "nacl")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import hecore
-from hecore.algorithms.cli import data, demo, job, keys, machine, model, party, psi, run
+from hecore.algorithms.cli import data, demo, job, keys, machine, model, party, psi, report, run
 from hecore.algorithms.cli.console import say
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def _main(
 
 app.command()(demo.demo)
 app.command()(psi.psi)
+app.command()(report.report)
 app.command()(keys.keygen)
 app.command()(machine.doctor)
 party.app.command()(run.run)

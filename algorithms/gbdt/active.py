@@ -27,6 +27,7 @@ from hecore.algorithms.gbdt.sources import LocalSource, OwnSplit, SplitSource, T
 from hecore.algorithms.gbdt.splits import Penalty
 from hecore.algorithms.gbdt.standing import ActiveStanding
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
+from hecore.algorithms.gbdt.weights import check_weights
 
 #: A tree's number, and a block's splits of it.
 TreeSplits: TypeAlias = tuple[int, list[OwnSplit]]
@@ -88,10 +89,11 @@ class ActiveTraining:
     Without `channels` it is the centralised run: the same code on the same integers, with every party's
     columns in a block of its own.
 
-    earlier   continues a model: the number of its trees, and its margins unless `resume` has them
-    draws     where the model's name comes from: repeatable ones for a run that may be restarted
-    save      is given the rounds done and the standing: at the start, and after each round
-    resume    a standing to go on from
+    candidates  the most that each channel's peer can have
+    earlier     continues a model: the number of its trees, and its margins unless `resume` has them
+    draws       where the model's name comes from: repeatable ones for a run that may be restarted
+    save        is given the rounds done and the standing: at the start, and after each round
+    resume      a standing to go on from
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class ActiveTraining:
         encryptor: Encryptor | None = None,
         decryptor: Decryptor | None = None,
         plan: Plan,
+        candidates: Sequence[int] = (),
         meter: Meter,
         on_progress: Callable[[Progress], None] | None = None,
         earlier: tuple[int, Floats | None] | None = None,
@@ -113,10 +116,14 @@ class ActiveTraining:
         resume: ActiveStanding | None = None,
     ) -> None:
         objective.check(rows.label[~rows.training])
+        check_weights(config, None if rows.weight is None else rows.weight[rows.training])
         self._config, self._objective, self._rows = config, objective, rows
+        # A row of weight 0 must not pass for one of the rows of a sum.
+        self._usable = rows.training if rows.weight is None else rows.training & (rows.weight > 0)
         self._blocks, self._channels = blocks, channels
         self._encryptor, self._decryptor = encryptor, decryptor
-        self._plan, self._meter, self._on_progress = plan, meter, on_progress
+        self._plan, self._candidates = plan, candidates
+        self._meter, self._on_progress = meter, on_progress
         single = config.multi_strategy == "one_output_per_tree" and objective.outputs > 1
         self._outputs = list(range(objective.outputs)) if single else [-1]
         self._earlier, margins = (0, None) if earlier is None else earlier
@@ -205,7 +212,7 @@ class ActiveTraining:
         self, tree: int, number: int, g: Floats, h: Floats
     ) -> tuple[GrownTree, NodeRows, list[LocalSource]]:
         with self._meter.phase("gradients"):
-            drawn, factor = draw_rows(self._config, tree, self._rows.training, g)
+            drawn, factor = draw_rows(self._config, tree, self._usable, g)
             if factor is not None:
                 g, h = g * factor, h * factor
             gradients = quantise(g * drawn[:, None], h * drawn[:, None], self._config.gradient_bits)
@@ -235,7 +242,8 @@ class ActiveTraining:
         bits, block_rows = self._config.gradient_bits, self._plan.block_rows
         layout = send_gradients(self._channels, tree, data, self._encryptor, bits, block_rows, self._meter)
         return [
-            RemoteSource(channel, self._decryptor, layout, nodes, self._meter) for channel in self._channels
+            RemoteSource(channel, self._decryptor, layout, nodes, self._meter, most)
+            for channel, most in zip(self._channels, self._candidates, strict=True)
         ]
 
     def _penalty(self, gradients: Gradients) -> Penalty:

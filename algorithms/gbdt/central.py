@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from hecore import Meter
 from hecore.algorithms.data import Table
-from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress, TrainingRows
-from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins, fit_bins
+from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
 from hecore.algorithms.gbdt.planner import SUMS_AT_ONCE, Plan
 from hecore.algorithms.gbdt.predict import by_place
+from hecore.algorithms.gbdt.tables import binned, fitted_bins
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
 
 
@@ -29,23 +27,24 @@ class CentralModel:
     """All shares in one place."""
 
     objective: Objective
+    columns: list[tuple[str, ...]]
     bins: list[tuple[ColumnBins, ...]]
     forest: Forest
     splits: list[SplitTable]
     metrics: list[tuple[float, float | None]]
 
-    def margins(self, values: Sequence[Matrix]) -> Floats:
-        """Margins (rows, outputs) of rows whose blocks of columns are given."""
+    def margins(self, tables: Sequence[Table]) -> Floats:
+        """Margins (rows, outputs) of rows whose tables are given, one a party."""
         parts = [
-            splits.directions(apply_bins(bins, block))
-            for splits, bins, block in zip(self.splits, self.bins, values, strict=True)
+            splits.directions(binned(columns, bins, [table]))
+            for splits, columns, bins, table in zip(self.splits, self.columns, self.bins, tables, strict=True)
         ]
         goes_left = by_place(self.forest, parts)
-        return self.forest.margins(goes_left, len(values[0]), self.objective.outputs, self.objective.start)
+        return self.forest.margins(goes_left, len(tables[0]), self.objective.outputs, self.objective.start)
 
-    def predict(self, values: Sequence[Matrix]) -> Floats:
+    def predict(self, tables: Sequence[Table]) -> Floats:
         """Predictions: probabilities or means."""
-        return transform(self.objective.name, self.margins(values))
+        return transform(self.objective.name, self.margins(tables))
 
 
 def train_centrally(
@@ -65,12 +64,10 @@ def train_centrally(
     bins, blocks = [], []
     for place, (party, table) in enumerate(tables):
         names = categorical[place] if categorical else ()
-        own = fit_bins(table.columns, table.values, config.max_bin, config.min_samples_bin, names)
-        values = table.values
-        if evaluation is not None:
-            values = np.concatenate([values, evaluation[place].values])
+        own = fitted_bins(table, config, names)
+        parts = [table] if evaluation is None else [table, evaluation[place]]
         bins.append(own)
-        blocks.append(Block(party, apply_bins(own, values)))
+        blocks.append(Block(party, binned(table.columns, own, parts)))
     trained = ActiveTraining(
         config,
         objective,
@@ -80,4 +77,5 @@ def train_centrally(
         meter=meter or Meter(),
         on_progress=on_progress,
     ).run()
-    return CentralModel(objective, bins, trained.forest, trained.splits, trained.metrics)
+    columns = [table.columns for _, table in tables]
+    return CentralModel(objective, columns, bins, trained.forest, trained.splits, trained.metrics)

@@ -17,6 +17,7 @@ ObjectiveName = Literal[
     "binary:logistic", "multi:softprob", "reg:squarederror", "count:poisson", "custom"
 ]  # XGBoost's names
 Outputs = Literal["multi_output_tree", "one_output_per_tree"]
+Weights = Literal["none", "levels", "any"]
 
 
 class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +37,8 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     min_samples_leaf       least rows of a leaf
     min_samples_bin        guard: no sum over fewer rows of a passive party's column is shown, nor follows
                            from those shown (see `guards`); bins have as many training rows. 1 switches it off
+    sample_weights         guard: which the active party may use: "none", "levels" (few different ones), or
+                           "any", as a custom objective needs (see `weights`)
     subsample              share of rows drawn for each tree
     goss_top, goss_other   gradient-based sampling: the share of rows with the largest |g|, all kept, and the
                            share of all rows drawn from the others, weighted up; 0 and 0 switch it off
@@ -68,6 +71,7 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_bin: int = 256
     min_samples_leaf: int = 5
     min_samples_bin: int = 5
+    sample_weights: Weights = "none"
     subsample: float = 1.0
     goss_top: float = 0.0
     goss_other: float = 0.0
@@ -113,6 +117,12 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             )
         if self.goss_top > 0 and self.subsample < 1:
             raise ConfigurationError("subsample < 1 and GOSS both draw rows: choose one")
+
+        if self.objective == "custom" and self.sample_weights != "any":
+            raise ConfigurationError(
+                f'objective = "custom" with sample_weights = {self.sample_weights!r}: it can weight rows as'
+                ' it likes, which gets around min_samples_bin; where all agree, set sample_weights = "any"'
+            )
 
     @property
     def depth_limit(self) -> int:

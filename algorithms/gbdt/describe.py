@@ -43,8 +43,10 @@ def _facts(share: ActiveShare | PassiveShare) -> Table:
             table.add_row(f"last {share.metric_name}", text)
     else:
         table.add_row("splits", str(len(share.splits)))
+    categorical = sum(bins.categorical for bins in share.bins)
+    texts = sum(bins.texts is not None for bins in share.bins)
     table.add_row(
-        "columns", f"{len(share.columns)}, {sum(b.categorical for b in share.bins)} of them categorical"
+        "columns", f"{len(share.columns)}, {categorical} of them categorical, {texts} by their texts"
     )
     return table
 

@@ -15,9 +15,9 @@ from hecore import Decryptor, Encryptor, Meter, generate_key
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import ConfigurationError, HandshakeError, ProtocolError, TableError
+from hecore.algorithms.errors import ConfigurationError, HandshakeError, ProtocolError
 from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress
-from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins, fit_bins
+from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
@@ -36,12 +36,13 @@ from hecore.algorithms.gbdt.standing import (
     Scored,
 )
 from hecore.algorithms.gbdt.tables import (
+    RowsOf,
     binding,
+    binned,
     check_evaluation,
-    stacked,
+    fitted_bins,
     terms_of_all,
     training_rows,
-    usable,
     weights_hash,
 )
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake
@@ -62,7 +63,7 @@ class VerticalGBDT:
     config       parameters; equal at all parties
     key          this party's key pair; None generates a fresh 2048-bit one
     backend      a Backend, its name, or None for automatic choice
-    categorical  names of this party's columns that hold category numbers
+    categorical  names of this party's columns that hold category numbers; those with texts are it anyway
     objective    the function of objective = "custom", at the active party
     checkpoints  of the store and all channels: a party that was killed is started again with the same data,
                  and calls the same methods in the same order; it goes on where it was, to the same result.
@@ -117,7 +118,7 @@ class VerticalGBDT:
         CheckpointError where the checkpoints are of other data or parameters.
         """
         with self._talking():
-            tables = [usable(part) for part in (table, evaluation) if part is not None]
+            tables = [table] if evaluation is None else [table, evaluation]
             before = self.share if warm_start else None
             journal = self._journal(
                 FIT_TASK if evaluation is None else EVALUATE_TASK,
@@ -191,6 +192,7 @@ class VerticalGBDT:
         else:
             columns, resume = tuple(peer.columns for peer in peers), None
             sizes = plan(config, self.key.public, len(table), most_candidates(config, max(columns)))
+        candidates = [most_candidates(config, count) for count in columns]
 
         def save(standing: ActiveStanding) -> None:
             if journal.due(standing.rounds):
@@ -201,11 +203,12 @@ class VerticalGBDT:
             config,
             objective,
             rows,
-            [Block(self.channels[0].me, apply_bins(bins, stacked(tables)))],
+            [Block(self.channels[0].me, binned(table.columns, bins, tables))],
             self.channels,
             encryptor=Encryptor(self.key, self.backend),
             decryptor=Decryptor(self.key, self.backend),
             plan=sizes,
+            candidates=candidates,
             meter=self.meter,
             on_progress=on_progress,
             earlier=None if before is None else (before.forest.trees, start),
@@ -255,7 +258,7 @@ class VerticalGBDT:
         model, splits = PassiveTraining(
             self.channels[0],
             config,
-            apply_bins(bins, stacked(tables)),
+            binned(table.columns, bins, tables),
             len(table),
             public,
             backend=self.backend,
@@ -279,7 +282,7 @@ class VerticalGBDT:
     def margins(self, table: Table) -> Floats | None:
         """Joint margins of the rows of `table`, (rows, outputs), at the active party; None elsewhere."""
         with self._talking():
-            table, share = usable(table), self._fitted()
+            share = self._fitted()
             terms = PredictTerms(model=share.model)
             journal = self._journal(PREDICT_TASK, [table], terms, share=digest(share))
             state = journal.state
@@ -292,21 +295,12 @@ class VerticalGBDT:
 
     def _joint_margins(self, table: Table, journal: Journal, label: str = "") -> Floats | None:
         share = self._fitted()
-        if share.columns != table.columns:
-            raise TableError(f"{table.name}: the columns are not those of the training, in their order")
+        rows = RowsOf(share.columns, share.bins, table)
         self._meet(PREDICT_TASK, table, journal, label, share)
         if isinstance(share, PassiveShare):
-            send_directions(self.channels[0], share.splits, share.bins, table.values)
+            send_directions(self.channels[0], share.splits, rows)
             return None
-        return joint_margins(
-            share.forest,
-            share.splits,
-            share.bins,
-            table.values,
-            self.channels,
-            share.outputs,
-            share.start,
-        )
+        return joint_margins(share.forest, share.splits, rows, self.channels, share.outputs, share.start)
 
     def _predictions(self, table: Table) -> Floats | None:
         margins = self.margins(table)
@@ -346,10 +340,7 @@ class VerticalGBDT:
         """The bins of this party's columns: those of the model that is continued, or new ones."""
         if before is not None:
             return before.bins
-        config = self.config
-        return fit_bins(
-            table.columns, table.values, config.max_bin, config.min_samples_bin, self._categorical
-        )
+        return fitted_bins(table, self.config, self._categorical)
 
     def _fitted(self) -> ActiveShare | PassiveShare:
         if self.share is None:
@@ -442,7 +433,9 @@ def _check_continued(
     """ConfigurationError where a model cannot be continued like this."""
     had = (before.objective, before.outputs, before.config.multi_strategy, list(before.peers))
     wanted = (objective.name, objective.outputs, config.multi_strategy, list(peers))
-    for name, old, new in zip(("objective", "outputs", "multi_strategy", "peers"), had, wanted, strict=True):
+    bins = before.config.max_bin, config.max_bin  # of the bins, which are taken over
+    names = ("objective", "outputs", "multi_strategy", "peers", "max_bin")
+    for name, old, new in zip(names, (*had, bins[0]), (*wanted, bins[1]), strict=True):
         if old != new:
             raise ConfigurationError(f"the model has {name} {old!r}: it cannot be continued with {new!r}")
 

@@ -6,6 +6,10 @@ thresholds and categories. Columns are named PARTY.COLUMN, the active party's fi
 Trees with a value for each class become one tree a class of the same shape. In XGBoost matching categories go
 to the right, here to the left: a category split changes its children's places. float32 rounds each leaf and
 the start value: margins agree to about 10⁻⁷ a tree.
+
+XGBoost takes categories by number. Where a party's table had texts, the attribute `hecore.categories` of the
+Booster, a JSON object, has for each such column the number of each text; all other texts and missing values
+must be given as NaN.
 """
 
 from __future__ import annotations
@@ -69,7 +73,7 @@ def export_joint(active: ActiveShare, passive: Sequence[PassiveShare]) -> bytes:
         objective["softmax_multiclass_param"] = {"num_class": classes}
     document = {
         "learner": {
-            "attributes": {},
+            "attributes": _texts(shares),
             "feature_names": names,
             "feature_types": kinds,
             "gradient_booster": {"model": model, "name": "gbtree"},
@@ -85,6 +89,17 @@ def export_joint(active: ActiveShare, passive: Sequence[PassiveShare]) -> bytes:
         "version": XGBOOST_VERSION,
     }
     return msgspec.json.encode(document)
+
+
+def _texts(shares: Sequence[ActiveShare | PassiveShare]) -> dict[str, str]:
+    """The numbers of categories that had texts."""
+    numbers = {
+        f"{share.party}.{column}": dict(zip(bins.texts, map(int, bins.edges), strict=True))
+        for share in shares
+        for column, bins in zip(share.columns, share.bins, strict=True)
+        if bins.texts is not None
+    }
+    return {"hecore.categories": msgspec.json.encode(numbers).decode()} if numbers else {}
 
 
 def export_files(paths: Sequence[Path]) -> bytes:

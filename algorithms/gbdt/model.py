@@ -216,6 +216,8 @@ def _check_splits(splits: SplitTable, header: Header) -> None:
     for bins in header.bins:
         if not all(map(math.isfinite, bins.edges)) or bins.edges != sorted(set(bins.edges)):
             raise ValueError("the thresholds of a column do not increase")
+        if bins.texts is not None and not (bins.categorical and len(set(bins.texts)) == len(bins.edges)):
+            raise ValueError("the texts of a column are not those of its categories")
     if len({part.size for part in splits.parts()}) != 1:
         raise ValueError("the splits' tensors differ in length")
     if not len(splits):

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.channel import Channel
-from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt import messages as msg
-from hecore.algorithms.gbdt.binning import ColumnBins, apply_bins
 from hecore.algorithms.gbdt.objectives import Floats
 from hecore.algorithms.gbdt.rows import pack_bits, unpack_bits
+from hecore.algorithms.gbdt.tables import RowsOf
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
 
 #: Rows of a message: 2,000 splits of them are 4 MB, and 32 MB while they are walked.
@@ -30,12 +29,10 @@ def chunks(rows: int) -> Iterator[tuple[int, int]]:
     return ((start, min(rows, start + CHUNK_ROWS)) for start in range(0, rows, CHUNK_ROWS))
 
 
-def send_directions(
-    channel: Channel, splits: SplitTable, columns: Sequence[ColumnBins], values: Matrix
-) -> None:
+def send_directions(channel: Channel, splits: SplitTable, rows: RowsOf) -> None:
     """A passive party's part."""
-    for start, stop in chunks(len(values)):
-        directions = splits.directions(apply_bins(columns, values[start:stop]))
+    for start, stop in chunks(len(rows)):
+        directions = splits.directions(rows.codes(start, stop))
         payload = (pack_bits(list(directions)),)
         channel.send(msg.Directions(start=start, rows=stop - start, nodes=len(splits), payload=payload))
 
@@ -58,17 +55,15 @@ def receive_directions(channel: Channel, start: int, rows: int, nodes: int) -> N
 def joint_margins(
     forest: Forest,
     splits: SplitTable,
-    columns: Sequence[ColumnBins],
-    values: Matrix,
+    rows: RowsOf,
     channels: Sequence[Channel],
     outputs: int,
     start_margin: float,
 ) -> Floats:
     """The active party's part: margins (rows, outputs); `channels` in the order of owners 1, 2, …"""
-    out = np.empty((len(values), outputs))
-    for start, stop in chunks(len(values)):
-        own = splits.directions(apply_bins(columns, values[start:stop]))
-        parts = [own]
+    out = np.empty((len(rows), outputs))
+    for start, stop in chunks(len(rows)):
+        parts = [splits.directions(rows.codes(start, stop))]
         for party, channel in enumerate(channels, start=1):
             nodes = forest.splits_of(party).size
             parts.append(receive_directions(channel, start, stop - start, nodes))

@@ -57,13 +57,19 @@ def send_gradients(
 
 
 class RemoteSource:
-    """A SplitSource whose columns stand at the peer of `channel`."""
+    """A SplitSource whose columns stand at the peer of `channel`; they have `most` candidates or fewer."""
 
     def __init__(
-        self, channel: Channel, decryptor: Decryptor, layout: SlotLayout, nodes: NodeRows, meter: Meter
+        self,
+        channel: Channel,
+        decryptor: Decryptor,
+        layout: SlotLayout,
+        nodes: NodeRows,
+        meter: Meter,
+        most: int,
     ) -> None:
         self._channel, self._decryptor, self._layout = channel, decryptor, layout
-        self._nodes, self._meter = nodes, meter
+        self._nodes, self._meter, self._most = nodes, meter, most
         self._candidates: int | None = None
         self._build: tuple[int, ...] = ()
         self._chosen: Sequence[ChosenSplit] = ()
@@ -83,6 +89,10 @@ class RemoteSource:
         """See SplitSource. ProtocolError naming the peer for an answer that does not fit the question."""
         answer = self._channel.receive(msg.Sums)
         if self._candidates is None:
+            if answer.candidates > self._most:
+                raise self._wrong(
+                    f"has {answer.candidates} candidates, though its columns can have {self._most} at most"
+                )
             self._candidates = answer.candidates
         count, nodes = self._candidates, len(self._build)
         if (answer.tree, answer.nodes, answer.candidates) != (self._tree, self._build, count):

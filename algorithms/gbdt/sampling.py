@@ -15,7 +15,7 @@ ROWS, COLUMNS = 0, 1
 def draw_rows(
     config: GBDTConfig, tree: int, training: NDArray[np.bool_], g: Floats
 ) -> tuple[NDArray[np.bool_], Floats | None]:
-    """(drawn rows, factors of g and h or None): all training rows, a random share, or GOSS.
+    """(drawn rows, factors of g and h or None): all `training` rows, a random share, or GOSS.
 
     GOSS (Ke et al., LightGBM, NIPS'17): the rows with the largest Σ|g| are kept, of the others a share of all
     is drawn and weighted by (1 − top)/other, which keeps sums unbiased.

@@ -12,26 +12,49 @@ from hecore.algorithms.data import Table
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.gbdt.active import TrainingRows
+from hecore.algorithms.gbdt.binning import Binned, ColumnBins, apply_bins, fit_bins, stack
+from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.keys import PublicKey
 
 
-def usable(table: Table) -> Table:
-    """The table with its values in one array. TableError for categories by their texts.
+def fitted_bins(table: Table, config: GBDTConfig, categorical: Sequence[str]) -> tuple[ColumnBins, ...]:
+    """The bins of the training rows' columns; those with texts are categorical, named or not."""
+    least = config.min_samples_bin
+    return fit_bins(table.columns, table.values, config.max_bin, least, categorical, table.categories)
 
-    A model share does not keep the texts yet: another table may number the same ones in another way.
+
+def binned(columns: Sequence[str], bins: Sequence[ColumnBins], tables: Sequence[Table]) -> Binned:
+    """The codes of the rows of all tables. TableError as in `texts_of`."""
+    return stack([apply_bins(bins, table.values, texts_of(columns, bins, table)) for table in tables])
+
+
+def texts_of(columns: Sequence[str], bins: Sequence[ColumnBins], table: Table) -> dict[int, tuple[str, ...]]:
+    """The texts of a table's categories by the place of their column.
+
+    TableError unless it has the columns of the training, in their order, and texts where those had texts.
     """
-    if table.categories:
-        name = next(iter(table.categories))
-        raise TableError(
-            f"{table.name}: column {name!r} holds texts: number them alike in all tables, and name the column"
-            " in categorical"
-        )
-    return table.dense()
+    if tuple(columns) != table.columns:
+        raise TableError(f"{table.name}: the columns are not those of the training, in their order")
+    for name, column in zip(columns, bins, strict=True):
+        if (column.texts is None) != (name not in table.categories):
+            had, has = ("numbers", "texts") if column.texts is None else ("texts", "numbers")
+            raise TableError(f"{table.name}: column {name!r} holds {has}, but held {had} in the training")
+    return {place: table.categories[name] for place, name in enumerate(columns) if name in table.categories}
 
 
-def stacked(tables: Sequence[Table]) -> Matrix:
-    """Values of the training rows, then of the evaluation rows."""
-    return tables[0].values if len(tables) == 1 else np.concatenate([table.values for table in tables])
+class RowsOf:
+    """A table whose rows become codes part by part. TableError as in `texts_of`."""
+
+    def __init__(self, columns: Sequence[str], bins: Sequence[ColumnBins], table: Table) -> None:
+        self._bins, self._values = bins, table.values
+        self._texts = texts_of(columns, bins, table)
+
+    def __len__(self) -> int:
+        return int(self._values.shape[0])
+
+    def codes(self, start: int, stop: int) -> Binned:
+        """The codes of rows start … stop − 1."""
+        return apply_bins(self._bins, self._values[start:stop], self._texts)
 
 
 def check_evaluation(table: Table, evaluation: Table) -> None:

@@ -284,7 +284,7 @@ def _finite(value: Any) -> Any:
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            name: WITHHELD if _SECRET.search(str(name)) else _without_secrets(inner)
+            name: WITHHELD if inner is not None and _SECRET.search(str(name)) else _without_secrets(inner)
             for name, inner in value.items()
         }
     return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value

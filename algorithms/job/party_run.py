@@ -29,7 +29,6 @@ from hecore.algorithms.job.meeting import meet
 from hecore.algorithms.job.progress import ProgressKeeper
 from hecore.algorithms.job.recording import row_counts
 from hecore.algorithms.job.scores import evaluate, write_predictions
-from hecore.algorithms.job.timeline import TimelineRecord
 from hecore.algorithms.job.training import Round, Training, make_training
 from hecore.algorithms.psi import Progress as PsiProgress
 from hecore.algorithms.psi import PsiConfig, align
@@ -61,7 +60,7 @@ class PartyRun:
     ) -> None:
         self._job, self._home, self._store = job, home, store
         self._folder, self._keeper = folder, keeper
-        self._meter = Meter(timeline=Timeline(time.perf_counter()))
+        self._meter = Meter()
         self._node: Node | None = None
         self._channels: list[ZmqChannel] = []
         self._aligned_already = False
@@ -83,6 +82,8 @@ class PartyRun:
                 active=job.is_active,
                 split_key=job.split.key.encode() if job.split.key else None,
             )
+            # The parties have met: slot 0 of all their time lines is about the same moment.
+            self._meter.timeline = Timeline(time.perf_counter())
             table = self._aligned(data)
             self._aligned_already = True
             share = job.split
@@ -192,8 +193,9 @@ class PartyRun:
             model=model.name,
         )
         self._keeper.phase("waiting until the others have everything")
-        line = self._meter.timeline
-        shown = TimelineRecord.of(line) if line is not None and self._job.run.share_timeline else None
+        self._measure()
+        own = self._folder.record.timelines.get(self._job.party.name)  # of earlier processes as well
+        shown = own if self._job.run.share_timeline else None
         with self._meter.activate():
             peers = end_job(self._channels, self._checkpoints, shown)
         for peer, timeline in peers.items():

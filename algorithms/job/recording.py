@@ -17,7 +17,7 @@ def open_records(job: JobFile) -> RunFolder:
     """The records of a run that goes on, or of a new one."""
     if (job.folder / RECORD).exists():
         return RunFolder.open(job.folder)
-    protocols = [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job)]
+    protocols = [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job), "job"]
     return RunFolder.create(
         job.folder,
         job=job.job,

@@ -16,7 +16,6 @@ from typing import Annotated
 
 import msgspec
 
-from hecore.algorithms.messages import Message
 from hecore.meter import MOST_SLOTS, Timeline
 
 COMPUTE, ENCRYPT, WAIT, NETWORK = CATEGORIES = ("compute", "encrypt", "wait", "network")
@@ -78,7 +77,10 @@ class TimelineRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return _record(target)
 
     def coarse(self) -> TimelineRecord:
-        """The four categories alone: what a party shows to others."""
+        """The four categories alone: what a party shows to others at the end of a job.
+
+        They learn how long each took, in slots of a 240th to a 120th of the job, nothing finer.
+        """
         target = Timeline(0.0, self.width)
         _spread(target, self.phases, self.width, 0.0, {name: category(name) for name in self.phases})
         return _record(target)
@@ -102,22 +104,6 @@ class TimelineRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def seconds(self) -> dict[str, float]:
         """Seconds by phase, over all slots."""
         return {name: sum(row) for name, row in self.phases.items()}
-
-
-class SharedTimeline(Message, frozen=True, kw_only=True, tag="job.timeline"):
-    """At the end of a job, to each peer: when this party computed, encrypted, waited and sent.
-
-    Its receiver learns how long each took, in slots of a 240th to a 120th of the job, nothing finer.
-    """
-
-    timeline: TimelineRecord
-
-    def __post_init__(self) -> None:
-        if self.payload:
-            raise ValueError("a time line has no payload")
-        unknown = sorted(self.timeline.phases.keys() - set(CATEGORIES))
-        if unknown:
-            raise ValueError(f"a shared time line has {', '.join(CATEGORIES)}, not {unknown[0]!r}")
 
 
 def _spread(

@@ -19,7 +19,7 @@ from hecore.algorithms.gbdt import Progress as TreeProgress
 from hecore.algorithms.gbdt.importance import GAIN, WEIGHT, importances
 from hecore.algorithms.gbdt.model import ActiveShare, save_share
 from hecore.algorithms.job.config import JobFile
-from hecore.algorithms.job.records import Importance
+from hecore.algorithms.job.records import Importance, ranked
 from hecore.algorithms.lr import (
     LinearConfig,
     VerticalLinearRegression,
@@ -76,7 +76,7 @@ class Training(Protocol):
         """Write this party's share of the model, and return its file."""
 
     def importances(self) -> list[Importance]:
-        """How much each of this party's own columns counts, the largest first; empty if nobody knows."""
+        """How much each of this party's own columns counts, the largest first."""
 
 
 def make_training(
@@ -138,11 +138,9 @@ class _Trees:
         share = self._model.share
         if share is None:
             return []
-        counts = importances(share, WEIGHT)
-        gains = importances(share, GAIN) if isinstance(share, ActiveShare) else {}
-        total = max(1.0, sum(counts.values()))
-        found = [Importance(column=name, share=n / total, gain=gains.get(name)) for name, n in counts.items()]
-        return sorted(found, key=lambda one: -one.share)
+        splits = importances(share, WEIGHT)
+        gains = list(importances(share, GAIN).values()) if isinstance(share, ActiveShare) else None
+        return ranked(share.columns, list(splits.values()), gains)
 
 
 class _Linear:
@@ -161,14 +159,24 @@ class _Linear:
         )
         self._model.meter = meter
         self.backend = self._model.backend.name
+        self._columns: tuple[str, ...] = ()
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
+        told, seconds = 0, 0.0
+
         def tell(progress: LinearProgress) -> None:
-            whole = progress.batch == progress.batches
-            at = (progress.epoch + 1, progress.epochs, "epoch", progress.done, progress.seconds)
-            on_round(Round(*at, "loss", progress.loss, None, whole))
+            nonlocal told, seconds
+            seconds = progress.seconds
+            at = (progress.epochs, "epoch", progress.done, seconds, "loss", progress.loss)
+            if progress.epoch > told:  # the loss is that of the epoch before, which is over
+                told = progress.epoch
+                on_round(Round(told, *at))
+            on_round(Round(progress.epoch + 1, *at, is_whole=False))
 
         self._model.fit(train, validation, on_progress=tell)
+        self._columns, loss = train.columns, self._model.loss_
+        if len(loss) > told:
+            on_round(Round(len(loss), len(loss), "epoch", 1.0, seconds, "loss", loss[-1]))
 
     def predict(self, table: Table) -> Scores | None:
         if isinstance(self._model, VerticalLogisticRegression):
@@ -181,7 +189,8 @@ class _Linear:
         return path
 
     def importances(self) -> list[Importance]:
-        return []
+        weights = np.abs(self._model.coef_).reshape(len(self._columns), -1)
+        return ranked(self._columns, weights.mean(axis=1).tolist())
 
 
 def _linear_kind(

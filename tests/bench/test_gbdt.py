@@ -80,12 +80,14 @@ def test_a_sweep_is_measured_at_every_size(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a9a_is_read_from_its_files(tmp_path: Path) -> None:
     label = np.array([1.0, 0, 1, 0])
     for name, width in (("active", 61), ("passive", 62), ("test", 123)):
-        dump_svmlight_file(np.eye(4, width), label, str(tmp_path / f"{name}.libsvm"))
+        dump_svmlight_file(np.eye(4, width), label, str(tmp_path / f"{name}.libsvm"), zero_based=False)
     problem: Problem = a9a(tmp_path, CONFIG)
+    assert problem.active.is_sparse
     assert problem.active.values.shape == (4, 61)
     assert problem.passive.values.shape == (4, 62)
     assert problem.test is not None
     assert problem.test[1].values.shape == (4, 62)
+    assert problem.test[0].columns == problem.active.columns
     assert problem.active.label is not None
     assert problem.active.label.tolist() == label.tolist()
     with pytest.raises(ProblemError, match=r"active\.libsvm"):

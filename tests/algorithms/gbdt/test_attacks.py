@@ -14,11 +14,13 @@ import pytest
 
 import hecore
 from hecore.algorithms.data import Table
+from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.encrypted import secret_order
 from hecore.algorithms.gbdt.gradients import row_layout
 from hecore.algorithms.gbdt.growth import Grower
 from hecore.algorithms.gbdt.passive_tree import PassiveTree
+from hecore.algorithms.gbdt.weights import check_weights
 from hecore.evaluator import pack_rows
 
 from .conftest import fit_jointly, tables
@@ -29,12 +31,18 @@ ROWS = 240
 # --- the active party: which row stands where ------------------------------------------------------
 
 
-def named_rows(monkeypatch: pytest.MonkeyPatch, config: GBDTConfig, keys: Any, parts: list[Table]) -> float:
+def named_rows(
+    monkeypatch: pytest.MonkeyPatch,
+    config: GBDTConfig,
+    keys: Any,
+    parts: list[Table],
+    weight: np.ndarray | None = None,
+) -> float:
     """Share of (row, tree) pairs that the active party names from differences of the sums it was sent.
 
     In every node, of all pairs of left sums, the empty set and the whole node among them: a difference that
-    is the (g, h) of one row of the node names it. Weights make every row's (g, h) its own, as the margins of
-    a few trees do.
+    is the (g, h) of one row of the node, and of no other, names it. Weights make every row's (g, h) its own,
+    as the margins of a few trees do.
     """
     named: set[tuple[int, int]] = set()
     tree = iter(range(1000))
@@ -53,13 +61,18 @@ def named_rows(monkeypatch: pytest.MonkeyPatch, config: GBDTConfig, keys: Any, p
         sums = np.concatenate([left[allowed], np.zeros_like(node.total)[None], node.total[None]])
         gaps = (sums[:, None] - sums[None]).reshape(-1, sums.shape[1])
         rows = self._rows[node.number]
-        own = {tuple(self._data.values[row]): int(row) for row in rows}
+        rows = rows[self._data.drawn[rows]]
+        values, first, times = np.unique(
+            self._data.values[rows], axis=0, return_index=True, return_counts=True
+        )
+        own = {tuple(v): int(rows[at]) for v, at, n in zip(values, first, times, strict=True) if n == 1}
         found = {own[gap] for gap in map(tuple, np.unique(gaps, axis=0)) if gap in own}
         named.update((self.attacked, row) for row in found)
 
     monkeypatch.setattr(Grower, "__init__", begin)
     monkeypatch.setattr(Grower, "_consider", watch)
-    weight = np.random.default_rng(1).uniform(0.5, 1.5, ROWS)
+    if weight is None:
+        weight = np.random.default_rng(1).uniform(0.5, 1.5, ROWS)
     fit_jointly(parts, config, keys, sample_weight=weight)
     return len(named) / (ROWS * config.n_estimators)
 
@@ -67,7 +80,7 @@ def named_rows(monkeypatch: pytest.MonkeyPatch, config: GBDTConfig, keys: Any, p
 def test_sums_that_name_a_row(monkeypatch: pytest.MonkeyPatch, small_keys: list[hecore.PrivateKey]) -> None:
     """Residual solving in one node: a bin with one row gives the row away."""
     parts = tables(ROWS, [2, 3], seed=31)
-    config = GBDTConfig(n_estimators=2, max_depth=4, max_bin=64, min_samples_leaf=1)
+    config = GBDTConfig(n_estimators=2, max_depth=4, max_bin=64, min_samples_leaf=1, sample_weights="any")
     off = msgspec.structs.replace(config, min_samples_bin=1)
     without = named_rows(monkeypatch, off, small_keys, parts)
     monkeypatch.undo()
@@ -75,6 +88,118 @@ def test_sums_that_name_a_row(monkeypatch: pytest.MonkeyPatch, small_keys: list[
     print(f"rows named by a sum: {without:.0%} without the guard, {guarded:.0%} with min_samples_bin = 5")
     assert without > 0.5
     assert guarded == 0.0
+
+
+WEIGHTED = GBDTConfig(n_estimators=1, max_depth=3, max_bin=64, sample_weights="any")
+LEVELS = msgspec.structs.replace(WEIGHTED, sample_weights="levels")
+
+
+@pytest.mark.parametrize("config", [LEVELS, msgspec.structs.replace(WEIGHTED, sample_weights="none")])
+def test_weights_that_let_one_row_of_many_show(
+    monkeypatch: pytest.MonkeyPatch, small_keys: list[hecore.PrivateKey], config: GBDTConfig
+) -> None:
+    """Rows that weigh next to nothing count for min_samples_bin, and are not seen in a sum."""
+    parts = tables(ROWS, [2, 3], seed=31)
+    weight = np.full(ROWS, 1e-12)
+    weight[:20] = np.random.default_rng(1).uniform(0.5, 1.5, 20)
+    without = named_rows(monkeypatch, WEIGHTED, small_keys, parts, weight)
+    monkeypatch.undo()
+    print(f"of 20 rows that weigh something, {without * ROWS:.0f} are named by sums over 5 rows and more")
+    assert without * ROWS > 10
+    with pytest.raises(ConfigurationError, match="sample_weights"):
+        named_rows(monkeypatch, config, small_keys, parts, weight)
+
+
+def test_rows_of_weight_zero_are_no_rows_of_a_sum(
+    monkeypatch: pytest.MonkeyPatch, small_keys: list[hecore.PrivateKey]
+) -> None:
+    """They are not drawn, so that min_samples_bin counts the others; whatever is agreed on weights."""
+    parts = tables(ROWS, [2, 3], seed=31)
+    weight = np.zeros(ROWS)
+    weight[:120] = np.random.default_rng(1).uniform(0.5, 1.5, 120)
+    assert named_rows(monkeypatch, WEIGHTED, small_keys, parts, weight) == 0.0
+
+
+def marked_rows_read(
+    monkeypatch: pytest.MonkeyPatch, config: GBDTConfig, keys: Any, parts: list[Table], weight: np.ndarray
+) -> float:
+    """Share of (marked row, split of the root) pairs of which the bits of Σh tell the side rightly.
+
+    Rows of weight 2^k are marked: bit k of the sum over the smallest weight's h.
+    """
+    right: list[bool] = []
+    consider = Grower._consider
+
+    def watch(self: Any, place: int, node: Any, left: np.ndarray, allowed: np.ndarray) -> None:
+        consider(self, place, node, left, allowed)
+        if place != 1 or node.number != 0:
+            return
+        marked = np.flatnonzero(weight >= 1)
+        h = self._data.values[marked, 1]
+        for total in left[allowed, 1]:
+            rest, inside = int(total), np.zeros(marked.size, dtype=bool)
+            for at in np.argsort(-h, kind="stable"):
+                if rest >= h[at]:
+                    rest, inside[at] = rest - int(h[at]), True
+            right.extend([rest <= ROWS, int(h[inside].sum()) + rest == int(total)])
+            seen.append(inside)
+
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(Grower, "_consider", watch)
+    joint = fit_jointly(parts, config, keys, sample_weight=weight)
+    monkeypatch.undo()
+    # What stands left at the thresholds of all columns: each must be among what was read.
+    share = joint.models[1].share
+    truth = []
+    marked = np.flatnonzero(weight >= 1)
+    for column, bins in enumerate(share.bins):
+        truth += [parts[1].values[marked, column] < edge for edge in bins.edges]
+    read = {inside.tobytes() for inside in seen}
+    assert all(right)
+    return float(np.mean([row.tobytes() in read for row in truth]))
+
+
+def test_weights_that_mark_rows(monkeypatch: pytest.MonkeyPatch, small_keys: list[hecore.PrivateKey]) -> None:
+    """Weights 1, 2, 4, …: the bits of each sum are the rows in it, however many others are there as well."""
+    parts = tables(ROWS, [2, 3], seed=31)
+    weight = np.full(ROWS, 1e-12)
+    weight[:16] = 2.0 ** np.arange(16)
+    config = msgspec.structs.replace(WEIGHTED, max_depth=1, max_bin=16, min_samples_leaf=1)
+    without = marked_rows_read(monkeypatch, config, small_keys, parts, weight)
+    print(f"sums of which the marked rows are read off: {without:.0%}")
+    assert without > 0.9
+    for agreed in ("levels", "none"):
+        with pytest.raises(ConfigurationError, match="sample_weights"):
+            fit_jointly(
+                parts,
+                msgspec.structs.replace(config, sample_weights=agreed),
+                small_keys,
+                sample_weight=weight,
+            )
+
+
+def test_few_levels_of_weights_name_nobody(
+    monkeypatch: pytest.MonkeyPatch, small_keys: list[hecore.PrivateKey]
+) -> None:
+    """Class weights, as "levels" allows them: every level has many rows."""
+    parts = tables(ROWS, [2, 3], seed=31)
+    weight = np.where(parts[0].label == 1, 3.7, 1.0)
+    assert named_rows(monkeypatch, LEVELS, small_keys, parts, weight) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.where(np.arange(ROWS) < 49, 2.0, 1.0), "each of 49 rows or more"),
+        (np.where(np.arange(ROWS) < 120, 1001.0, 1.0), "the largest 1001 times the smallest"),
+        (1.0 + np.arange(ROWS) % 9, "9 different weights"),
+    ],
+)
+def test_weights_beyond_levels(weight: np.ndarray, message: str) -> None:
+    config = msgspec.structs.replace(LEVELS, min_samples_bin=5 if weight.max() < 9 else 2)
+    with pytest.raises(ConfigurationError, match=message):
+        check_weights(config, weight)
+    check_weights(config, np.where(np.arange(ROWS) < 120, 1000.0, 0.0))
 
 
 def test_equations_over_many_trees() -> None:

@@ -91,6 +91,8 @@ def test_nobody_lies(small_keys: list[hecore.PrivateKey]) -> None:
         (replaced(msg.Sums, tree=lambda t: t + 1), "other nodes or candidates"),
         (replaced(msg.Sums, nodes=(5,)), "other nodes or candidates"),
         (replaced(msg.Sums, candidates=lambda c: c + 8), "bytes of bits"),
+        (replaced(msg.Sums, candidates=49), "has 49 candidates, though its columns can have 48"),
+        (replaced(msg.Sums, candidates=1 << 40), "though its columns can have 48"),
         (replaced(msg.Sums, payload=lambda p: p[:1]), "frames of sums"),
         (replaced(msg.Sums, payload=lambda p: (b"\xff" * len(p[0]), p[1])), "bits behind the end|shape"),
         (replaced(msg.Sums, payload=lambda p: (bytes(len(p[0])), p[1])), "though no candidate is open"),
@@ -326,15 +328,16 @@ def test_wrong_labels_and_settings(small_keys: list[hecore.PrivateKey]) -> None:
     for failure in outcome(parts[0], peer=other):
         assert isinstance(failure, HandshakeError)
         assert "max_depth is" in str(failure)
-    active, _ = outcome(parts[0], sample_weight=[1.0])
+    weighted = msgspec.structs.replace(CONFIG, sample_weights="any")
+    active, _ = outcome(parts[0], peer=weighted, config=weighted, sample_weight=[1.0])
     assert "sample weights" in str(active)
-    bits = msgspec.structs.replace(CONFIG, objective="custom")
+    bits = msgspec.structs.replace(weighted, objective="custom")
     active, _ = outcome(parts[0], peer=bits, config=bits)
     assert isinstance(active, ConfigurationError)
     with pytest.raises(ConfigurationError, match="gradient_bits"):
         GBDTConfig(gradient_bits=40).check_rows(1 << 13)
     one_class = (parts[0].label == 1).astype(float)
-    active, _ = outcome(parts[0], sample_weight=one_class)
+    active, _ = outcome(parts[0], peer=weighted, config=weighted, sample_weight=one_class)
     assert "nothing to learn" in str(active)
     active, passive = outcome(parts[0], evaluation=parts[0])
     assert "gbdt.fit.evaluation" in str(active)
@@ -351,6 +354,8 @@ def test_wrong_labels_and_settings(small_keys: list[hecore.PrivateKey]) -> None:
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"max_bin": 1}, "max_bin"),
         ({"reg_lambda": -1.0}, "reg_lambda"),
+        ({"objective": "custom"}, 'sample_weights = "any"'),
+        ({"objective": "custom", "sample_weights": "levels"}, 'sample_weights = "any"'),
     ],
 )
 def test_settings_that_are_refused(options: dict[str, Any], message: str) -> None:

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hecore
-from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier, VerticalGBDTRegressor
@@ -106,7 +105,7 @@ def test_a_custom_objective(small_keys: list[hecore.PrivateKey]) -> None:
         return (margins - label[:, None]) / np.sqrt(scaled), 1 / (scaled * np.sqrt(scaled))
 
     parts = tables(250, [2, 3], label="numbers")
-    config = GBDTConfig(**SMALL | {"objective": "custom", "min_child_weight": 0.1})
+    config = GBDTConfig(**SMALL | {"objective": "custom", "sample_weights": "any", "min_child_weight": 0.1})
     joint = fit_jointly(parts, config, small_keys, kind=VerticalGBDTRegressor, objective=gradient)
     central = fit_centrally(parts, config, custom=gradient)
     assert_lossless(joint, central, parts)
@@ -125,7 +124,7 @@ def test_weights(small_keys: list[hecore.PrivateKey]) -> None:
     parts = tables(250, [2, 3])
     weight = np.random.default_rng(0).uniform(0, 5, 250)
     weight[:20] = 0
-    config = GBDTConfig(**SMALL)
+    config = GBDTConfig(**SMALL | {"sample_weights": "any"})
     joint = fit_jointly(parts, config, small_keys, sample_weight=weight)
     assert_lossless(joint, fit_centrally(parts, config, sample_weight=weight), parts)
     plain = fit_centrally(parts, config)
@@ -309,21 +308,3 @@ def test_any_training_is_lossless(
     parts, config = case
     joint = fit_jointly(parts, config, small_keys, kind=VerticalGBDTRegressor)
     assert_lossless(joint, fit_centrally(parts, config), parts)
-
-
-def test_a_sparse_table_trains_like_the_dense_one(small_keys: list[hecore.PrivateKey]) -> None:
-    from scipy.sparse import csr_array
-
-    parts = tables(120, [2, 3])
-    sparse = replace(parts[1], values=csr_array(parts[1].values))
-    config = GBDTConfig(**SMALL)
-    joint = fit_jointly([parts[0], sparse], config, small_keys)
-    assert_lossless(joint, fit_centrally(parts, config), parts)
-
-
-def test_categories_by_their_texts_are_refused() -> None:
-    part = tables(60, [2, 3])[1]
-    texts = replace(part, values=np.zeros_like(part.values), categories={part.columns[1]: ("a", "b")})
-    model = VerticalGBDTClassifier(loopback_pair()[1], GBDTConfig(**SMALL))
-    with pytest.raises(TableError, match=rf"column '{part.columns[1]}' holds texts"):
-        model.fit(texts)

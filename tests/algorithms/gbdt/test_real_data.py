@@ -81,7 +81,7 @@ def test_scores_are_within_one_percent(name: str) -> None:
     config = GBDTConfig(**USUAL | options)
     central = fit_centrally([part.take(train) for part in parts], config)
     for rows, wanted in ((train, on_train), (test, on_test)):
-        margins = central.margins([part.values[rows] for part in parts])
+        margins = central.margins([part.take(rows) for part in parts])
         score = judge(kind, config, margins, parts[0].label[rows])
         print(f"{name}: {kind} {score:.5f}, XGBoost {wanted}")
         assert wanted is None or at_least_as_good(kind, score, wanted)
@@ -122,10 +122,8 @@ def test_a9a_with_the_settings_of_fedtree(small_keys: list[hecore.PrivateKey]) -
     parts = [problem.active, problem.passive]
     central = fit_centrally(parts, config)
     scores = {
-        "train": roc_auc_score(problem.active.label, central.margins([part.values for part in parts])[:, 0]),
-        "test": roc_auc_score(
-            problem.test[2], central.margins([problem.test[0].values, problem.test[1].values])[:, 0]
-        ),
+        "train": roc_auc_score(problem.active.label, central.margins(parts)[:, 0]),
+        "test": roc_auc_score(problem.test[2], central.margins(problem.test[:2])[:, 0]),
     }
     print(f"a9a: {scores}, XGBoost 0.9148 and 0.9037")
     assert scores["train"] >= 0.914

@@ -126,5 +126,5 @@ def test_the_same_trees_as_xgboost(options: dict[str, float]) -> None:
     }
     booster = xgboost.train(settings_, xgboost.DMatrix(values, parts[0].label), 5)
     margins = booster.predict(xgboost.DMatrix(values), output_margin=True)
-    ours = central.margins([part.values for part in shaped])[:, 0]
+    ours = central.margins(shaped)[:, 0]
     np.testing.assert_allclose(ours, margins, atol=1e-4)

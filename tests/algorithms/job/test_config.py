@@ -87,7 +87,11 @@ def test_what_must_be_alike_is_in_the_terms_and_nothing_else(tmp_path: Path) -> 
             '"gbdt"\nobjective = "x"',
             "algorithm.objective = 'x': invalid enum value 'x'; one of 'bin",
         ),
-        ('"gbdt"', '"gbdt"\nobjective = "custom"', 'algorithm.objective = "custom" needs a function'),
+        (
+            '"gbdt"',
+            '"gbdt"\nobjective = "custom"\nsample_weights = "any"',
+            'algorithm.objective = "custom" needs a function',
+        ),
         ("[peers.shop]", "[peers.shop]\nport = 3", "peers.shop.port is no key here: there are dial"),
         ("[peers.shop]", "[peers.bank]", "peers.bank is this party itself"),
         ("[peers.shop]\n", "[peers]\n", "peers is empty"),

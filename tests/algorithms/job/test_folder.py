@@ -20,8 +20,9 @@ from hecore.algorithms.channel import Metrics, loopback_pair
 from hecore.algorithms.errors import ConfigurationError, RecordError
 from hecore.algorithms.job import folder as folder_module
 from hecore.algorithms.job.folder import METRICS, RECORD, WITHHELD, RunFolder, read_record, read_rounds
+from hecore.algorithms.job.messages import JobHello
 from hecore.algorithms.job.records import Amount, Importance, RoundRecord, Rows, ranked
-from hecore.algorithms.job.timeline import SharedTimeline, TimelineRecord
+from hecore.algorithms.job.timeline import TimelineRecord
 from hecore.meter import Timeline
 
 
@@ -84,7 +85,7 @@ def test_what_a_meter_and_channels_counted(path: Path) -> None:
     with meter.activate(), meter.phase("encrypt"):
         meter.count("encrypt", 5)
     meter.timeline = Timeline(0.0, 1.0, {"encrypt": [0.5]})
-    bank.send(SharedTimeline(timeline=TimelineRecord(width=1.0)))
+    bank.send(JobHello(terms="{}"))
     with created(path) as run:
         run.measure(meter, [bank])
     record = read_record(path)
@@ -92,7 +93,7 @@ def test_what_a_meter_and_channels_counted(path: Path) -> None:
     assert record.totals == {"encrypt": 5}
     assert record.seconds == dict(meter.seconds)
     assert record.traffic["shop"].sent.by_type == {
-        "job.timeline": Amount(messages=1, bytes=bank.traffic.sent.bytes)
+        "job.hello": Amount(messages=1, bytes=bank.traffic.sent.bytes)
     }
     assert record.timelines == {"bank": TimelineRecord(width=1.0, phases={"encrypt": (0.5,)})}
     assert record.links == {}  # a loopback channel has no connection
@@ -245,11 +246,15 @@ def test_values_that_belong_nowhere(path: Path, fields: dict[str, object], match
 
 
 def test_secrets_of_a_configuration_are_not_written(path: Path) -> None:
-    settings = {"file": "key.pem", "Passphrase": "tell nobody", "inner": [{"token": "tell nobody"}]}
+    settings = {
+        "file": "key.pem",
+        "Passphrase": "tell nobody",
+        "inner": [{"token": "tell nobody", "secret": None}],
+    }
     created(path, configuration={"keys": settings}).close()
     assert b"tell nobody" not in (path / RECORD).read_bytes()
     kept = read_record(path).configuration["keys"]
-    assert kept == {"file": "key.pem", "Passphrase": WITHHELD, "inner": [{"token": WITHHELD}]}
+    assert kept == {"file": "key.pem", "Passphrase": WITHHELD, "inner": [{"token": WITHHELD, "secret": None}]}
 
 
 def test_no_folder_of_a_run(tmp_path: Path) -> None:

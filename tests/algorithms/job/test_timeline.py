@@ -7,12 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hecore.algorithms import messages
-from hecore.algorithms.errors import MalformedMessage
 from hecore.algorithms.job.timeline import (
     CATEGORIES,
     MOST_PHASES,
-    SharedTimeline,
     TimelineRecord,
     category,
 )
@@ -108,18 +105,3 @@ def test_what_no_timeline_is(fields: dict[str, object]) -> None:
     data = msgspec.msgpack.encode(fields)
     with pytest.raises(msgspec.ValidationError):
         msgspec.msgpack.decode(data, type=TimelineRecord)
-
-
-def test_a_timeline_travels() -> None:
-    message = SharedTimeline(timeline=TimelineRecord(width=0.5, phases={"wait": (0.25, 0.5)}))
-    frames = messages.encode(message, job="j", sender="a", receiver="b", sequence=0)
-    assert messages.decode(frames, SharedTimeline) == message
-
-
-@pytest.mark.parametrize("phases", [{"histogram": [0.5]}, {"wait": [2.0]}])
-def test_a_peer_shows_categories_and_nothing_else(phases: dict[str, list[float]]) -> None:
-    body = {"type": "job.timeline", "timeline": {"width": 1.0, "phases": phases}}
-    good = SharedTimeline(timeline=TimelineRecord(width=1.0))
-    header, *_ = messages.encode(good, job="j", sender="a", receiver="b", sequence=0)
-    with pytest.raises(MalformedMessage):
-        messages.decode([header, msgspec.msgpack.encode(body)], SharedTimeline)
