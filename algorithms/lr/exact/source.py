@@ -125,7 +125,8 @@ class PassiveSource:
                 values = values * self._signs
             else:
                 values.data = values.data * self._signs[values.indices]
-        return encode_features(values, self._config)
+        encoded: common.Matrix = encode_features(values, self._config)
+        return encoded
 
     def logits(self, values: Any, encrypted: CipherBatch, mask: FixedPoint, draw: Draw) -> tuple[bytes, ...]:
         """[X·W + s + c] of some rows: s is `mask`, c of `draw`."""
