@@ -211,6 +211,8 @@ def make_whole(share: AnyShare) -> Whole:
     if isinstance(share, ActiveShare):
         return TreeWhole(share)
     if isinstance(share, ModelRecord) and share.active is not None:
+        if share.active.network:
+            raise ConfigurationError(f"model {share.model} ends in a neural network, which is not served")
         return LinearWhole(share, share.active)
     raise ConfigurationError(f"the share of {share.party} is a passive party's")
 
