@@ -245,7 +245,7 @@ class _Asked:
     answers: Answers
 
 
-def finish(peers: Peers, seconds: float = 5.0) -> None:
+def finish(peers: Peers, seconds: float = 3.0) -> None:
     """Tell the passive parties that the file is done, until they are gone or the time is over."""
     peers.finished = True
     deadline = time.monotonic() + seconds

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAY = 24 * 3600.0
+#: Keys that are counted a day; a caller could fill the memory with others.
+MOST_KEYS = 1 << 22
 
 
 class Rate:
@@ -34,7 +36,7 @@ class Rate:
 
 
 class Daily:
-    """At most `most` times a day for each key; the day begins with the process."""
+    """At most `most` times a day for each key, of MOST_KEYS keys; the day begins with the process."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = most, clock
@@ -49,7 +51,7 @@ class Daily:
         free = np.zeros(len(keys), dtype=np.bool_)
         for place, key in enumerate(keys):
             times = self._times.get(key, 0)
-            if times < self._most:
+            if times < self._most and (times or len(self._times) < MOST_KEYS):
                 self._times[key] = times + 1
                 free[place] = True
         return free

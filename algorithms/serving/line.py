@@ -79,7 +79,8 @@ class Line:
         self._routes: dict[str, Route] = {}
         self._dropped: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._outbox: list[tuple[str, Message]] = []
+        self._outbox: list[tuple[str, Message, Route | None]] = []
+        self._answering: tuple[str, Route] | None = None  # who is heard just now, and whence
         self._stopping = False
         self.failure: BaseException | None = None
         self._wire = Wire(contact.keys, contact.allowed, TIMES)
@@ -104,10 +105,18 @@ class Line:
             raise
 
     def send(self, peer: str, message: Message) -> None:
-        """Hand a record over; it is lost where the peer is not there."""
+        """Hand a record over; it is lost where the peer is not there.
+
+        What is sent to a peer from within `on_message` goes where that record came from: a party may have
+        several processes, `hecore serve` and `hecore predict`.
+        """
+        route = None
+        inside = threading.current_thread() is self._thread
+        if inside and self._answering is not None and self._answering[0] == peer:
+            route = self._answering[1]
         with self._lock:
-            self._outbox.append((peer, message))
-        if threading.current_thread() is not self._thread:
+            self._outbox.append((peer, message, route))
+        if not inside:
             self._wire.wake()
 
     def close(self) -> None:
@@ -159,7 +168,9 @@ class Line:
             return
         self._dropped.pop(incoming.party, None)
         self._routes[incoming.party] = incoming.route
+        self._answering = incoming.party, incoming.route
         self._on_message(incoming.party, message)
+        self._answering = None
 
     def _read(self, incoming: Incoming) -> Message:
         first, *rest = (part.buffer for part in incoming.parts)
@@ -178,12 +189,12 @@ class Line:
     def _send_all(self) -> None:
         with self._lock:
             outbox, self._outbox = self._outbox, []
-        for peer, message in outbox:
-            route = self._routes.get(peer)
+        for peer, message, given in outbox:
+            route = given or self._routes.get(peer)
             if route is None:
                 continue
             frames = encode(
                 message, job=self.job, sender=self.me, receiver=peer, sequence=0, max_bytes=MAX_BYTES
             )
-            if not self._wire.write(route, frames[0], frames[1:]) and route.dialled is None:
-                self._routes.pop(peer, None)
+            if not self._wire.write(route, frames[0], frames[1:]) and self._routes.get(peer) == route:
+                self._routes.pop(peer)

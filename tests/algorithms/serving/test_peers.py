@@ -241,6 +241,22 @@ def test_active_only_scores_are_marked(model: Model, tmp_path: Path) -> None:
     assert not np.allclose(got, model.scores[:2])
 
 
+def test_two_processes_of_one_party_each_get_their_answers(folders: Folders, model: Model) -> None:
+    """`hecore predict` beside `hecore serve`."""
+    settings = load_settings(folders.root / "bank" / "serve.toml")
+    with folders.passive("shop"):
+        both = [Peers("bank", settings.contact(), ["shop"], job="serve") for _ in range(2)]
+        try:
+            for peers in both:
+                until(lambda peers=peers: peers.there("shop"))
+            asked = [(row, peers, ["id0"] * (row + 1)) for row in range(10) for peers in both]
+            answers = [(row, peers.ask(["shop"], "ab" * 16, ids)["shop"]) for row, peers, ids in asked]
+            assert [answer.result(5).rows for _, answer in answers] == [row + 1 for row, _ in answers]
+        finally:
+            for peers in both:
+                peers.close()
+
+
 def test_a_stranger_is_not_let_in(folders: Folders, model: Model, tmp_path: Path) -> None:
     """A process with keys of its own hears nothing, and the party goes on."""
     other = Folders.make(tmp_path / "elsewhere", [model])

@@ -16,7 +16,7 @@ from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import AuthenticationError, ConfigurationError, MalformedMessage, TableError
 from hecore.algorithms.gbdt.binning import ColumnBins
-from hecore.algorithms.serving import SqliteFeatures
+from hecore.algorithms.serving import SqliteFeatures, limits
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.callers import Callers
@@ -187,6 +187,12 @@ def test_each_key_so_often_a_day() -> None:
     assert daily.take(["a", "b", "b"]).tolist() == [False, True, False]
     now[0] = DAY
     assert daily.take(["a"]).tolist() == [True]
+
+
+def test_keys_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_KEYS", 2)
+    daily = Daily(3)
+    assert daily.take(["a", "b", "c", "a", "c"]).tolist() == [True, True, False, True, False]
 
 
 # --- features -----------------------------------------------------------------------------------------
