@@ -5,7 +5,9 @@
     training that is over     the share
     prediction that is over   the margins, at the active party
 
-The margins tell the label; the store is as secret as the table. Trees are the steps. A passive party's rows by node, its ciphertexts and its secret order belong to one tree,
+The margins tell the label: the store is as secret as the table.
+
+Trees are the steps. A passive party's rows by node, its ciphertexts and its secret order belong to one tree,
 and are made again when the tree is: its messages come out of the inbox.
 
 What a restarted party sends again must have the same small fields as before (`channel.mailbox`), and a tree
