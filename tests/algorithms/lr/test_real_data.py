@@ -59,7 +59,7 @@ CASES = [
         label="motor_speed",
         files=("active", "passive_1", "passive_2"),
         reading={"id_column": "idx"},
-        key_bits=1024,
+        key_bits=512,
     ),
     Case("epsilon_5k", LOGISTIC, {"batch_size": 512, "epochs": 2}),
     Case("default_credit", LOGISTIC, {"batch_size": 1024, "epochs": 2}),
