@@ -345,16 +345,19 @@ def channel(
     megabytes: Annotated[int, typer.Option(min=1, help="Bytes to send, in MB.")] = 2000,
     message: Annotated[int, typer.Option(min=1, max=1000, help="Size of a message, in MB.")] = 16,
     acks: Annotated[int, typer.Option(min=1, help="Small messages whose acknowledgement is timed.")] = 2000,
+    senders: Annotated[int, typer.Option(min=0, help="Senders at once; 0 leaves them out.")] = 8,
 ) -> None:
-    """A durable, encrypted channel between two processes: rate, acknowledgements, memory."""
+    """A durable, encrypted channel between processes: rate, acknowledgements, memory, many senders."""
     from .channel import measure_channel, report_lines
+    from .channel_senders import measure_senders, senders_line
 
     try:
-        figures = measure_channel(folder, megabytes, message, acks)
+        for line in report_lines(measure_channel(folder, megabytes, message, acks)):
+            typer.echo(line)
+        if senders:
+            typer.echo(senders_line(measure_senders(folder, senders)))
     except (HecoreError, OSError) as error:
         raise _stop(error) from None
-    for line in report_lines(figures):
-        typer.echo(line)
 
 
 @app.command("list")
