@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, lr, gpu-code, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, serve, lr, gpu-code, list."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from .psi import psi
 from .record import Failure, Record, Row, load, save
 from .runner import BACKENDS, Plan, Watcher
 from .runner import run as run_plan
+from .serving import serve
 from .tables import markdown, print_cases, print_record, readable
 
 app = typer.Typer(
@@ -254,6 +255,7 @@ def table(
 
 
 app.command()(psi)
+app.command()(serve)
 
 
 @app.command()
@@ -310,6 +312,7 @@ def lr(
     sigmoid: Annotated[
         str, typer.Option(help="[bold]linear[/bold], [bold]cubic[/bold] or [bold]quintic[/bold].")
     ] = "linear",
+    mode: Annotated[str, typer.Option(help="[bold]shared[/bold] or [bold]exact[/bold].")] = "shared",
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Estimate the epoch from rates: here, and on one H200.")
     ] = False,
@@ -322,7 +325,7 @@ def lr(
     from .lr import measure_and_print
 
     try:
-        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid}
+        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid, "mode": mode}
         config = LinearConfig(batch_size=batch_size, **words)
         measure_and_print(rows, _pair(columns), batches, config, key_bits, _console(), json, estimate)
     except (HecoreError, OSError) as error:
