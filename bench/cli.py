@@ -308,6 +308,7 @@ def lr(
     batches: Annotated[int, typer.Option(min=1, help="Batches to time, after one to warm up.")] = 10,
     feature_bits: Annotated[int, typer.Option(help="Fractional bits of features.")] = 16,
     sigmoid: Annotated[str, typer.Option(help="[bold]linear[/bold] or [bold]cubic[/bold].")] = "linear",
+    mode: Annotated[str, typer.Option(help="[bold]shared[/bold] or [bold]exact[/bold].")] = "shared",
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Estimate the epoch from rates: here, and on one H200.")
     ] = False,
@@ -320,7 +321,7 @@ def lr(
     from .lr import measure_and_print
 
     try:
-        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid}
+        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid, "mode": mode}
         config = LinearConfig(batch_size=batch_size, **words)
         measure_and_print(rows, _pair(columns), batches, config, key_bits, _console(), json, estimate)
     except (HecoreError, OSError) as error:

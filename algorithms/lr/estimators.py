@@ -236,6 +236,12 @@ class VerticalLinearModel:
             result |= {name: list(values) for name, values in record.active.history.items()}
         return result
 
+    @property
+    def metric_name(self) -> str | None:
+        """What is measured on the evaluation rows, at the active party."""
+        active = self._fitted().active
+        return None if active is None else active.objective.metric_name
+
     def digest(self) -> str:
         """SHA-256 of this party's share: equal where a run was killed and resumed, and where it was not."""
         return _digest(msgspec.json.encode(self._fitted()))

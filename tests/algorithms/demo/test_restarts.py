@@ -19,7 +19,7 @@ def undisturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[DemoSettings, DemoResult]:
     folder = str(tmp_path_factory.mktemp("undisturbed"))
-    settings = DemoSettings(algorithm=request.param, epochs=3, trees=6, folder=folder)
+    settings = DemoSettings(algorithm=request.param, epochs=3, trees=4, folder=folder)
     return settings, run_demo(settings)
 
 
