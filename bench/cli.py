@@ -1,10 +1,10 @@
-"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, gpu-code, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, lr, gpu-code, list."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -296,6 +296,33 @@ def gbdt(
             key_bits=key_bits,
         )
         measure_all(wishes, _console(), json, plot)
+    except (HecoreError, OSError) as error:
+        raise _stop(error) from None
+
+
+@app.command()
+def lr(
+    rows: Annotated[int, typer.Option(min=20, help="Rows of the training whose epoch is told.")] = 100_000,
+    columns: Annotated[str, typer.Option(help="Its columns: active,passive.")] = "30,300",
+    batch_size: Annotated[int, typer.Option(min=2, help="Rows of a batch.")] = 1024,
+    batches: Annotated[int, typer.Option(min=1, help="Batches to time, after one to warm up.")] = 10,
+    feature_bits: Annotated[int, typer.Option(help="Fractional bits of features.")] = 16,
+    sigmoid: Annotated[str, typer.Option(help="[bold]linear[/bold] or [bold]cubic[/bold].")] = "linear",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Estimate the epoch from rates: here, and on one H200.")
+    ] = False,
+    key_bits: Annotated[int, typer.Option(help="Length of n in bits.")] = 2048,
+    json: Annotated[Path | None, typer.Option(help="Write the run to this file.", dir_okay=False)] = None,
+) -> None:
+    """A joint logistic regression: seconds and bytes of a batch and of an epoch, both parties here."""
+    from hecore.algorithms.lr import LinearConfig
+
+    from .lr import measure_and_print
+
+    try:
+        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid}
+        config = LinearConfig(batch_size=batch_size, **words)
+        measure_and_print(rows, _pair(columns), batches, config, key_bits, _console(), json, estimate)
     except (HecoreError, OSError) as error:
         raise _stop(error) from None
 

@@ -39,7 +39,7 @@ class Rates:
     decrypt: float
 
 
-#: The project's targets for one H200, not measurements: no CUDA backend is part of this version.
+#: The project's targets for one H200, not measurements: the CUDA backend has not run on a GPU yet.
 H200_TARGETS = Rates("one H200 (targets)", 4.5e6, 3.0e8, 3.5e8, 1.2e6, 5.5e5)
 
 

@@ -20,6 +20,7 @@ from .kernels import limbs as lb
 from .kernels.limbs import Limbs
 from .meter import count
 from .packing import SlotLayout
+from .sparse import SparseNumbers
 
 if TYPE_CHECKING:
     from .ciphertext import CipherBatch
@@ -65,8 +66,10 @@ def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> Cipher
 
         ∏_j c_j^(E_gj)   encrypts   Σ_i 2^(slot_bits·i) · (M·x)_i
 
-    The caller answers for |(M·x)_i| ≤ 2^value_bits − 1.
+    The caller answers for |(M·x)_i| ≤ 2^value_bits − 1. A SparseNumbers matrix is multiplied first.
     """
+    if isinstance(matrix, SparseNumbers):
+        return pack(matmul_sparse(matrix, batch), layout)
     plain = _plain_matrix(matrix, batch)
     if len(plain.shape) != 2 or batch.shape != plain.shape[1:] or batch.layout is not None:
         raise ShapeMismatch(f"matmul_packed of shapes {plain.shape} and {batch.shape}")
@@ -84,6 +87,23 @@ def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> Cipher
         shape=(rows,),
         scale_bits=scale_bits,
         layout=layout,
+        terms=1,
+        fresh=False,
+    )
+
+
+def matmul_sparse(matrix: SparseNumbers, batch: CipherBatch) -> CipherBatch:
+    """matrix @ batch: (R, C) sparse, times (C,) encrypted and unpacked. ShapeMismatch otherwise."""
+    if batch.shape != matrix.shape[1:] or batch.layout is not None:
+        raise ShapeMismatch(f"a sparse product of shapes {matrix.shape} and {batch.shape}")
+    check_range(FixedPoint(matrix.limbs, (len(matrix.limbs),), matrix.scale_bits), batch.public)
+    entries = matrix.entries()
+    count("matrix_entries", len(entries.row))
+    return replace(
+        batch,
+        residues=batch.backend.entries_exp(entries, batch.residues),
+        shape=matrix.shape[:1],
+        scale_bits=check_scale(batch.scale_bits + matrix.scale_bits, batch.public),
         terms=1,
         fresh=False,
     )

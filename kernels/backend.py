@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from . import limbs as lb
 from .limbs import Limbs
 from .modulus import Modulus
-from .multiexp import matrix_power
+from .multiexp import Entries, entries_power, matrix_power
 
 #: What a device may be given as it is.
 MachineNumbers = NDArray[np.float64] | NDArray[np.int64]
@@ -221,6 +221,10 @@ class Backend(Protocol):
         backend overrides it only to fuse.
         """
         return matrix_power(self, matrix.swapaxes(0, 1) if transposed else matrix, x)
+
+    def entries_exp(self, matrix: Entries, x: Residues) -> Residues:
+        """`matvec_exp` of a sparse matrix, given by its entries."""
+        return entries_power(self, matrix, x)
 
     # --- movement ---------------------------------------------------------------------------------
 

@@ -55,6 +55,30 @@ class WindowPlan:
     products: int
 
 
+@dataclass(frozen=True)
+class Entries:
+    """The exponents of a matrix that are not zero, row by row.
+
+    row, column  int64[entries], rows ascending
+    exponents    two's complement uint64[entries, width]
+    """
+
+    rows: int
+    columns: int
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    exponents: Limbs
+
+    @classmethod
+    def of(cls, matrix: Limbs) -> Entries:
+        """Those of a dense matrix, uint64[rows, columns, width]."""
+        rows, columns, width = matrix.shape
+        flat = np.ascontiguousarray(matrix).reshape(rows * columns, width)
+        entry = np.flatnonzero(flat.any(axis=1))
+        row, column = np.divmod(entry, columns) if columns else (entry, entry)
+        return cls(rows, columns, row, column, flat[entry])
+
+
 def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan | None = None) -> Residues:
     """out[i] = ∏_j x[j]^matrix[i, j] for two's complement exponents uint64[rows, columns, width].
 
@@ -62,23 +86,32 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan 
     exponents (positive ones have negative digits too): NotInvertible names the first that is not.
     Raises ValueError if the columns are not len(x).
     """
-    rows, columns, width = matrix.shape
+    return entries_power(backend, Entries.of(matrix), x, plan)
+
+
+def entries_power(backend: Backend, matrix: Entries, x: Residues, plan: WindowPlan | None = None) -> Residues:
+    """`matrix_power` of a matrix given by its entries: no memory and no product for a zero."""
+    rows, columns = matrix.rows, matrix.columns
     if columns != len(x):
         raise ValueError(f"the matrix has {columns} columns but the vector has {len(x)} elements")
-    flat = np.ascontiguousarray(matrix).reshape(rows * columns, width)
-    union = lb.magnitude_union(flat)
+    union = lb.magnitude_union(matrix.exponents)
     if union == 0:
         none = np.empty(0, dtype=np.int64)
         return backend.segment_product(x, none, even_offsets(rows, 0))
-    entries = int(np.count_nonzero(flat.any(axis=1)))
-    plan = plan or plan_windows(rows, columns, entries, union, sample_entries(flat))
+    used = np.flatnonzero(np.bincount(matrix.column, minlength=columns))
+    if used.size < columns:  # bases without an exponent get no tables
+        place = np.searchsorted(used, matrix.column)
+        matrix = Entries(rows, used.size, matrix.row, place, matrix.exponents)
+        x = backend.gather(x, used)
+    sample = sample_entries(matrix.exponents)
+    plan = plan or plan_windows(rows, matrix.columns, len(matrix.row), union, sample)
     if plan.method == "powers":
-        return _with_powers(backend, flat, rows, x)
-    digits = signed_digits(flat, plan.window, plan.windows).reshape(rows, columns, plan.windows)
-    used = np.flatnonzero(digits.any(axis=(0, 1)))
-    shifts = (plan.window * used).tolist()
+        return _with_powers(backend, matrix, x)
+    digits = signed_digits(matrix.exponents, plan.window, plan.windows)
+    windows = np.flatnonzero(digits.any(axis=0))
+    shifts = (plan.window * windows).tolist()
     evaluate = _with_tables if plan.method == "tables" else _with_buckets
-    return evaluate(backend, digits[:, :, used], shifts, x)
+    return evaluate(backend, matrix, digits[:, windows], shifts, x)
 
 
 def plan_windows(
@@ -173,18 +206,15 @@ def signed_digits(values: Limbs, window: int, windows: int) -> NDArray[np.int64]
     return fields[:, :, 0].astype(np.int64) - (1 << (window - 1))
 
 
-def _with_powers(backend: Backend, flat: Limbs, rows: int, x: Residues) -> Residues:
+def _with_powers(backend: Backend, matrix: Entries, x: Residues) -> Residues:
     """Every non-zero entry as a power of its own: no digits, no sharing."""
-    entry = np.flatnonzero(flat.any(axis=1))
-    row, column = np.divmod(entry, len(x))
-    exponents = flat[entry]
-    negative = lb.is_negative(exponents)
+    negative = lb.is_negative(matrix.exponents)
     signed = x
     if bool(negative.any()):
         signed = backend.concatenate([x, backend.mod_inv(x)])  # element C + j is x[j]⁻¹
-    bases = backend.gather(signed, (column + len(x) * negative).astype(np.int64))
-    powers = backend.mod_pow(bases, lb.negate_where(exponents, negative))
-    return backend.segment_product(powers, np.arange(entry.size), counted_offsets(row, rows))
+    bases = backend.gather(signed, (matrix.column + len(x) * negative).astype(np.int64))
+    powers = backend.mod_pow(bases, lb.negate_where(matrix.exponents, negative))
+    return backend.segment_product(powers, np.arange(len(negative)), counted_offsets(matrix.row, matrix.rows))
 
 
 def _window_powers(backend: Backend, x: Residues, shifts: list[int]) -> Residues:
@@ -196,13 +226,15 @@ def _window_powers(backend: Backend, x: Residues, shifts: list[int]) -> Residues
     return backend.concatenate(powers)
 
 
-def _with_tables(backend: Backend, digits: NDArray[np.int64], shifts: list[int], x: Residues) -> Residues:
+def _with_tables(
+    backend: Backend, matrix: Entries, digits: NDArray[np.int64], shifts: list[int], x: Residues
+) -> Residues:
     """One product per non-zero digit, from tables of all digit powers of every base.
 
     table row r:  digit r + 1 for r < P, digit −(r − P + 1) from P on, P the highest digit
     element r·(T·C) + t·C + j  =  x[j]^(digit · 2^shifts[t])
     """
-    rows, columns, windows = digits.shape
+    columns, windows = matrix.columns, len(shifts)
     highest, lowest = int(digits.max(initial=0)), int(digits.min(initial=0))
     base = _window_powers(backend, x, shifts)
     tables = _multiples(backend, base, highest)
@@ -210,11 +242,12 @@ def _with_tables(backend: Backend, digits: NDArray[np.int64], shifts: list[int],
         tables += _multiples(backend, backend.mod_inv(base), -lowest)
     table = backend.concatenate(tables)
 
-    row, column, t = np.nonzero(digits)
-    digit = digits[row, column, t]
+    entry, t = np.nonzero(digits)
+    digit = digits[entry, t]
     table_row = np.where(digit > 0, digit - 1, highest - digit - 1)
-    indices = (table_row * windows + t) * columns + column
-    return backend.segment_product(table, indices.astype(np.int64), counted_offsets(row, rows))
+    indices = (table_row * windows + t) * columns + matrix.column[entry]
+    offsets = counted_offsets(matrix.row[entry], matrix.rows)
+    return backend.segment_product(table, indices.astype(np.int64), offsets)
 
 
 def _multiples(backend: Backend, base: Residues, highest: int) -> list[Residues]:
@@ -225,16 +258,18 @@ def _multiples(backend: Backend, base: Residues, highest: int) -> list[Residues]
     return powers
 
 
-def _with_buckets(backend: Backend, digits: NDArray[np.int64], shifts: list[int], x: Residues) -> Residues:
+def _with_buckets(
+    backend: Backend, matrix: Entries, digits: NDArray[np.int64], shifts: list[int], x: Residues
+) -> Residues:
     """Buckets per (output, window, |digit|), Σ_d d·bucket[d] by running products, then Horner."""
-    rows, columns, windows = digits.shape
+    rows, columns, windows = matrix.rows, matrix.columns, len(shifts)
     signed = x
     if bool((digits < 0).any()):
         signed = backend.concatenate([x, backend.mod_inv(x)])  # element C + j is x[j]⁻¹
     highest = int(np.abs(digits).max())
 
-    row, column, place = np.nonzero(digits)
-    digit = digits[row, column, place]
+    entry, place = np.nonzero(digits)
+    row, column, digit = matrix.row[entry], matrix.column[entry], digits[entry, place]
     # Bucket (d, i, t) stands at ((d − 1)·rows + i)·T + t: one digit's buckets are contiguous.
     bucket = ((np.abs(digit) - 1) * rows + row) * windows + place
     order = np.argsort(bucket, kind="stable")

@@ -115,6 +115,9 @@ PUBLIC = {
         "Progress",
         "VerticalGBDTClassifier",
         "VerticalGBDTRegressor",
+        "importances",
+        "load_share",
+        "save_share",
     ],
     "hecore.algorithms.lr": [
         "LinearConfig",

@@ -30,6 +30,8 @@ PHASES = {
     "loss": "loss",
     "update": "weight updates",
     "validate": "validating",
+    "send": "sending",
+    "checkpoint": "checkpoints",
     "wait": "waiting for the peer",
 }
 TREE_OPERATIONS = {
@@ -47,9 +49,11 @@ TREE_PHASES = {
     "decrypt": "decrypting sums",
     "local": "own histograms",
     "validate": "validating",
+    "send": "sending",
+    "checkpoint": "checkpoints",
     "wait": "waiting for the peer",
 }
-COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#d0d0d0")
+COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#64b5cd", "#ccb974", "#d0d0d0")
 
 
 def score_table(result: DemoResult) -> RichTable:
@@ -168,4 +172,4 @@ def _plot_phases(axes: Axes, result: DemoResult) -> None:
     axes.set_xlim(0, 1.02 * max(start))
     figure = axes.get_figure()
     if figure is not None:
-        figure.legend(fontsize=8, loc="outside lower right", ncols=len(phases), frameon=False)
+        figure.legend(fontsize=8, loc="outside lower right", ncols=5, frameon=False)

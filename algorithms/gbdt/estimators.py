@@ -4,52 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import Decryptor, Encryptor, Meter, generate_key
+from hecore import Meter, generate_key
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, HandshakeError, ProtocolError
-from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress
-from hecore.algorithms.gbdt.binning import ColumnBins
+from hecore.algorithms.gbdt.active import Progress
 from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.algorithms.gbdt.fitting import Fitting
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, digest, parts_of
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
-from hecore.algorithms.gbdt.passive import PassiveTraining
-from hecore.algorithms.gbdt.planner import Plan, most_candidates, plan
+from hecore.algorithms.gbdt.objectives import Floats, Gradient, transform
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
-from hecore.algorithms.gbdt.standing import (
-    ActiveStanding,
-    ActiveState,
-    Finished,
-    Journal,
-    PassiveStanding,
-    PassiveState,
-    Scored,
-)
-from hecore.algorithms.gbdt.tables import (
-    RowsOf,
-    binding,
-    binned,
-    check_evaluation,
-    fitted_bins,
-    terms_of_all,
-    training_rows,
-    weights_hash,
-)
+from hecore.algorithms.gbdt.standing import Finished, Journal, Scored
+from hecore.algorithms.gbdt.tables import RowsOf, binding, check_evaluation, terms_of_all, weights_hash
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
-from hecore.keys import PrivateKey, PublicKey
-from hecore.wire import dump_key, load_key
+from hecore.keys import PrivateKey
 
 FIT_TASK, EVALUATE_TASK, PREDICT_TASK = "gbdt.fit", "gbdt.fit.evaluation", "gbdt.predict"
 
@@ -119,7 +98,7 @@ class VerticalGBDT:
         """
         with self._talking():
             tables = [table] if evaluation is None else [table, evaluation]
-            before = self.share if warm_start else None
+            before = self._fitted() if warm_start else None
             journal = self._journal(
                 FIT_TASK if evaluation is None else EVALUATE_TASK,
                 tables,
@@ -129,7 +108,7 @@ class VerticalGBDT:
                 earlier_share=None if before is None else digest(before),
             )
             self.share = journal.finished() or self._train(
-                tables, sample_weight, warm_start, on_progress, journal
+                tables, sample_weight, before, on_progress, journal
             )
         return self
 
@@ -137,11 +116,11 @@ class VerticalGBDT:
         self,
         tables: Sequence[Table],
         sample_weight: Sequence[float] | None,
-        warm_start: bool,
+        before: ActiveShare | PassiveShare | None,
         on_progress: Callable[[Progress], None] | None,
         journal: Journal,
     ) -> ActiveShare | PassiveShare:
-        """The share of a training, begun or gone on with."""
+        """The share of a training, begun or gone on with; `before` is the share that is continued."""
         self.config.check_rows(sum(map(len, tables)))
         peers: list[Peer] = []
         margins: list[Floats | None] = []
@@ -150,132 +129,27 @@ class VerticalGBDT:
             if len(tables) > 1:
                 check_evaluation(*tables)
                 self._meet(EVALUATE_TASK, tables[1], journal, "evaluation ")
-            if warm_start:
+            if before is not None:
                 margins = [
                     self._joint_margins(part, journal, f"earlier margins {place} ")
                     for place, part in enumerate(tables)
                 ]
-        if tables[0].label is not None:
-            share: ActiveShare | PassiveShare = self._lead(
-                tables, sample_weight, warm_start, peers, margins, on_progress, journal
+        fitting = Fitting(
+            self.channels, self.config, self.key, self.backend, self._categorical, tables, journal, self.meter
+        )
+        active = tables[0].label is not None
+        key = self.key.public if active else fitting.active_key(peers)
+        if self.checkpoints is not None:
+            self.checkpoints.agree(terms_of_all(tables, self.config, key))
+        if active:
+            share: ActiveShare | PassiveShare = fitting.lead(
+                sample_weight, peers, self._objective, on_progress, before, margins
             )
         else:
-            share = self._follow(tables, warm_start, peers, journal)
+            share = fitting.follow(key, before)
         header, arrays = parts_of(share)
         journal.finish(Finished(share=header), arrays)
         return share
-
-    def _lead(
-        self,
-        tables: Sequence[Table],
-        sample_weight: Sequence[float] | None,
-        warm_start: bool,
-        peers: Sequence[Peer],
-        margins: Sequence[Floats | None],
-        on_progress: Callable[[Progress], None] | None,
-        journal: Journal,
-    ) -> ActiveShare:
-        config, table, names = self.config, tables[0], [channel.peer for channel in self.channels]
-        self._agree(tables, self.key.public)
-        rows = training_rows(tables, sample_weight)
-        weight = None if rows.weight is None else rows.weight[rows.training]
-        objective = make_objective(config, rows.label[rows.training], weight, self._objective)
-        before = self.share if warm_start and isinstance(self.share, ActiveShare) else None
-        if before is not None:
-            _check_continued(before, config, objective, names)
-            objective = replace(objective, start=before.start)
-        bins = self._bins(table, before)
-        state = journal.state
-        if isinstance(state, ActiveState):
-            columns, resume = state.peer_columns, ActiveStanding.load(state, journal.arrays)
-            sizes = Plan(state.block_rows, state.nodes_at_once)
-        else:
-            columns, resume = tuple(peer.columns for peer in peers), None
-            sizes = plan(config, self.key.public, len(table), most_candidates(config, max(columns)))
-        candidates = [most_candidates(config, count) for count in columns]
-
-        def save(standing: ActiveStanding) -> None:
-            if journal.due(standing.rounds):
-                journal.save(standing.rounds, *standing.dump(sizes, columns))
-
-        start = np.concatenate(_present(margins)) if margins else None
-        trained = ActiveTraining(
-            config,
-            objective,
-            rows,
-            [Block(self.channels[0].me, binned(table.columns, bins, tables))],
-            self.channels,
-            encryptor=Encryptor(self.key, self.backend),
-            decryptor=Decryptor(self.key, self.backend),
-            plan=sizes,
-            candidates=candidates,
-            meter=self.meter,
-            on_progress=on_progress,
-            earlier=None if before is None else (before.forest.trees, start),
-            draws=journal.draws,
-            save=save,
-            resume=resume,
-        ).run()
-        splits, forest, metrics = trained.splits[0], trained.forest, trained.metrics
-        if before is not None:
-            splits, forest = before.splits.joined(splits), before.forest.joined(forest)
-            metrics = before.metrics + metrics
-        return ActiveShare(
-            model=trained.model,
-            party=self.channels[0].me,
-            config=config,
-            peers=tuple(names),
-            columns=table.columns,
-            bins=bins,
-            objective=objective.name,
-            outputs=objective.outputs,
-            start=objective.start,
-            metric_name=objective.metric_name,
-            metrics=metrics,
-            splits=splits,
-            forest=forest,
-        )
-
-    def _follow(
-        self, tables: Sequence[Table], warm_start: bool, peers: Sequence[Peer], journal: Journal
-    ) -> PassiveShare:
-        config, table = self.config, tables[0]
-        before = self.share if warm_start and isinstance(self.share, PassiveShare) else None
-        bins = self._bins(table, before)
-        state = journal.state
-        if isinstance(state, PassiveState):
-            public = load_key(state.public, insecure_test_key=True)  # checked when it came
-            resume = PassiveStanding.load(state, journal.arrays)
-        else:
-            public, resume = peers[0].public, None
-        self._agree(tables, public)
-        key = dump_key(public)
-
-        def save(standing: PassiveStanding) -> None:
-            if journal.due(standing.grown):
-                journal.save(standing.grown, *standing.dump(key))
-
-        model, splits = PassiveTraining(
-            self.channels[0],
-            config,
-            binned(table.columns, bins, tables),
-            len(table),
-            public,
-            backend=self.backend,
-            meter=self.meter,
-            earlier=None if before is None else before.splits,
-            draws=journal.draws,
-            save=save,
-            resume=resume,
-        ).run()
-        return PassiveShare(
-            model=model,
-            party=self.channels[0].me,
-            config=config,
-            columns=table.columns,
-            bins=bins,
-            splits=splits,
-        )
 
     # --- prediction ---------------------------------------------------------------------------------
 
@@ -336,12 +210,6 @@ class VerticalGBDT:
 
     # --- pieces -------------------------------------------------------------------------------------
 
-    def _bins(self, table: Table, before: ActiveShare | PassiveShare | None) -> tuple[ColumnBins, ...]:
-        """The bins of this party's columns: those of the model that is continued, or new ones."""
-        if before is not None:
-            return before.bins
-        return fitted_bins(table, self.config, self._categorical)
-
     def _fitted(self) -> ActiveShare | PassiveShare:
         if self.share is None:
             raise ProtocolError("there is no model yet: call fit, or load a share")
@@ -378,11 +246,6 @@ class VerticalGBDT:
         if self.checkpoints is None:
             return Journal(None)
         return Journal(self.checkpoints.begin(task, binding(tables, terms, self.key.public, **more)))
-
-    def _agree(self, tables: Sequence[Table], active_key: PublicKey) -> None:
-        """What all parties have compared once is compared again whenever their processes meet."""
-        if self.checkpoints is not None:
-            self.checkpoints.agree(terms_of_all(tables, self.config, active_key))
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -425,20 +288,3 @@ class VerticalGBDTRegressor(VerticalGBDT):
     def predict(self, table: Table) -> Floats | None:
         """Predicted numbers at the active party, None elsewhere; margins for a custom objective."""
         return self._predictions(table)
-
-
-def _check_continued(
-    before: ActiveShare, config: GBDTConfig, objective: Objective, peers: Sequence[str]
-) -> None:
-    """ConfigurationError where a model cannot be continued like this."""
-    had = (before.objective, before.outputs, before.config.multi_strategy, list(before.peers))
-    wanted = (objective.name, objective.outputs, config.multi_strategy, list(peers))
-    bins = before.config.max_bin, config.max_bin  # of the bins, which are taken over
-    names = ("objective", "outputs", "multi_strategy", "peers", "max_bin")
-    for name, old, new in zip(names, (*had, bins[0]), (*wanted, bins[1]), strict=True):
-        if old != new:
-            raise ConfigurationError(f"the model has {name} {old!r}: it cannot be continued with {new!r}")
-
-
-def _present(margins: Sequence[Floats | None]) -> list[Floats]:
-    return [part for part in margins if part is not None]

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.objectives import Floats
 
@@ -30,7 +30,10 @@ MOST_LEVELS, LARGEST_RATIO, ROWS_A_LEVEL = 8, 1000.0, 10
 
 
 def check_weights(config: GBDTConfig, weight: Floats | None) -> None:
-    """ConfigurationError for weights of the training rows that the parties have not agreed on."""
+    """Raise for weights of the training rows that the parties have not agreed on.
+
+    ConfigurationError where none are allowed; TableError, whose text no peer is told, for others than agreed.
+    """
     if weight is None or config.sample_weights == "any":
         return
     if config.sample_weights == "none":
@@ -42,7 +45,7 @@ def check_weights(config: GBDTConfig, weight: Floats | None) -> None:
     ratio = float(levels[-1] / levels[0])
     least = ROWS_A_LEVEL * config.min_samples_bin
     if levels.size > MOST_LEVELS or ratio > LARGEST_RATIO or rows.min() < least:
-        raise ConfigurationError(
+        raise TableError(
             f"{levels.size} different weights, each of {rows.min()} rows or more, the largest {ratio:.6g}"
             f' times the smallest: sample_weights = "levels" allows {MOST_LEVELS} different ones, each of'
             f" {least} rows or more, and a ratio of {LARGEST_RATIO:g}; round them, or agree on"

@@ -19,12 +19,12 @@ of a ciphertext (`bounds.Packing`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, encode
+from hecore import CipherBatch, Decryptor, FixedPoint, encode
 from hecore.algorithms.errors import ConfigurationError, ProtocolError, TableError
 from hecore.algorithms.lr.bounds import Packing
 from hecore.algorithms.lr.config import LinearConfig
@@ -35,8 +35,9 @@ from hecore.kernels import limbs as lb
 from hecore.keys import PublicKey
 from hecore.linalg import matmul_packed
 from hecore.randomness import Draw, random_bits, random_bytes
+from hecore.sparse import SparseNumbers, encode_sparse
 
-Matrix: TypeAlias = FixedPoint
+Matrix: TypeAlias = FixedPoint | SparseNumbers
 
 #: Fractional bits of the public constants (rates, 1/rows) that shares are multiplied by.
 CONSTANT_BITS = 40
@@ -56,17 +57,30 @@ class BlockShare:
         return cls(zero, zero)
 
 
-def encode_features(values: NDArray[np.float64], config: LinearConfig) -> FixedPoint:
-    """Standardised features as integers; TableError naming the first beyond the agreed limit."""
+@overload
+def encode_features(values: NDArray[np.float64], config: LinearConfig) -> FixedPoint: ...
+@overload
+def encode_features(values: Any, config: LinearConfig) -> Matrix: ...
+def encode_features(values: Any, config: LinearConfig) -> Matrix:
+    """Standardised features as integers; TableError naming the first beyond the agreed limit.
+
+    values   float64 (rows, columns), or a scipy CSR array
+    """
     limit = float(1 << config.feature_limit_bits)
-    bad = np.argwhere(np.abs(values) >= limit)
-    if bad.size:
-        row, column = bad[0]
+    dense = isinstance(values, np.ndarray)
+    outside = np.abs(values if dense else values.data) >= limit
+    if outside.any():
+        row, column = np.argwhere(outside)[0] if dense else _place_stored(values, int(np.argmax(outside)))
         raise TableError(
             f"the standardised feature in row {row}, column {column} is {values[row, column]:.6g}, beyond"
             f" ±{limit:g}: clip outliers, or agree on a larger feature_limit_bits"
         )
-    return encode(values, config.feature_bits)
+    return encode(values, config.feature_bits) if dense else encode_sparse(values, config.feature_bits)
+
+
+def _place_stored(values: Any, place: int) -> tuple[int, int]:
+    """Row and column of a stored value of a CSR array."""
+    return int(np.searchsorted(values.indptr, place, side="right")) - 1, int(values.indices[place])
 
 
 def batch_places(rows: int, batch_size: int) -> list[NDArray[np.int64]]:
@@ -104,16 +118,6 @@ def split_rows(
 
 
 # --- shares on the way --------------------------------------------------------------------------------
-
-
-def encrypt_share(encryptor: Encryptor, share: FixedPoint, packing: Packing) -> bytes:
-    """A share (rows, outputs) under the own key: a ciphertext a row while the outputs fit into one.
-
-    EncodingOverflow for a share beyond its slot.
-    """
-    if packing.outputs == 1 and share.shape[1] == 1:
-        return encryptor.encrypt(share.reshape(-1)).to_bytes()
-    return encryptor.encrypt(share, layout=packing.of_row).to_bytes()
 
 
 def read_share(

@@ -10,6 +10,7 @@ from hecore.algorithms.report.html import Child, Element, inline, tag
 from hecore.algorithms.report.view import RunView
 from hecore.algorithms.report.words import size
 
+IN_THIS_RUN = "in this run"
 _TAG = re.compile(r"`([a-z]+(?:[._][a-z_]+)*)`")
 
 
@@ -66,15 +67,15 @@ def _blocks(run: RunView, blocks: Iterable[leaks.Block]) -> list[Element]:
 def _table(run: RunView, table: leaks.Table) -> Element:
     exchanged = [_exchanged(run, row[0], row[1]) if table.of_messages else None for row in table.rows]
     counted = any(exchanged)
-    heads = [*table.columns, *(["in this run"] if counted else [])]
+    heads = [*table.columns, *([IN_THIS_RUN] if counted else [])]
     rows = []
     for row, count in zip(table.rows, exchanged, strict=True):
-        cells: list[Child] = [inline(cell) for cell in row]
+        cells = [
+            tag("td", inline(cell), data_label=head) for cell, head in zip(row, table.columns, strict=True)
+        ]
         if counted:
-            cells.append(count or "–")
-        rows.append(
-            tag("tr", [tag("td", cell, data_label=head) for cell, head in zip(cells, heads, strict=True)])
-        )
+            cells.append(tag("td", count or "–", class_="run", data_label=IN_THIS_RUN))
+        rows.append(tag("tr", cells))
     return tag("table", tag("thead", tag("tr", [tag("th", head) for head in heads])), tag("tbody", rows))
 
 

@@ -113,7 +113,7 @@ class PassiveSource:
 
     def matrix(self, values: Any) -> FixedPoint:
         """Rows as they enter products: dense, in the secret order and signs if there are any, encoded."""
-        dense = values if isinstance(values, np.ndarray) else values.toarray()
+        dense: NDArray[np.float64] = values if isinstance(values, np.ndarray) else values.toarray()
         return encode_features(dense[:, self._order] * self._signs, self._config)
 
     def logits(self, values: Any, encrypted: CipherBatch, mask: FixedPoint, draw: Draw) -> tuple[bytes, ...]:

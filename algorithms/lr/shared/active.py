@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from hecore import CipherBatch, FixedPoint, decode, encode
-from hecore.algorithms.errors import ConfigurationError, ProtocolError, TableError
+from hecore.algorithms.errors import ProtocolError, TableError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
-from hecore.algorithms.lr.bounds import ROW_WEIGHT_LIMIT_BITS, Packing
+from hecore.algorithms.lr.bounds import ROW_WEIGHT_BITS, ROW_WEIGHT_LIMIT_BITS, Packing
+from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.scoring import SCORE_BITS
 from hecore.algorithms.lr.shared import link
 from hecore.algorithms.lr.shared.training import (
@@ -45,7 +46,8 @@ class ActiveTraining(SharedTraining):
         if self._label.weight is not None:
             self._check_weights(self._label.weight)
             self._weights = link.integer_weights(self._label.weight, outputs).reshape(-1, outputs)
-            targets = targets * self._label.weight[:, None]
+            # The same rounded weights for both terms of ω·P(z) − ω·target.
+            targets = targets * self._weights.astype(np.float64) * 2.0**-ROW_WEIGHT_BITS
         limit = float(1 << side.config.logit_limit_bits)
         if (np.abs(self._label.targets) >= limit).any():
             row = int(np.argmax(np.abs(self._label.targets).max(axis=1)))
@@ -58,20 +60,20 @@ class ActiveTraining(SharedTraining):
     def _block_columns(self) -> Mapping[str, int]:
         return {OWN: self._features.shape[1]} | {peer.name: peer.columns for peer in self._side.peers}
 
-    def _check_weights(self, weight: np.ndarray) -> None:
+    def _check_weights(self, weight: Floats) -> None:
         """Weights that rest on a few rows tell of them, as a small table does."""
         if weight.max() >= 1 << ROW_WEIGHT_LIMIT_BITS:
             raise TableError(
                 f"the largest row weight is {weight.max():.6g} times the mean; less than"
                 f" {1 << ROW_WEIGHT_LIMIT_BITS} is allowed"
             )
-        effective = [float(part.sum() ** 2 / max(1e-300, (part**2).sum())) for part in (weight,)]
+        effective = float(weight.sum() ** 2 / (weight**2).sum())
         columns = self._features.shape[1]
         largest = max(columns, self._terms.columns - columns)
         needed = self._config.least_rows(largest, self._terms.outputs)
-        if effective[0] < needed and not self._config.allow_small_data:
-            raise ConfigurationError(
-                f"the row weights rest on {effective[0]:.1f} rows, (Σω)²/Σω²; {needed} are needed for a block"
+        if effective < needed and not self._config.allow_small_data:
+            raise TableError(  # its text stays here: it is about the labels, with balanced classes
+                f"the row weights rest on {effective:.1f} rows, (Σω)²/Σω²; {needed} are needed for a block"
                 f" of {largest} columns: even them out, or set allow_small_data = true"
             )
 
@@ -100,10 +102,13 @@ class ActiveTraining(SharedTraining):
         residual = self._residual((LINK, *at), logits, rows)
         step = (BACKWARD, *at)
         own = self._packing(self._side.key.public, self._backward)
-        with meter.phase("encrypt"):
-            share = steps.encrypt_share(self._encryptor, residual, own)
+        share = self._encrypt(residual, own)
         for channel in self._side.channels:
             self._send_share(channel, step, share)
+        first = self._side.peers[0].columns  # whose weights come first in the next batch
+        self._ahead.prepare(
+            first * self._packing(self._side.key.public, self._forward).groups(residual.shape[1])
+        )
         theirs = self._take_share(step, residual.shape, residual.scale_bits, BACKWARD)
         gradient = self._own_product(step, features.transpose(), residual, theirs, BACKWARD)
         gradients = {OWN: steps.cut_mask(gradient, self._config.feature_bits)}
@@ -120,12 +125,12 @@ class ActiveTraining(SharedTraining):
 
     def _logits(self, step: msg.Step, features: steps.Matrix) -> FixedPoint:
         """A's share of the logits of these rows, (rows, outputs) at weight_bits."""
-        meter, config = self._side.meter, self._config
+        config = self._config
         own = self._packing(self._side.key.public, self._forward)
         for channel in self._side.channels:
-            with meter.phase("encrypt"):
-                share = steps.encrypt_share(self._encryptor, self._blocks[channel.peer].weights, own)
+            share = self._encrypt(self._blocks[channel.peer].weights, own)
             self._send_share(channel, step, share)
+        self._ahead.prepare(features.shape[0] * own.groups(self._terms.outputs))  # of residuals
         weights = self._blocks[OWN].weights
         theirs = self._take_share(step, weights.shape, weights.scale_bits, FORWARD)
         mask = self._own_product(step, features, weights, theirs, FORWARD)

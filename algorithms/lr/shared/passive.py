@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,6 +27,8 @@ from hecore.algorithms.lr.shared.training import (
 )
 from hecore.algorithms.lr.side import Arrays, Side
 from hecore.kernels import limbs as lb
+
+log = logging.getLogger(__name__)
 
 SEEDS = "seeds"
 
@@ -53,6 +56,9 @@ class PassiveTraining(SharedTraining):
         if len(self._terms.passive) == 1:
             return
         keys = other_keys(self._terms, self._me, self._active.name, self._side.key.public)
+        for name, key in keys.items():
+            told, fingerprint = self._active.name, key.fingerprint.hex()
+            log.info("seeds are exchanged with %s, key %s by the word of %s", name, fingerprint, told)
         sealed = seeds.seal_seeds(self._seeds[self._me], keys, self._side.backend)
         self._channel.send(msg.Seeds(parties=tuple(keys), payload=sealed))
         message = self._channel.receive(msg.Seeds)
@@ -86,9 +92,9 @@ class PassiveTraining(SharedTraining):
         step = (BACKWARD, *at)
         mine = self._packing(self._side.key.public, self._backward)
         if self._is_first:
-            with meter.phase("encrypt"):
-                share = steps.encrypt_share(self._encryptor, residual, mine)
-            self._send_share(self._channel, step, share)
+            self._send_share(self._channel, step, self._encrypt(residual, mine))
+            forward = self._packing(self._side.key.public, self._forward)
+            self._ahead.prepare(self._active.columns * forward.groups(residual.shape[1]))  # of weights
         theirs = self._take_share(step, residual.shape, residual.scale_bits, BACKWARD)
         packing = self._packing(self._active.public, self._backward)
         draw = self._side.draws(f"backward {at[0]} {at[1]} for {self._active.name}")
@@ -114,9 +120,9 @@ class PassiveTraining(SharedTraining):
         shape = (features.shape[0], self._terms.outputs)
         mine = self._packing(self._side.key.public, self._forward)
         if self._is_first:
-            with meter.phase("encrypt"):
-                share = steps.encrypt_share(self._encryptor, self._blocks[self._active.name].weights, mine)
-            self._send_share(self._channel, step, share)
+            weights = self._blocks[self._active.name].weights
+            self._send_share(self._channel, step, self._encrypt(weights, mine))
+            self._ahead.prepare(features.shape[0] * mine.groups(shape[1]))  # of residuals
         weights = self._blocks[OWN].weights
         theirs = self._take_share(step, weights.shape, weights.scale_bits, FORWARD)
         packing = self._packing(self._active.public, self._forward)
@@ -190,7 +196,7 @@ class PassiveTraining(SharedTraining):
         if self._terms.outputs > 1:
             with self._side.meter.phase("loss"):
                 alone = Packing.of(self._side.key.public, self._backward, self._config, 1)
-                data = steps.encrypt_share(self._encryptor, residual.reshape(-1, 1), alone)
+                data = self._ahead.encrypt(residual.reshape(-1, 1), alone)
             self._send_share(self._channel, (LOSS, *at), data)
         self._sum.add(residual, None)
 

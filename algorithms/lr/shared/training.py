@@ -16,6 +16,7 @@ from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.bounds import Bounds, Leg, Packing
 from hecore.algorithms.lr.polynomials import polynomial_of
+from hecore.algorithms.lr.shared.ahead import AheadEncryptor
 from hecore.algorithms.lr.shared.loss import LossState, LossSum, check_room
 from hecore.algorithms.lr.side import Arrays, Outcome, Progress, Side, shuffled_epochs
 from hecore.keys import PublicKey
@@ -50,6 +51,7 @@ class SharedTraining(ABC):
         self._side, self._config, self._terms = side, side.config, side.terms
         config = side.config
         self._encryptor = Encryptor(side.key, side.backend)
+        self._ahead = AheadEncryptor(self._encryptor)
         self._decryptor = Decryptor(side.key, side.backend)
         self._features = steps.encode_features(side.training.features, config)
         rows, columns = self._features.shape
@@ -78,6 +80,12 @@ class SharedTraining(ABC):
 
     def run(self) -> Outcome:
         """Train, exchange the final shares, and return the weights of the own block."""
+        try:
+            return self._train()
+        finally:
+            self._ahead.close()
+
+    def _train(self) -> Outcome:
         started = time.perf_counter()
         if self._side.resume is None:
             self._prepare()
@@ -140,6 +148,10 @@ class SharedTraining(ABC):
 
     def _packing(self, public: PublicKey, leg: Leg) -> Packing:
         return Packing.of(public, leg, self._config, self._terms.outputs)
+
+    def _encrypt(self, share: FixedPoint, packing: Packing) -> bytes:
+        with self._side.meter.phase("encrypt"):
+            return self._ahead.encrypt(share, packing)
 
     def _send_share(self, channel: Channel, step: msg.Step, payload: bytes) -> None:
         leg, epoch, batch = step

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, random_array
+from typer.testing import CliRunner
 
 import hecore
+from hecore.algorithms.cli import app
 from hecore.algorithms.data import Table, read_libsvm
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.gbdt import GBDTConfig
@@ -144,6 +146,16 @@ def test_the_export_says_which_number_a_text_has(
     )
     margins = booster.predict(data, output_margin=True)
     np.testing.assert_allclose(margins, result.margins[:, 0], rtol=1e-6, atol=1e-6)
+
+
+def test_the_command_counts_columns_of_texts(
+    joint: tuple[Joint, list[Table], list[str | None]], tmp_path: Path
+) -> None:
+    path = tmp_path / "share.safetensors"
+    save_share(joint[0].models[1].share, path)
+    shown = CliRunner().invoke(app, ["model", "show", str(path)])
+    assert shown.exit_code == 0, shown.output
+    assert "2, 1 of them categorical, 1 by their texts" in " ".join(shown.output.split())
 
 
 # --- sparse ---------------------------------------------------------------------------------------

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.preprocessing import StandardScaler
 
 import hecore
 from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Table
-from hecore.algorithms.lr import LinearConfig, VerticalLogisticRegression
+from hecore.algorithms.lr import (
+    LinearConfig,
+    VerticalLinearRegression,
+    VerticalLogisticRegression,
+    VerticalPoissonRegression,
+)
+from hecore.algorithms.lr.objectives import Objective, row_weights
+from hecore.algorithms.lr.polynomials import polynomial_of
+from hecore.algorithms.lr.scaling import fit_scaling, standardise, with_ones
+
+ESTIMATORS = {
+    "binary:logistic": VerticalLogisticRegression,
+    "multi:logistic": VerticalLogisticRegression,
+    "reg:squarederror": VerticalLinearRegression,
+    "count:poisson": VerticalPoissonRegression,
+}
 
 
 @pytest.fixture(scope="session")
@@ -93,52 +108,139 @@ def fit_pair(
     return Pair(models[0], models[1], scores)
 
 
-def clear_steps(active: Table, passive: Table, config: LinearConfig) -> Iterator[SimpleNamespace]:
-    """The same mini-batch SGD in the clear, float64, batch by batch, before each step's update."""
-    own = StandardScaler().fit_transform(active.values)
-    xa = np.column_stack([own, np.ones(len(active))])
-    xb = StandardScaler().fit_transform(passive.values)
-    x = np.column_stack([xa, xb])
-    columns = xa.shape[1]
-    penalty = np.full(x.shape[1], config.alpha)
-    penalty[columns - 1] = 0
-    weights, velocity = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+def star(parties: int) -> tuple[list[Channel], list[Channel]]:
+    """Channels between the active party and each of the passive ones: its ends, and theirs."""
+    pairs = [loopback_pair("active", f"passive {k}") for k in range(1, parties)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def at_once(work: list[Callable[[], Any]]) -> list[Any]:
+    """Run all parties at once; an exception of any is raised, the first one's first."""
+    with ThreadPoolExecutor(len(work)) as pool:
+        futures = [pool.submit(one) for one in work]
+        return [future.result(timeout=600) for future in futures]
+
+
+def fit_star(
+    data: list[Table],
+    config: LinearConfig,
+    keys: list[hecore.PrivateKey],
+    *,
+    evaluation: list[Table] | None = None,
+    sample_weight: np.ndarray | None = None,
+    score: list[Table] | None = None,
+    channels: tuple[list[Channel], list[Channel]] | None = None,
+) -> tuple[list[Any], Any]:
+    """The fitted estimators of all parties, the active one first, and its predictions of `score`."""
+    mine, theirs = channels or star(len(data))
+    kind = ESTIMATORS[config.objective]
+    models = [kind(mine, config, key=keys[0])]
+    models += [kind(end, config, key=key) for end, key in zip(theirs, keys[1:], strict=True)]
+
+    def run(place: int) -> Any:
+        model, table = models[place], data[place]
+        rows = None if evaluation is None else evaluation[place]
+        model.fit(table, rows, sample_weight if place == 0 else None)
+        if score is None:
+            return None
+        return getattr(model, "predict_proba", model.predict)(score[place])
+
+    scores, *nothing = at_once([lambda place=place: run(place) for place in range(len(data))])
+    assert nothing == [None] * (len(data) - 1)  # the passive parties get no scores
+    return models, scores
+
+
+def split_table(table: Table, widths: tuple[int, ...]) -> list[Table]:
+    """The columns of a table dealt out to parties; the first keeps the label."""
+    starts = np.cumsum([0, *widths])
+    parts = []
+    for place, (start, end) in enumerate(itertools.pairwise(starts)):
+        part = table.select(table.columns[start:end])
+        parts.append(replace(part, name=f"party {place}", label=table.label if place == 0 else None))
+    return parts
+
+
+def problem(rows: int, columns: int, kind: str = "binary:logistic", seed: int = 0) -> Table:
+    """A learnable problem of one objective, columns of different scales."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(rows, columns)) * rng.uniform(0.1, 50, columns) + 3
+    logits = ((values - values.mean(axis=0)) / values.std(axis=0)) @ rng.normal(size=(columns, 3)) * 0.4
+    label = {
+        "binary:logistic": lambda: (logits[:, 0] + rng.logistic(size=rows) * 0.5 > 0).astype(float),
+        "multi:logistic": lambda: np.argmax(logits + rng.gumbel(size=logits.shape) * 0.5, axis=1).astype(
+            float
+        ),
+        "reg:squarederror": lambda: 1000.0 + 70 * logits[:, 0] + rng.normal(size=rows) * 10,
+        "count:poisson": lambda: rng.poisson(2 * np.exp(logits[:, 0])).astype(float),
+    }[kind]()
+    names = tuple(f"x{i}" for i in range(columns))
+    return Table("all", tuple(f"row {i}" for i in range(rows)), names, values, label)
+
+
+def clear_steps(*data: Table, config: LinearConfig, weight: Any = None) -> Iterator[SimpleNamespace]:
+    """The same mini-batch SGD in the clear, float64, batch by batch, before each step's update.
+
+    blocks   places of each party's columns in `weights`; the active party's has the intercept last
+    """
+    parts = [standardise(table, *fit_scaling(table)) for table in data]
+    parts = [part if isinstance(part, np.ndarray) else part.toarray() for part in parts]
+    parts[0] = with_ones(parts[0])
+    x = np.hstack(parts)
+    starts = np.cumsum([0, *(part.shape[1] for part in parts)])
+    blocks = [slice(a, b) for a, b in itertools.pairwise(starts)]
+    objective = Objective.of(config, data[0])
+    omega = row_weights(config, data[0], weight)
+    omega = np.ones(len(data[0])) if omega is None else omega
+    polynomial, targets = polynomial_of(config), objective.targets(data[0])
+    penalty = np.full((x.shape[1], 1), config.alpha)
+    penalty[blocks[0].stop - 1] = 0
+    weights = np.zeros((x.shape[1], objective.outputs))
+    velocity = np.zeros_like(weights)
     order_of_rows = np.random.default_rng(config.seed)
-    count = max(1, round(len(active) / config.batch_size))
+    count = max(1, round(len(data[0]) / config.batch_size))
     for epoch in range(config.epochs):
-        order = order_of_rows.permutation(len(active))
-        for batch, places in enumerate(np.array_split(np.arange(len(active)), count)):
+        order = order_of_rows.permutation(len(data[0]))
+        for batch, places in enumerate(np.array_split(np.arange(len(data[0])), count)):
             rows = order[places]
-            za, zb = xa[rows] @ weights[:columns], xb[rows] @ weights[columns:]
-            residual = 0.25 * (za + zb) + 0.5 - active.label[rows]
-            gradient = x[rows].T @ residual / rows.size + penalty * weights
-            velocity = config.momentum * velocity + gradient
-            weights = weights - config.rate(epoch) * velocity
+            logits = x[rows] @ weights
+            residual = omega[rows, None] * (polynomial(logits) - targets[rows])
+            gradient = x[rows].T @ residual / rows.size
+            step = gradient + penalty * weights
+            velocity = config.momentum * velocity + step
+            before, weights = weights, weights - config.rate(epoch) * velocity
             yield SimpleNamespace(
                 epoch=epoch,
                 batch=batch,
                 rows=rows,
-                xa=xa[rows],
-                xb=xb[rows],
-                za=za,
-                zb=zb,
+                x=[x[rows, block] for block in blocks],
+                partial=[x[rows, block] @ before[block] for block in blocks],
+                logits=logits,
                 residual=residual,
-                gradient=gradient,
+                gradient=[gradient[block] for block in blocks],
                 weights=weights,
-                columns=columns,
+                blocks=blocks,
             )
 
 
-def clear_fit(active: Table, passive: Table, config: LinearConfig) -> SimpleNamespace:
-    """The outcome of `clear_steps`: both blocks' weights, the intercept, and the loss of each epoch."""
-    losses: dict[int, float] = {}
+def clear_fit(*data: Table, config: LinearConfig, weight: Any = None) -> SimpleNamespace:
+    """The outcome of `clear_steps`: each block's weights, the intercept, and Σ e² of each epoch by rows."""
+    squares: dict[int, float] = {}
     step = None
-    for step in clear_steps(active, passive, config):
-        losses[step.epoch] = losses.get(step.epoch, 0.0) + 2 * float(step.residual @ step.residual)
+    for step in clear_steps(*data, config=config, weight=weight):
+        squares[step.epoch] = squares.get(step.epoch, 0.0) + float((step.residual**2).sum())
     assert step is not None
+    blocks = [step.weights[block] for block in step.blocks]
+    outputs = step.weights.shape[1]
+    mean = np.array(list(squares.values())) / len(data[0])
+    plain = config.is_logistic and config.sigmoid == "linear" and row_weights(config, data[0], weight) is None
+    if plain:
+        loss = 2 * mean + outputs * (np.log(2) - 0.5)
+    else:
+        loss = mean * (0.5 if config.objective == "reg:squarederror" else 1.0)
     return SimpleNamespace(
-        active=step.weights[: step.columns - 1],
-        intercept=step.weights[step.columns - 1],
-        passive=step.weights[step.columns :],
-        loss=[total / len(active) + np.log(2) - 0.5 for total in losses.values()],
+        active=blocks[0][:-1].squeeze(axis=1) if outputs == 1 else blocks[0][:-1],
+        intercept=blocks[0][-1].tolist(),
+        passive=blocks[1].squeeze(axis=1) if outputs == 1 else blocks[1],
+        blocks=[blocks[0][:-1], *blocks[1:]],
+        loss=loss.tolist(),
     )

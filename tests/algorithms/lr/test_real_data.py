@@ -57,7 +57,7 @@ def test_joint_auc_is_within_one_percent_of_the_centralised_one(name, centralise
     sent = pair.active.channel.traffic.sent.bytes
     print(f"{name}: AUC {auc:.4f} ({centralised} centralised), {seconds:.1f} s, {sent / 1e6:.1f} MB sent")
     assert auc >= 0.99 * centralised
-    clear = clear_fit(active.take(train), passive.take(train), config)
+    clear = clear_fit(active.take(train), passive.take(train), config=config)
     delivered = 2.0**-config.output_bits + 5e-5
     np.testing.assert_allclose(pair.active.coef_, clear.active, atol=delivered)
     np.testing.assert_allclose(pair.passive.coef_, clear.passive, atol=delivered)

@@ -69,14 +69,13 @@ def scaled(integers):
 def private_vectors(step, leg):
     """The vectors of one step that no other party may see, per leg: by row, or by column."""
     if leg == "forward":
-        named = {f"active column {j}": step.xa[:, j] for j in range(step.xa.shape[1] - 1)}
-        named |= {f"passive column {j}": step.xb[:, j] for j in range(step.xb.shape[1])}
-        logits = {"partial logit a": step.za, "partial logit b": step.zb, "logit": step.za + step.zb}
-        return named | logits | {"residual": step.residual}
-    return {
-        "gradient a": step.gradient[: step.columns],
-        "gradient b": step.gradient[step.columns :],
-    }
+        xa, xb = step.x
+        named = {f"active column {j}": xa[:, j] for j in range(xa.shape[1] - 1)}
+        named |= {f"passive column {j}": xb[:, j] for j in range(xb.shape[1])}
+        za, zb = (part[:, 0] for part in step.partial)
+        logits = {"partial logit a": za, "partial logit b": zb, "logit": za + zb}
+        return named | logits | {"residual": step.residual[:, 0]}
+    return {"gradient a": step.gradient[0][:, 0], "gradient b": step.gradient[1][:, 0]}
 
 
 def readable(message, keys, sender):
@@ -91,7 +90,7 @@ def readable(message, keys, sender):
 def worst_fits(run, keys):
     """The best fit of any readable or raw vector with any private one, by name."""
     active, passive, _, ends = run
-    truth = {(s.epoch, s.batch): s for s in clear_steps(active, passive, CONFIG)}
+    truth = {(s.epoch, s.batch): s for s in clear_steps(active, passive, config=CONFIG)}
     fits = []
     for sender, end in enumerate(ends):
         for message in end.sent:
@@ -155,7 +154,7 @@ def test_the_check_finds_partial_logits_where_masks_are_missing(small_keys, monk
 def test_shares_alone_say_nothing_of_the_weights_or_residuals(run, small_keys):
     """What a party encrypts is its own share: large, and unrelated to the secret."""
     active, passive, _, ends = run
-    truth = {(s.epoch, s.batch): s for s in clear_steps(active, passive, CONFIG)}
+    truth = {(s.epoch, s.batch): s for s in clear_steps(active, passive, config=CONFIG)}
     seen = 0
     for sender, end in enumerate(ends):
         for message in end.sent:
@@ -165,7 +164,7 @@ def test_shares_alone_say_nothing_of_the_weights_or_residuals(run, small_keys):
                 share = Decryptor(own).decrypt_fixed(batch).to_integers()
                 step = truth[message.epoch, message.batch]
                 assert min(abs(int(v)).bit_length() for v in share) > CONFIG.mask_bits
-                for private in (step.residual, step.za + step.zb, active.label[step.rows]):
+                for private in (step.residual[:, 0], step.logits[:, 0], active.label[step.rows]):
                     assert affine_fit(scaled(share), private) < SUSPICIOUS
                 seen += 1
     assert seen == 8
