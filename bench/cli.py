@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, lr, gpu-code, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, serve, lr, gpu-code, list."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from .psi import psi
 from .record import Failure, Record, Row, load, save
 from .runner import BACKENDS, Plan, Watcher
 from .runner import run as run_plan
+from .serving import serve
 from .tables import markdown, print_cases, print_record, readable
 
 app = typer.Typer(
@@ -254,6 +255,7 @@ def table(
 
 
 app.command()(psi)
+app.command()(serve)
 
 
 @app.command()
@@ -307,7 +309,10 @@ def lr(
     batch_size: Annotated[int, typer.Option(min=2, help="Rows of a batch.")] = 1024,
     batches: Annotated[int, typer.Option(min=1, help="Batches to time, after one to warm up.")] = 10,
     feature_bits: Annotated[int, typer.Option(help="Fractional bits of features.")] = 16,
-    sigmoid: Annotated[str, typer.Option(help="[bold]linear[/bold] or [bold]cubic[/bold].")] = "linear",
+    sigmoid: Annotated[
+        str, typer.Option(help="[bold]linear[/bold], [bold]cubic[/bold] or [bold]quintic[/bold].")
+    ] = "linear",
+    mode: Annotated[str, typer.Option(help="[bold]shared[/bold] or [bold]exact[/bold].")] = "shared",
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Estimate the epoch from rates: here, and on one H200.")
     ] = False,
@@ -320,7 +325,7 @@ def lr(
     from .lr import measure_and_print
 
     try:
-        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid}
+        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid, "mode": mode}
         config = LinearConfig(batch_size=batch_size, **words)
         measure_and_print(rows, _pair(columns), batches, config, key_bits, _console(), json, estimate)
     except (HecoreError, OSError) as error:
@@ -343,16 +348,19 @@ def channel(
     megabytes: Annotated[int, typer.Option(min=1, help="Bytes to send, in MB.")] = 2000,
     message: Annotated[int, typer.Option(min=1, max=1000, help="Size of a message, in MB.")] = 16,
     acks: Annotated[int, typer.Option(min=1, help="Small messages whose acknowledgement is timed.")] = 2000,
+    senders: Annotated[int, typer.Option(min=0, help="Senders at once; 0 leaves them out.")] = 8,
 ) -> None:
-    """A durable, encrypted channel between two processes: rate, acknowledgements, memory."""
+    """A durable, encrypted channel between processes: rate, acknowledgements, memory, many senders."""
     from .channel import measure_channel, report_lines
+    from .channel_senders import measure_senders, senders_line
 
     try:
-        figures = measure_channel(folder, megabytes, message, acks)
+        for line in report_lines(measure_channel(folder, megabytes, message, acks)):
+            typer.echo(line)
+        if senders:
+            typer.echo(senders_line(measure_senders(folder, senders)))
     except (HecoreError, OSError) as error:
         raise _stop(error) from None
-    for line in report_lines(figures):
-        typer.echo(line)
 
 
 @app.command("list")

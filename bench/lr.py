@@ -22,6 +22,7 @@ from hecore import generate_key
 from hecore.algorithms.channel import loopback_pair
 from hecore.algorithms.data import Table
 from hecore.algorithms.lr import LinearConfig, Progress, VerticalLogisticRegression
+from hecore.algorithms.lr.exact.widths import precise
 from hecore.algorithms.lr.steps import encode_features
 from hecore.kernels import limbs as lb
 from hecore.kernels.multiexp import Entries, plan_windows, sample_entries
@@ -42,7 +43,7 @@ PHASES = {
     "wait": "waiting for the peer",
 }
 #: Frames that come once a training, or once an epoch: not scaled with the batches.
-ONCE = {"hello", "lr.terms", "lr.final_share", "lr.epoch", "lr.loss_query", "lr.loss_share"}
+ONCE = {"hello", "lr.terms", "lr.exact.start", "lr.final_share", "lr.epoch", "lr.loss_query", "lr.loss_share"}
 
 
 class LinearRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +59,7 @@ class LinearRun(msgspec.Struct, frozen=True, kw_only=True):
     epoch_batches: int
     feature_bits: int
     sigmoid: str
+    mode: str = "shared"
     key_bits: int
     batch_seconds: list[float]
     processor_seconds: list[float]
@@ -97,7 +99,7 @@ def measure(
             f"{rows} rows in batches of {config.batch_size}, {columns[0]} + {columns[1]} columns: no problem"
         )
     tables = _tables((batches + 1) * config.batch_size, columns)
-    config = msgspec.structs.replace(config, epochs=1, allow_small_data=True)
+    config = precise(msgspec.structs.replace(config, epochs=1, allow_small_data=True))
     channels = loopback_pair()
     insecure = key_bits < 2048
     models = [
@@ -130,6 +132,7 @@ def measure(
         epoch_batches=max(1, round(rows / config.batch_size)),
         feature_bits=config.feature_bits,
         sigmoid=config.sigmoid,
+        mode=config.mode,
         key_bits=key_bits,
         batch_seconds=[clock for clock, _ in seconds],
         processor_seconds=[processor for _, processor in seconds],
@@ -198,7 +201,7 @@ def measure_and_print(
         command=(
             f"hecore-bench lr --rows {rows} --columns {columns[0]},{columns[1]} --batch-size"
             f" {config.batch_size} --batches {batches} --feature-bits {config.feature_bits} --sigmoid"
-            f" {config.sigmoid} --key-bits {key_bits}{' --estimate' if estimate else ''}"
+            f" {config.sigmoid} --mode {config.mode} --key-bits {key_bits}{' --estimate' if estimate else ''}"
         ),
         machine=machine,
         versions=versions(),
@@ -234,7 +237,8 @@ def _print(run: LinearRun, console: Console) -> None:
     done = len(run.batch_seconds) + 1
     title = (
         f"{run.rows:,} × ({run.columns[0]} + {run.columns[1]}), {run.epoch_batches} batches of"
-        f" {run.batch_rows} an epoch, {run.feature_bits} feature bits; {done - 1} batches measured"
+        f" {run.batch_rows} an epoch, {run.feature_bits} feature bits, mode {run.mode}; {done - 1} batches"
+        " measured"
     )
     console.print(title, highlight=False)
     low, high = min(run.batch_seconds), max(run.batch_seconds)

@@ -224,6 +224,10 @@ class Node:
             self._closed = True
         self._carrier.stop()
         self._board.stop()
+        with self._changed:  # another thread may wait for what will not come any more
+            closed = ChannelError(f"the channel of {self.me} is closed on this side")
+            self._board.failure = self._board.failure or closed
+            self._changed.notify_all()
         self._wire.close(linger=min(1.0, self.options.linger))
         self.store.close()
 

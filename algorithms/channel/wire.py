@@ -17,6 +17,7 @@ import math
 import os
 import random
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -92,6 +93,7 @@ class Wire:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._waking = threading.Lock()
         self._poller.register(self._wake, zmq.POLLIN)
         self._router: zmq.Socket[bytes] | None = None
         self._zap: zmq.Socket[bytes] | None = None
@@ -127,8 +129,10 @@ class Wire:
         self._dialled[peer] = dialled
 
     def wake(self) -> None:
-        """End the other thread's `wait`."""
-        os.eventfd_write(self._wake, 1)
+        """End the other thread's `wait`. Nothing after `close`: the number may be another file's by then."""
+        with self._waking:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def wait(self, seconds: float) -> None:
         """Until there is something to do, or the time is over."""
@@ -201,7 +205,9 @@ class Wire:
             if socket is not None:
                 socket.close(linger=patience)
         self._context.term()
-        os.close(self._wake)
+        with self._waking:
+            os.close(self._wake)
+            self._wake = -1
 
     def prove(self) -> None:
         """Knock at the own door with a key that nobody knows; ChannelError unless it stays shut."""

@@ -170,7 +170,13 @@ class PartyRun:
         if train.label is not None:
             check_labels(job, train.label)
         validation = table.take(parts.validation) if parts.validation.size else None
+        started = time.perf_counter()
         training.fit(train, validation, self._tell_round)
+        seconds = time.perf_counter() - started
+        for one in training.measured():
+            self._folder.round(
+                one.number, seconds=seconds, metric=one.metric, train=one.train, validation=one.validation
+            )
         return training
 
     def _score(self, training: Training, table: Table, parts: Split) -> dict[str, float]:
@@ -224,6 +230,7 @@ class PartyRun:
         self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
         if round.is_whole:
             log.info("%s", detail)
+        if round.is_whole and (round.train, round.validation) != (None, None):
             self._folder.round(
                 round.number,
                 seconds=round.seconds,

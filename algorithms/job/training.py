@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +57,16 @@ class Round:
         return self.seconds / self.done - self.seconds if self.done else float("inf")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A metric after a round."""
+
+    number: int
+    metric: str
+    train: float | None
+    validation: float | None
+
+
 OnRound = Callable[[Round], None]
 
 
@@ -68,6 +78,9 @@ class Training(Protocol):
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         """Train with the peers."""
+
+    def measured(self) -> list[Measured]:
+        """What a training tells of its rounds only when it is over, where this party has it."""
 
     def predict(self, table: Table) -> Scores | None:
         """Probabilities (rows, classes) or numbers (rows,) at the active party, None elsewhere."""
@@ -121,6 +134,9 @@ class _Trees:
             on_round(Round(*at, progress.metric_name, progress.train, progress.evaluation))
 
         self._model.fit(train, validation, on_progress=tell)
+
+    def measured(self) -> list[Measured]:
+        return []
 
     def predict(self, table: Table) -> Scores | None:
         if isinstance(self._model, VerticalGBDTClassifier):
@@ -178,6 +194,12 @@ class _Linear:
         if len(loss) > told:
             on_round(Round(len(loss), len(loss), "epoch", 1.0, seconds, "loss", loss[-1]))
 
+    def measured(self) -> list[Measured]:
+        name = self._model.metric_name
+        return (
+            [] if name is None else curves(self._model.evals_result_, name, self._model.config.evaluate_every)
+        )
+
     def predict(self, table: Table) -> Scores | None:
         if isinstance(self._model, VerticalLogisticRegression):
             return self._model.predict_proba(table)
@@ -191,6 +213,30 @@ class _Linear:
     def importances(self) -> list[Importance]:
         weights = np.abs(self._model.coef_).reshape(len(self._columns), -1)
         return ranked(self._columns, weights.mean(axis=1).tolist())
+
+
+def curves(result: Mapping[str, Sequence[float]], metric: str, every: int) -> list[Measured]:
+    """The metrics of a linear model by epoch, but for its loss, which was told meanwhile.
+
+    result   as `evals_result_`: "train NAME" of each epoch, "evaluation NAME" of each `every`-th one; NAME is
+             `metric` where it is missing
+    """
+    train: dict[str, Sequence[float]] = {}
+    validation: dict[str, Sequence[float]] = {}
+    for key, values in result.items():
+        part, _, name = key.partition(" ")
+        if key != "train":
+            (train if part == "train" else validation)[name or metric] = values
+    found = []
+    for name in {**validation, **train}:
+        on_train, on_validation = train.get(name, ()), validation.get(name, ())
+        for number in range(1, max(len(on_train), every * len(on_validation)) + 1):
+            at, rest = divmod(number, every)
+            value = on_train[number - 1] if number <= len(on_train) else None
+            other = on_validation[at - 1] if not rest and at <= len(on_validation) else None
+            if (value, other) != (None, None):
+                found.append(Measured(number, name, value, other))
+    return found
 
 
 def _linear_kind(

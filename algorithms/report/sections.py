@@ -211,7 +211,7 @@ def facts(run: RunView) -> Element:
     if record.finished:
         items.append((record.status, _moment(record.finished)))
     if record.starts > 1:
-        items.append(("processes", f"{record.starts}: it was gone on with {record.starts - 1} times"))
+        items.append(("processes", f"{record.starts}, one after the other"))
     counts = [("rows in the own file", rows.own), ("common rows", rows.common)]
     counts += [(f"{PARTS[part]} rows", getattr(rows, part)) for part in PARTS]
     counts.append(("own columns", record.columns))

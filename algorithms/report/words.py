@@ -19,6 +19,8 @@ METRICS = {
     "error": "error rate",
     "rmse": "RMSE",
     "mae": "MAE",
+    "mse": "MSE",
+    "deviance": "Poisson deviance",
     "poisson-nloglik": "Poisson loss",
 }
 #: Of these more is better; of all others less.

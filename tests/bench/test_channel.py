@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from hecore.bench.channel import measure_channel, report_lines
+from hecore.bench.channel_senders import measure_senders, senders_line
 from hecore.bench.cli import app
 
 
@@ -21,8 +23,30 @@ def test_figures(tmp_path: Path) -> None:
     assert "MB/s" in report_lines(figures)[0]
 
 
+def test_senders(tmp_path: Path) -> None:
+    figures = measure_senders(tmp_path, senders=2, seconds=0.5)
+    assert len(figures.each) == 2
+    assert min(figures.alone, *figures.each) > 1
+    assert figures.share == pytest.approx(sum(figures.each) / figures.alone)
+    assert 0.5 <= figures.jain <= 1
+    assert "2 senders at once" in senders_line(figures)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_command(tmp_path: Path) -> None:
-    arguments = ["channel", "--folder", str(tmp_path), "--megabytes", "4", "--message", "2", "--acks", "3"]
+    arguments = [
+        "channel",
+        "--folder",
+        str(tmp_path),
+        "--megabytes",
+        "4",
+        "--message",
+        "2",
+        "--acks",
+        "3",
+        "--senders",
+        "0",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0
     assert "durable and encrypted" in result.stdout

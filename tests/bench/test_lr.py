@@ -48,6 +48,14 @@ def test_the_command(short_keys: None, tmp_path: Path) -> None:
     assert record.command.startswith(f"hecore-bench {words.split(' --key', maxsplit=1)[0]}")
 
 
+def test_mode_exact(short_keys: None) -> None:
+    run = measure(200, (2, 3), 1, LinearConfig(batch_size=40, mode="exact"), key_bits=512)
+    assert (run.mode, run.feature_bits) == ("exact", 24)
+    assert set(run.batch_bytes) == {"lr.share", "lr.product"}
+    assert "matrix_entries" not in run.parties["active"].operations
+    assert run.parties["passive"].operations["matrix_entries"] == 2 * 2 * 40 * 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

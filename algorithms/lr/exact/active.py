@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ class ActiveTraining:
     """The active party's side of a training, with `top` on the source layer."""
 
     def __init__(self, side: Side, label: LabelSide, top: Top) -> None:
-        side = precise(side)
+        side = replace(side, config=precise(side.config))
         self._side, self._config, self._label, self._top = side, side.config, label, top
         rows = side.training
         self._weight = np.ones(len(rows)) if label.weight is None else label.weight
@@ -118,7 +119,7 @@ class ActiveTraining:
 
     def _start(self) -> None:
         """Say how the layers start, and pass seeds on: each pair of passive parties has one."""
-        start = SourceStart(outputs=self._top.columns, random=self._top.random_start)
+        start = SourceStart(random=self._top.random_start)
         for channel in self._side.channels:
             channel.send(start)
         order = self._side.terms.passive

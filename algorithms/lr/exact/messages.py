@@ -3,7 +3,7 @@
 A is the active party (label, key), P a passive one; [x] is x encrypted under A's key; W = U + V are the
 weights of P's columns, U at P and V at A. All but the first are records of `lr.messages`.
 
-    SourceStart      A → P       columns of the layer, and how it starts
+    SourceStart      A → P       whether the layer starts at random weights
     Seeds            P → A → P'  the seed of masks that cancel, under the key of P': A reads nothing
     EncryptedShare   A → P       forward, evaluation: [V].  backward: [dL/dZ] of a batch.  P reads nothing
     MaskedProduct    P → A       forward, evaluation: [X·W + s]: A reads X·W, of several parties the sum
@@ -14,18 +14,10 @@ weights of P's columns, U at P and V at A. All but the first are records of `lr.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import msgspec
-
 from hecore.algorithms.messages import Message
-
-#: Columns of a source layer; a peer's number sizes arrays here.
-MOST_OUTPUTS = 4096
 
 
 class SourceStart(Message, frozen=True, kw_only=True, tag="lr.exact.start"):
-    """How a source layer begins: `outputs` columns, at random weights or at zero."""
+    """How a source layer begins: at random weights, or at zero."""
 
-    outputs: Annotated[int, msgspec.Meta(ge=1, le=MOST_OUTPUTS)]
     random: bool

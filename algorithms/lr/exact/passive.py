@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far a training has come, beside its arrays; `seeds` of masks by the other passive party."""
 
-    outputs: int
     random: bool
     seeds: dict[str, bytes]
     epoch: int = 0
@@ -43,7 +43,7 @@ class PassiveTraining:
     """A passive party's side of a training."""
 
     def __init__(self, side: Side) -> None:
-        side = precise(side)
+        side = replace(side, config=precise(side.config))
         self._side, self._config = side, side.config
         (self._channel,), (self._peer,) = side.channels, side.peers
         self._epoch = self._batch = 0
@@ -51,7 +51,7 @@ class PassiveTraining:
         self._kept: FixedPoint | None = None
         if side.resume is None:
             start = self._channel.receive(SourceStart)
-            self._begin(Standing(outputs=start.outputs, random=start.random, seeds=self._exchange_seeds()))
+            self._begin(Standing(random=start.random, seeds=self._exchange_seeds()))
         else:
             self._load(*side.resume)
 
@@ -79,13 +79,13 @@ class PassiveTraining:
         side, config, terms = self._side, self._config, self._side.terms
         values = side.training.features
         rows, columns = values.shape
-        self._batches = split_rows(rows, columns, terms.columns - columns, config, start.outputs)
+        self._batches = split_rows(rows, columns, terms.columns - columns, config, terms.outputs)
         self._masks = CancellingMasks(start.seeds, terms.passive, self._channel.me, terms.model)
         largest = max(batch.size for batch in self._batches)
         parties = len(terms.passive)
-        self._widths = Widths(self._peer.public, config, start.outputs, largest, parties)
+        self._widths = Widths(self._peer.public, config, terms.outputs, largest, parties)
         draw = side.draws("start") if start.random else None
-        first = start_share(columns, start.outputs, config, draw)
+        first = start_share(columns, terms.outputs, config, draw)
         self.source = PassiveSource(self._widths, values, first, side.draws("columns"))
         self._begun = start
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, decode, encode
+from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, SlotOverflow, decode, encode
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import steps as common
 from hecore.algorithms.lr.bounds import Packing
@@ -93,7 +93,13 @@ class ActiveSource:
     def _read(self, payload: tuple[bytes, ...], rows: int, packing: Packing) -> FixedPoint:
         shape, backend = (rows, self._widths.outputs), self._decryptor.backend
         scale = self._widths.scale_bits
-        return common.read_reply(self._decryptor, backend, payload, shape, scale, packing, self._name)
+        try:
+            return common.read_reply(self._decryptor, backend, payload, shape, scale, packing, self._name)
+        except SlotOverflow:
+            raise ProtocolError(
+                "a product has outgrown its slots: training diverges; lower learning_rate, or agree on a"
+                " larger logit_limit_bits"
+            ) from None
 
 
 class PassiveSource:
@@ -111,10 +117,16 @@ class PassiveSource:
             self._order, self._signs = secret_order(columns, draw_order)
         self.block = BlockShare(start, FixedPoint.zeros(start.shape, start.scale_bits))
 
-    def matrix(self, values: Any) -> FixedPoint:
-        """Rows as they enter products: dense, in the secret order and signs if there are any, encoded."""
-        dense: NDArray[np.float64] = values if isinstance(values, np.ndarray) else values.toarray()
-        return encode_features(dense[:, self._order] * self._signs, self._config)
+    def matrix(self, values: Any) -> common.Matrix:
+        """Rows as they enter products: in the secret order and signs if there are any, encoded."""
+        if not self._widths.shared:
+            values = values[:, self._order]
+            if isinstance(values, np.ndarray):
+                values = values * self._signs
+            else:
+                values.data = values.data * self._signs[values.indices]
+        encoded: common.Matrix = encode_features(values, self._config)
+        return encoded
 
     def logits(self, values: Any, encrypted: CipherBatch, mask: FixedPoint, draw: Draw) -> tuple[bytes, ...]:
         """[X·W + s + c] of some rows: s is `mask`, c of `draw`."""

@@ -20,7 +20,7 @@ with room for two terms, as `hecore.packing` wants it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
@@ -30,7 +30,6 @@ from hecore import FixedPoint
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.lr.bounds import SLOT_SURPLUS_BITS, Packing
 from hecore.algorithms.lr.config import LinearConfig
-from hecore.algorithms.lr.side import Side
 from hecore.kernels import limbs as lb
 from hecore.keys import PublicKey
 
@@ -45,10 +44,11 @@ ERROR_LIMIT_BITS = 20
 STEP_BITS = 34
 
 
-def precise(side: Side) -> Side:
-    """The side with features of FEATURE_BITS at least."""
-    bits = max(side.config.feature_bits, FEATURE_BITS)
-    return replace(side, config=msgspec.structs.replace(side.config, feature_bits=bits))
+def precise(config: LinearConfig) -> LinearConfig:
+    """In mode `exact` features of FEATURE_BITS at least."""
+    if config.mode != "exact" or config.feature_bits >= FEATURE_BITS:
+        return config
+    return msgspec.structs.replace(config, feature_bits=FEATURE_BITS)
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,31 @@ def pair(
         yield listener, network.dial(listener.endpoint)
 
 
-class Proxy:
-    """A TCP relay to `port` that can be slow, swallow what it gets, and cut its connections."""
+class Line:
+    """So many bytes a second, for all that share it; in the order in which they come."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, rate: float) -> None:
+        self.rate, self.passed = rate, 0
+        self._free = time.monotonic()
+        self._lock = threading.Lock()
+
+    def carry(self, size: int) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._free = max(self._free, now - 0.05) + size / self.rate
+            self.passed += size
+            wait = self._free - now
+        time.sleep(max(0.0, wait))
+
+
+class Proxy:
+    """A TCP relay to `port` that can be slow, swallow what it gets, and cut its connections.
+
+    `line`: what goes towards `port` shares it with others.
+    """
+
+    def __init__(self, port: int, line: Line | None = None) -> None:
+        self.line = line
         self.swallow = False  # what goes towards `port`
         self.swallow_all = False  # and what comes back
         self.rate: float | None = None  # bytes per second towards `port`
@@ -163,6 +184,8 @@ class Proxy:
     def _relay(self, source: socket.socket, target: socket.socket, towards: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 14):
+                if towards and self.line is not None:
+                    self.line.carry(len(data))
                 if not (self.swallow_all or (towards and self.swallow)):
                     target.sendall(data)
                 rate = self.rate if towards else self.back_rate

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from hecore.algorithms import channel as package
-from hecore.algorithms.channel import CurveKeys, FolderStore, Node, ZmqChannel, ZmqOptions
-from hecore.algorithms.errors import Fenced, PeerAborted
+from hecore.algorithms.channel import CurveKeys, FolderStore, Metrics, Node, ZmqChannel, ZmqOptions
+from hecore.algorithms.errors import ChannelError, Fenced, PeerAborted
 from hecore.algorithms.messages import Message
 
-from .conftest import Proxy
+from .conftest import Line, Proxy
 from .pairs import Life, Pair, expected, pair_in
 
 LONG = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -264,6 +264,16 @@ def test_one_peer_that_gives_up_or_is_fenced_leaves_the_others_alone(tmp_path: P
         assert world.faces["c"].receive(Note, 10).number == 3
 
 
+@contextlib.contextmanager
+def relay(world: Star, line: Line | None = None) -> Iterator[Proxy]:
+    """A proxy in front of the hub."""
+    proxy = Proxy(int((world.hub.endpoint or "").rpartition(":")[2]), line)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
 def resident() -> float:
     """Memory of this process, in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / (1 << 20)
@@ -298,34 +308,95 @@ def test_a_slow_peer_costs_no_memory_and_harms_nobody(tmp_path: Path) -> None:
             world.spokes["slow"].node.close()
 
 
-def test_eight_senders_are_served_alike(tmp_path: Path) -> None:
-    """Row 10: Jain's index of the bytes that each got through while all were sending."""
+def push(channel: ZmqChannel, stop: threading.Event) -> None:
+    """Send until it is enough."""
+    with contextlib.suppress(ChannelError):
+        while not stop.is_set():
+            channel.send(Note(payload=(bytes(1 << 20),)))
+
+
+def pull(channel: ZmqChannel, stop: threading.Event) -> None:
+    """Take until it is enough."""
+    with contextlib.suppress(ChannelError):
+        while not stop.is_set():
+            channel.receive(Note, 1)
+
+
+def received(world: Star) -> list[int]:
+    """Bytes that the hub has got of each."""
+    return [face.metrics.received_bytes for face in world.faces.values()]
+
+
+def test_eight_senders_share_a_line_and_fill_it(tmp_path: Path) -> None:
+    """Row 10: Jain's index of what each gets through, and how much of the line they use together."""
     names = [f"p{number}" for number in range(8)]
-    with star(None, names) as world:
-        for name in names:
-            world.join(name)
+    line = Line(16e6)
+    with star(None, names) as world, relay(world, line) as proxy:
         stop = threading.Event()
-
-        def push(name: str) -> None:
-            payload = bytes(1 << 20)
-            while not stop.is_set():
-                world.spokes[name].send(Note(payload=(payload,)))
-
-        def pull(name: str) -> None:
-            with contextlib.suppress(Exception):
-                while not stop.is_set():
-                    world.faces[name].receive(Note, 5)
-
-        threads = [threading.Thread(target=work, args=(name,)) for name in names for work in (push, pull)]
+        threads = []
+        for name in names:
+            threads.append(threading.Thread(target=push, args=(world.join(name, proxy.endpoint), stop)))
+            threads.append(threading.Thread(target=pull, args=(world.faces[name], stop)))
         for thread in threads:
             thread.start()
-        time.sleep(1)
-        start = {name: world.faces[name].metrics.received_bytes for name in names}
+        time.sleep(1.5)
+        started, before = time.monotonic(), received(world)
         time.sleep(3)
-        got = [world.faces[name].metrics.received_bytes - start[name] for name in names]
+        got = [after - count for after, count in zip(received(world), before, strict=True)]
+        share = sum(got) / (line.rate * (time.monotonic() - started))
         stop.set()
+        proxy.line = None
         for thread in threads:
             thread.join(10)
         jain = sum(got) ** 2 / (len(got) * sum(count**2 for count in got))
         assert jain >= 0.9, got
-        assert sum(got) > 8 << 20
+        assert 0.8 <= share < 1.1, got
+
+
+def test_figures_can_be_asked_for_at_any_time(tmp_path: Path) -> None:
+    """Another thread looks while a party sends, while its peer is away, and after the end."""
+    with star(tmp_path, ["b"]) as world:
+        b, face = world.join("b"), world.faces["b"]
+        b.send(Note())
+        face.receive(Note, 10)
+        seen: list[Metrics] = []
+        stop = threading.Event()
+
+        def look() -> None:
+            while not stop.is_set():
+                seen.append(face.metrics)
+                time.sleep(0.001)
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        for number in range(30):
+            face.send(Note(number=number, payload=(bytes(500_000),)))
+            assert b.receive(Note, 10).number == number
+        assert face.node.settle("b", time.monotonic() + 10)
+        for _ in range(3):
+            face.send(Note())
+        while b.metrics.waiting_messages < 3:
+            time.sleep(0.01)
+        b.node.close(leave=False)
+        while face.metrics.connected:
+            time.sleep(0.01)
+        for _ in range(2):
+            face.send(Note(payload=(bytes(1000),)))
+        away = face.metrics
+        time.sleep(0.3)
+        assert face.metrics.silent_seconds >= away.silent_seconds + 0.3
+        assert (away.sent_messages, away.queued_messages, away.connections) == (35, 2, 1)
+        assert 2000 < away.queued_bytes < 4000
+        world.hub.close()
+        stop.set()
+        watcher.join()
+        assert face.metrics.sent_messages == 35
+        for name in ("sent_bytes", "sent_messages", "received_messages", "received_bytes"):
+            values = [getattr(figures, name) for figures in seen]
+            assert values == sorted(values)
+        assert seen[-1].sent_bytes > 15_000_000 > seen[0].sent_bytes
+        assert max(figures.flying_bytes for figures in seen) > 0
+        assert seen[-1].round_trip is not None
+        assert 0 < seen[-1].round_trip < 1
+        assert seen[-1].credit == world.options.window
+        assert len(seen) > 20

@@ -646,6 +646,31 @@ def test_a_stopped_peer_is_lost_after_the_grace(
         assert 1 < time.monotonic() - start < 10
 
 
+def test_a_node_that_is_closed_ends_what_waits_for_it(network: Network) -> None:
+    """Also what a thread does with it afterwards, which must not reach files of others."""
+    listener = network.listen()
+    dialler = network.dial(listener.endpoint)
+    talk(listener, dialler)
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            listener.receive(Note)
+        except ChannelError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.1)
+    listener.node.close()
+    thread.join(5)
+    assert "closed on this side" in str(errors[0])
+    listener.agree({"row ids": "other"})
+    with pytest.raises(ChannelError, match="closed on this side"):
+        listener.send(Note(number=1))
+    assert listener.metrics.received_messages == 1
+
+
 def test_a_refused_start_leaves_nothing_open(network: Network) -> None:
     """The fixture turns an unclosed socket or context into a failure."""
     before = threading.active_count()

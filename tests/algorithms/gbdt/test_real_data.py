@@ -99,7 +99,11 @@ def test_joint_training_is_lossless(name: str, small_keys: list[hecore.PrivateKe
     assert_lossless(joint, fit_centrally(fit, config), score)
 
 
-@pytest.mark.parametrize("guard", [{}, {"min_samples_bin": 1, "min_child_weight": 1.0}], ids=["on", "off"])
+@pytest.mark.parametrize(
+    "guard",
+    [{}, pytest.param({"min_samples_bin": 1, "min_child_weight": 1.0}, marks=pytest.mark.slow)],
+    ids=["on", "off"],
+)
 def test_breast_with_the_settings_of_fate(guard: dict[str, Any]) -> None:
     """Whole set, 5 trees, 16 bins, depth 3, 2048-bit keys: FATE publishes a training AUC of 0.99718.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -59,8 +61,13 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.call("Browser.close")
-        self._process.wait(PATIENCE)
+        with contextlib.suppress(TimeoutError, OSError):  # it may go without an answer
+            self.call("Browser.close")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         os.close(self._read)
         os.close(self._write)
         self._log.close()

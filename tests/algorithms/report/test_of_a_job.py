@@ -32,6 +32,14 @@ def test_every_epoch_has_its_own_loss(folders: dict[str, Path]) -> None:
         assert [(one.number, one.train) for one in rounds] == list(enumerate(share["loss"], 1))
 
 
+def test_validation_rows_have_a_curve_at_the_active_party(folders: dict[str, Path]) -> None:
+    share = json.loads((folders["bank"] / "model.json").read_text())
+    rounds = read_rounds(folders["bank"])["auc"]
+    values = list(enumerate(share["active"]["metrics"], 1))
+    assert [(one.number, one.train, one.validation) for one in rounds] == [(n, None, v) for n, v in values]
+    assert list(read_rounds(folders["shop"])) == ["loss"]
+
+
 def test_the_page_of_either_party(folders: dict[str, Path]) -> None:
     views = {name: load_run(folder) for name, folder in folders.items()}
     bank, shop = (Read.page(build_page(views[name])) for name in ("bank", "shop"))

@@ -169,7 +169,7 @@ def test_a_run_over_two_processes_says_so(record: Record) -> None:
     path = record(status="stopped")
     with RunFolder.open(path) as run:
         run.finish("finished")
-    assert "2: it was gone on with 1 times" in page_of(path).sections["run"].text
+    assert "2, one after the other" in page_of(path).sections["run"].text
 
 
 def test_one_round_or_one_value_alone(record: Record) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def exact_keys() -> list[hecore.PrivateKey]:
 def exact_config(**options: Any) -> LinearConfig:
     """For small tables, with features and delivered weights of so many bits that only the training counts."""
     basis = {"mode": "exact", "allow_small_data": True, "feature_bits": 28, "output_bits": 32}
-    return LinearConfig(**(basis | {"epochs": 3, "batch_size": 20, "alpha": 1e-2} | options))
+    return LinearConfig(**(basis | {"epochs": 2, "batch_size": 30, "alpha": 1e-2} | options))
 
 
 def label_of(name: str, values: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -105,7 +106,7 @@ def train_layer(
     columns = [part.shape[1] + (place == 0) for place, part in enumerate(parts)]
     terms = Terms(
         model="0" * 32,
-        outputs=objective.outputs,
+        outputs=top.columns if top else objective.outputs,
         passive=tuple(names),
         columns=sum(columns),
         weighted=weight is not None,
@@ -136,17 +137,34 @@ def train_layer(
         )
 
     first = side(0)
+    training = active(first, first.label, top or LinearTop(objective))
+    shares = [source.share() for source in training._sources.values()]
+    start = [training.weights["own"].copy(), *(np.empty(0) for _ in names)]
+
+    def answer(place: int) -> tuple[PassiveTraining, Outcome]:
+        other = PassiveTraining(side(place))
+        start[place] = other.source.final(shares[place - 1])
+        return other, other.run()
+
+    def guarded(work: Callable[[], Any], mine: Sequence[Recorder]) -> Any:
+        try:
+            return work()
+        except BaseException as error:  # the others must not wait for ever
+            for end in mine:
+                end.abort(repr(error))
+            raise
+
     with ThreadPoolExecutor(len(parts)) as pool:
-        made = [pool.submit(PassiveTraining, side(place)) for place in range(1, len(parts))]
-        training = active(first, first.label, top or LinearTop(objective))
-        shares = [source.share() for source in training._sources.values()]
-        start = [training.weights["own"].copy()]
-        runs = [pool.submit(training.run)]
-        passive = [future.result(timeout=60) for future in made]
-        start += [other.source.final(share) for other, share in zip(passive, shares, strict=True)]
-        runs += [pool.submit(other.run) for other in passive]
-        outcomes = [run.result(timeout=100) for run in runs]
-    return Layer(training, passive, outcomes, np.concatenate(start), [end for pair in ends for end in pair])
+        others = [
+            pool.submit(guarded, partial(answer, place), ends[place - 1][1:])
+            for place in range(1, len(parts))
+        ]
+        run = pool.submit(guarded, training.run, [a for a, _ in ends])
+        passive, outcomes = zip(*(other.result() for other in others), strict=True)
+        every = [run.result(), *outcomes]
+    return Layer(
+        training, list(passive), every, np.concatenate(start), [end for pair in ends for end in pair]
+    )
 
 
 def with_one(values: Any) -> Any:

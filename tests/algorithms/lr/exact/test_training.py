@@ -37,7 +37,7 @@ def test_weights_are_those_of_the_clear_training(exact_keys, objective, optimize
     config = exact_config(objective=objective, optimizer=optimizer)
     layer = train_layer(config, parts, label, exact_keys)
     clear = clear_fit(config, parts, label)
-    assert np.abs(clear).max() > 0.05
+    assert np.abs(clear).max() > 0.04
     np.testing.assert_allclose(layer.weights, clear, atol=LOSSLESS)
 
 
@@ -97,7 +97,7 @@ def test_metrics_of_seen_and_evaluated_rows(exact_keys):
     config = exact_config()
     layer = train_layer(config, parts, label, exact_keys, evaluation=(others, other))
     history = layer.active.history
-    assert len(history) == 3
+    assert len(history) == 2
     assert list(history[0]) == [
         f"{kind} {name}" for kind in ("train", "evaluation") for name in ("logloss", "auc", "accuracy")
     ]
