@@ -1,4 +1,4 @@
-"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, lr, gpu-code, list."""
+"""`hecore-bench`: run, bound, compare, plot, table, channel, psi, gbdt, serve, lr, gpu-code, list."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from .psi import psi
 from .record import Failure, Record, Row, load, save
 from .runner import BACKENDS, Plan, Watcher
 from .runner import run as run_plan
+from .serving import serve
 from .tables import markdown, print_cases, print_record, readable
 
 app = typer.Typer(
@@ -254,6 +255,7 @@ def table(
 
 
 app.command()(psi)
+app.command()(serve)
 
 
 @app.command()
@@ -307,7 +309,9 @@ def lr(
     batch_size: Annotated[int, typer.Option(min=2, help="Rows of a batch.")] = 1024,
     batches: Annotated[int, typer.Option(min=1, help="Batches to time, after one to warm up.")] = 10,
     feature_bits: Annotated[int, typer.Option(help="Fractional bits of features.")] = 16,
-    sigmoid: Annotated[str, typer.Option(help="[bold]linear[/bold] or [bold]cubic[/bold].")] = "linear",
+    sigmoid: Annotated[
+        str, typer.Option(help="[bold]linear[/bold], [bold]cubic[/bold] or [bold]quintic[/bold].")
+    ] = "linear",
     mode: Annotated[str, typer.Option(help="[bold]shared[/bold] or [bold]exact[/bold].")] = "shared",
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Estimate the epoch from rates: here, and on one H200.")

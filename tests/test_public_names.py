@@ -133,6 +133,14 @@ PUBLIC = {
         "PsiConfig",
         "align",
     ],
+    "hecore.algorithms.serving": [
+        "Features",
+        "Settings",
+        "SnapshotFeatures",
+        "SqliteFeatures",
+        "load_settings",
+        "serve",
+    ],
     "hecore.algorithms.report": [
         "RunView",
         "build_page",

@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 import hecore
-from hecore.algorithms.cli import data, demo, job, keys, machine, model, party, psi, report, run
+from hecore.algorithms.cli import (
+    data,
+    demo,
+    job,
+    keys,
+    machine,
+    model,
+    party,
+    predict,
+    psi,
+    report,
+    run,
+    serve,
+)
 from hecore.algorithms.cli.console import say
 
 app = typer.Typer(
@@ -42,6 +55,9 @@ def _main(
 app.command()(demo.demo)
 app.command()(psi.psi)
 app.command()(report.report)
+app.command()(serve.serve)
+app.command()(predict.predict)
+app.command()(serve.token)
 app.command()(keys.keygen)
 app.command()(machine.doctor)
 party.app.command()(run.run)

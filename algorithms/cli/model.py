@@ -14,12 +14,11 @@ app = typer.Typer(help="Look at trained models, and join their shares.", no_args
 
 @app.command()
 @friendly
-def show(share: Annotated[Path, typer.Argument(help="A party's share of a tree model.")]) -> None:
+def show(share: Annotated[Path, typer.Argument(help="A party's share of a model.")]) -> None:
     """What a share is of, how many splits each party has, and which of its own columns count."""
-    from hecore.algorithms.gbdt.describe import describe_share
-    from hecore.algorithms.gbdt.model import load_share
+    from hecore.algorithms.model import describe, load_model_share
 
-    for part in describe_share(load_share(share)):
+    for part in describe(load_model_share(share)):
         console.print(part, highlight=False)
 
 

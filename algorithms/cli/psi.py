@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
 
 from hecore.algorithms.cli.console import errors, friendly, refuse_to_overwrite, say
+from hecore.algorithms.cli.rows_line import RowsLine
 from hecore.algorithms.errors import (
     AlignmentError,
     CheckpointError,
@@ -25,10 +23,7 @@ from hecore.algorithms.errors import (
 if TYPE_CHECKING:
     from hecore.algorithms.channel import FolderStore, Node, ZmqChannel
     from hecore.algorithms.checkpoint import Checkpoints
-    from hecore.algorithms.psi import Progress
 
-#: Seconds between two lines of progress where there is no terminal.
-QUIET = 30.0
 #: Seconds of work that a break may cost.
 INTERVAL = 5.0
 
@@ -63,7 +58,7 @@ def psi(
     Every party runs it beside its own file, in any order. All rows come out in the same order everywhere.
     """
     from hecore.algorithms.data import open_source, read_ids, write_rows
-    from hecore.algorithms.psi import PsiConfig, align
+    from hecore.algorithms.psi import Progress, PsiConfig, align
 
     if out is not None:
         refuse_to_overwrite(out)
@@ -74,8 +69,12 @@ def psi(
         ids = read_ids(source, id_column)
     if out is not None and not out.absolute().parent.is_dir():
         raise ConfigurationError(f"{out.absolute().parent} is no folder: --out needs one that is there")
-    with meeting.open(keys, state, wait) as (channels, checkpoints), _Line() as line:
-        found = align(channels, ids, role, config, checkpoints=checkpoints, on_progress=line.show)
+    with meeting.open(keys, state, wait) as (channels, checkpoints), RowsLine() as line:
+
+        def show(progress: Progress) -> None:
+            line.show(f"matching with {progress.peer}", progress)
+
+        found = align(channels, ids, role, config, checkpoints=checkpoints, on_progress=show)
     say(f"{found.common:,} of {len(ids):,} ids are common")
     if found.rows is None:
         say("which ones they are was revealed to the active party alone")
@@ -180,40 +179,3 @@ class _Meeting:
         else:
             folder = self._store.folder
             say(f"{folder} is kept: not every party has confirmed its part. Remove it when all are done")
-
-
-class _Line:
-    """Rows done, rate and remaining time: a bar on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[text]}"),
-        )
-        self._bar = Bar(*columns, console=errors, transient=True, disable=not errors.is_interactive)
-        self._tasks: dict[str, Any] = {}
-        self._spoken = time.monotonic()
-
-    def __enter__(self) -> _Line:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: Progress) -> None:
-        """What `align` tells."""
-        text = f"{progress.done / progress.total:.0%}"
-        if progress.rate:
-            rest = timedelta(seconds=round(progress.remaining))
-            text += f", {progress.rate:,.0f} rows/s, {rest} left"
-        name = f"matching with {progress.peer}"
-        if not errors.is_interactive:
-            if time.monotonic() >= self._spoken + QUIET:
-                self._spoken = time.monotonic()
-                errors.print(f"{name}: {text}", highlight=False, soft_wrap=True, markup=False)
-            return
-        if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(name, total=progress.total, text="")
-        self._bar.update(self._tasks[name], completed=progress.done, text=text)

@@ -52,12 +52,12 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after a round; metrics of the training and the evaluation rows."""
+    """Where a training stands after a round; metrics of the training and the evaluation rows, where known."""
 
     round: int
     rounds: int
     metric_name: str
-    train: float
+    train: float | None
     evaluation: float | None
     seconds: float
 

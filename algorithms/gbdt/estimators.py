@@ -90,7 +90,8 @@ class VerticalGBDT:
 
         sample_weight   of the training rows, at the active party
         warm_start      add trees to the model that is there, with its bins; at all parties or none
-        on_progress     is told of each round; a party that goes on from a checkpoint tells of those behind it
+        on_progress     is told of each round, without a metric at a passive party; a party that goes on
+                        from a checkpoint tells of those behind it
 
         Raises HandshakeError where the parties do not match, ConfigurationError, TableError for labels or
         columns that cannot be used, ProtocolError for a peer that does not follow; peers are told.
@@ -146,7 +147,7 @@ class VerticalGBDT:
                 sample_weight, peers, self._objective, on_progress, before, margins
             )
         else:
-            share = fitting.follow(key, before)
+            share = fitting.follow(key, on_progress, before)
         header, arrays = parts_of(share)
         journal.finish(Finished(share=header), arrays)
         return share

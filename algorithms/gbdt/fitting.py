@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -112,13 +113,21 @@ class Fitting:
             forest=forest,
         )
 
-    def follow(self, public: PublicKey, earlier: ActiveShare | PassiveShare | None) -> PassiveShare:
+    def follow(
+        self,
+        public: PublicKey,
+        on_progress: Callable[[Progress], None] | None,
+        earlier: ActiveShare | PassiveShare | None,
+    ) -> PassiveShare:
         """A passive party's share; `public` is the active party's key, `earlier` is continued."""
         config, table, state = self.config, self.tables[0], self.journal.state
         before = earlier if isinstance(earlier, PassiveShare) else None
         bins, key = self._bins(before), dump_key(public)
+        resume = PassiveStanding.load(state, self.journal.arrays) if isinstance(state, PassiveState) else None
+        tell = _trees_told(config, on_progress, 0 if resume is None else resume.grown)
 
         def save(standing: PassiveStanding) -> None:
+            tell(standing.grown)
             if self.journal.due(standing.grown):
                 self.journal.save(standing.grown, *standing.dump(key))
 
@@ -133,9 +142,7 @@ class Fitting:
             earlier=None if before is None else before.splits,
             draws=self.journal.draws,
             save=save,
-            resume=PassiveStanding.load(state, self.journal.arrays)
-            if isinstance(state, PassiveState)
-            else None,
+            resume=resume,
         ).run()
         return PassiveShare(
             model=model,
@@ -166,6 +173,22 @@ class Fitting:
     def _bins(self, before: ActiveShare | PassiveShare | None) -> tuple[ColumnBins, ...]:
         """The bins of this party's columns: those of the model that is continued, or new ones."""
         return fitted_bins(self.tables[0], self.config, self.categorical) if before is None else before.bins
+
+
+def _trees_told(
+    config: GBDTConfig, on_progress: Callable[[Progress], None] | None, before: int
+) -> Callable[[int], None]:
+    """Tells of each tree at a passive party, which knows no metric; `before`: trees of earlier processes."""
+    started = time.perf_counter()
+
+    def tell(grown: int) -> None:
+        if on_progress is None or grown <= before or config.multi_strategy == "one_output_per_tree":
+            return  # how many trees a round has, the passive party does not know
+        seconds = (time.perf_counter() - started) * grown / (grown - before)
+        at = min(grown + config.first_trees_local, config.n_estimators)
+        on_progress(Progress(at, config.n_estimators, "", None, None, seconds))
+
+    return tell
 
 
 def _check_continued(

@@ -21,6 +21,7 @@ from hecore.algorithms.gbdt.gradients import row_layout
 from hecore.algorithms.gbdt.passive_tree import PassiveTree
 from hecore.algorithms.gbdt.planner import table_bins
 from hecore.algorithms.gbdt.rows import Left, unpack_bits
+from hecore.algorithms.gbdt.sampling import draw_rows
 from hecore.algorithms.gbdt.sources import OwnSplit
 from hecore.algorithms.gbdt.standing import PassiveStanding
 from hecore.algorithms.gbdt.trees import SplitTable
@@ -118,16 +119,21 @@ class PassiveTraining:
                 return tree.splits
 
     def _drawn(self, start: msg.Round) -> Left:
-        """Which of all rows are drawn; evaluation rows never are."""
+        """Which of all rows are drawn; evaluation rows never are, and others as the public seed says."""
         rows = self._binned.codes.shape[0]
-        if not start.payload:
-            return np.arange(rows) < self._rows
-        try:
-            (drawn,) = unpack_bits(b"".join(start.payload), [rows])
-        except ValueError as error:
-            raise self._wrong(str(error)) from None
+        training = np.arange(rows) < self._rows
+        drawn = training
+        if start.payload:
+            try:
+                (drawn,) = unpack_bits(b"".join(start.payload), [rows])
+            except ValueError as error:
+                raise self._wrong(str(error)) from None
         if drawn[self._rows :].any():
             raise self._wrong("drew rows of the evaluation table")
+        if self._config.goss_top == 0 and self._config.sample_weights == "none":
+            expected, _ = draw_rows(self._config, start.tree, training, np.empty((rows, 0)))
+            if not np.array_equal(drawn, expected):
+                raise self._wrong(f"drew other rows for tree {start.tree} than the seed does")
         return drawn
 
     def _gradients(self, data: bytes, outputs: int) -> CipherBatch:

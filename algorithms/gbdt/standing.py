@@ -1,9 +1,11 @@
-"""What a party keeps in the checkpoints of a run: how far it has come, and nothing that its store has not.
+"""What a party keeps in the checkpoints of a run: enough to go on, and no key.
 
     training, active party    margins of all rows, trees and own splits so far, metrics, sizes of messages
     training, passive party   own splits so far, the active party's public key
     training that is over     the share
     prediction that is over   the margins, at the active party
+
+The margins tell the label: the store is as secret as the table.
 
 Trees are the steps. A passive party's rows by node, its ciphertexts and its secret order belong to one tree,
 and are made again when the tree is: its messages come out of the inbox.

@@ -230,6 +230,7 @@ class PartyRun:
         self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
         if round.is_whole:
             log.info("%s", detail)
+        if round.is_whole and (round.train, round.validation) != (None, None):
             self._folder.round(
                 round.number,
                 seconds=round.seconds,

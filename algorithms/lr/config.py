@@ -34,8 +34,9 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                              learning_rate/(1 + (1/decay − 1)·t), "cosine" learning_rate·½(1 + cos(πt/epochs))
     learning_rate_decay      decay; 1 keeps the rate. "cosine" does not use it
     alpha                    L2 penalty alpha/2·|w|², on the weights but not the intercept
-    sigmoid                  σ on shares: "linear" ½ + z/4, or "cubic", the best polynomial of degree 3 on
-                             −8 … 8 (one message more a batch); for the logistic objectives in mode "shared"
+    sigmoid                  σ on shares: "linear" ½ + z/4, or "cubic" and "quintic", the best polynomials of
+                             degree 3 and 5 on −8 … 8 (one message more a batch, see `polynomials`); for the
+                             logistic objectives in mode "shared"
     class_weight             "balanced" weighs each row by rows/(classes · rows of its class); "none" by 1
     loss                     open the training loss, one number an epoch, to all parties
     tolerance, patience      stop when the loss has not fallen by `tolerance` or more for `patience` epochs; 0
@@ -71,7 +72,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     schedule: Schedule = "exponential"
     learning_rate_decay: float = 0.6
     alpha: float = 1e-3
-    sigmoid: Literal["linear", "cubic"] = "linear"
+    sigmoid: Literal["linear", "cubic", "quintic"] = "linear"
     class_weight: Literal["none", "balanced"] = "none"
     loss: bool = True
     tolerance: float = 0.0
@@ -117,10 +118,10 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ConfigurationError(
                 f"tolerance = {self.tolerance:g} needs loss = true: stopping is decided on the loss"
             )
-        if self.sigmoid == "cubic" and not (self.is_logistic and self.mode == "shared"):
+        if self.sigmoid != "linear" and not (self.is_logistic and self.mode == "shared"):
             raise ConfigurationError(
-                f'sigmoid = "cubic" is of logistic objectives in mode "shared", not of {self.objective}'
-                f' in mode "{self.mode}"'
+                f'sigmoid = "{self.sigmoid}" is of logistic objectives in mode "shared", not of'
+                f' {self.objective} in mode "{self.mode}": take "linear"'
             )
         if self.class_weight != "none" and not self.is_logistic:
             raise ConfigurationError(
@@ -154,7 +155,7 @@ _CHOICES = {
     "mode": Mode,
     "optimizer": Literal["sgd", "adam"],
     "schedule": Schedule,
-    "sigmoid": Literal["linear", "cubic"],
+    "sigmoid": Literal["linear", "cubic", "quintic"],
     "class_weight": Literal["none", "balanced"],
     "reply_randomness": Literal["uniform", "classic"],
 }

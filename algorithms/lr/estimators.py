@@ -23,6 +23,7 @@ from hecore.algorithms.lr import scaling
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.meeting import ACTIVE, PASSIVE, meet, set_terms, take_terms, with_intercept
 from hecore.algorithms.lr.objectives import Floats, Objective, row_weights
+from hecore.algorithms.lr.saved import Meeting, Saved, SavedMeeting, saver
 from hecore.algorithms.lr.scoring import receive_scores, send_scores
 from hecore.algorithms.lr.share import FORMAT, VERSION, ActiveSide, ModelRecord, load_share, save_share
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side
@@ -30,7 +31,7 @@ from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
 from hecore.keys import PrivateKey
-from hecore.wire import dump_key, load_key
+from hecore.wire import dump_key
 
 
 class VerticalLinearModel:
@@ -105,9 +106,15 @@ class VerticalLinearModel:
             mean, scale = scaling.fit_scaling(table)
             tables = [table] if evaluation is None else [table, evaluation]
             training, *others = (self._rows(part, mean, scale, label) for part in tables)
-            run = self._begin(f"lr.{self.config.mode}.fit", table, self.config)
+            run = self._begin(
+                f"lr.{self.config.mode}.fit",
+                table,
+                self.config,
+                evaluation="" if evaluation is None else evaluation.digest().hex(),
+                weights="" if label is None or label.weight is None else _digest(label.weight.tobytes()),
+            )
             found = run.latest() if run else None
-            saved = None if found is None else msgspec.json.decode(found.state, type=_Saved)
+            saved = None if found is None else msgspec.json.decode(found.state, type=Saved)
             if found is not None and saved is not None and saved.record is not None:
                 self._record = saved.record
                 self._load_extra(found.arrays)
@@ -127,13 +134,13 @@ class VerticalLinearModel:
                 meter=self.meter,
                 draws=run.draws if run else fresh,
                 on_progress=on_progress,
-                save=_saver(run, meeting) if run else None,
+                save=saver(run, meeting) if run else None,
                 resume=None if found is None or saved is None else (bytes(saved.standing), found.arrays),
             )
             outcome = self._train(side)
             record = self._recorded(table, mean, scale, side, outcome)
             if run:
-                run.finish(_Saved(meeting=_SavedMeeting.of(meeting), record=record), self._extra())
+                run.finish(Saved(meeting=SavedMeeting.of(meeting), record=record), self._extra())
         self._record = record
         return self
 
@@ -308,7 +315,7 @@ class VerticalLinearModel:
             raise ProtocolError("there is no model yet: call fit, or load a share")
         return self._record
 
-    def _begin(self, task: str, table: Table, terms: msgspec.Struct) -> Run | None:
+    def _begin(self, task: str, table: Table, terms: msgspec.Struct, **more: str) -> Run | None:
         """The next run of a party that can be restarted, bound to all that its messages follow from."""
         if self.checkpoints is None:
             return None
@@ -317,10 +324,10 @@ class VerticalLinearModel:
             "row ids": table.alignment().hex(),
             "table": table.digest().hex(),
             "key": self.key.public.fingerprint.hex(),
-        }
+        } | more
         return self.checkpoints.begin(task, binding)
 
-    def _agree(self, table: Table, meeting: _Meeting) -> None:
+    def _agree(self, table: Table, meeting: Meeting) -> None:
         """What the parties have compared once is compared again whenever their processes meet."""
         if self.checkpoints is not None:
             passive = self.channels[0].me in meeting.terms.passive
@@ -332,7 +339,7 @@ class VerticalLinearModel:
             }
             self.checkpoints.agree(terms)
 
-    def _meet(self, tables: Sequence[Table], label: LabelSide | None, run: Run | None) -> _Meeting:
+    def _meet(self, tables: Sequence[Table], label: LabelSide | None, run: Run | None) -> Meeting:
         """Handshakes over training and evaluation rows, and the active party's terms."""
         role = PASSIVE if label is None else ACTIVE
         peers: list[Peer] = []
@@ -355,7 +362,7 @@ class VerticalLinearModel:
             weighted = label.weight is not None
             units = self._units(label.objective)
             terms = set_terms(self.channels, peers, columns + 1, units, weighted)
-        return _Meeting([with_intercept(peer, role) for peer in peers], terms)
+        return Meeting([with_intercept(peer, role) for peer in peers], terms)
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -416,60 +423,6 @@ class VerticalPoissonRegression(VerticalLinearModel):
     def predict(self, table: Table) -> Floats | None:
         """Joint expected counts at the active party, None elsewhere."""
         return self._predictions(table)
-
-
-class _Meeting(msgspec.Struct, frozen=True):
-    """Whom this party trains with, and the active party's terms."""
-
-    peers: list[Peer]
-    terms: msg.Terms
-
-
-class _SavedPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A Peer in a checkpoint; its key was checked when it came."""
-
-    name: str
-    columns: int
-    session: str
-    public: bytes
-
-
-class _SavedMeeting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A _Meeting in a checkpoint."""
-
-    peers: list[_SavedPeer]
-    terms: msg.Terms
-
-    @classmethod
-    def of(cls, meeting: _Meeting) -> _SavedMeeting:
-        peers = [_SavedPeer(p.name, p.columns, p.session, dump_key(p.public)) for p in meeting.peers]
-        return cls(peers, meeting.terms)
-
-    def load(self) -> _Meeting:
-        peers = [
-            Peer(p.name, load_key(p.public, insecure_test_key=True), p.columns, p.session) for p in self.peers
-        ]
-        return _Meeting(peers, self.terms)
-
-
-class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The state of a training in a checkpoint: `standing` is the mode's own, `record` is there at the end."""
-
-    meeting: _SavedMeeting
-    standing: msgspec.Raw = msgspec.Raw(b"null")
-    record: ModelRecord | None = None
-
-
-def _saver(run: Run, meeting: _Meeting) -> Callable[[int, msgspec.Struct, Arrays], None]:
-    """Save when it is due."""
-    saved = _SavedMeeting.of(meeting)
-
-    def save(done: int, standing: msgspec.Struct, arrays: Arrays) -> None:
-        if run.due(done):
-            raw = msgspec.Raw(msgspec.json.encode(standing))
-            run.save(done, _Saved(meeting=saved, standing=raw), arrays)
-
-    return save
 
 
 def _digest(data: bytes) -> str:

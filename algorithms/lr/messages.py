@@ -41,7 +41,7 @@ class Terms(Message, frozen=True, kw_only=True, tag="lr.terms"):
     model: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     outputs: Annotated[int, msgspec.Meta(ge=1, le=1000)]
     passive: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=MOST_PARTIES)]
-    columns: Annotated[int, msgspec.Meta(ge=2)]
+    columns: Annotated[int, msgspec.Meta(ge=2, le=1 << 30)]
     weighted: bool
 
     def __post_init__(self) -> None:

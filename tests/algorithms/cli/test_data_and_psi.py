@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
 from hecore.algorithms.channel import CurveKeys
-from hecore.algorithms.cli import psi as command_line
+from hecore.algorithms.cli import rows_line
 from hecore.algorithms.psi import Progress
 
 from ..command import CONTROL, on_terminal, piped, started
@@ -206,9 +206,9 @@ def test_a_key_pair_is_for_its_owner_and_its_public_half_for_the_other(keys):
 
 
 def test_progress_tells_rate_and_remaining_time(capfd, monkeypatch):
-    monkeypatch.setattr(command_line, "QUIET", 0.0)
-    with command_line._Line() as line:
-        line.show(Progress("bank", 250_000, 1_000_000, 50_000, 20.0))
+    monkeypatch.setattr(rows_line, "QUIET", 0.0)
+    with rows_line.RowsLine() as line:
+        line.show("matching with bank", Progress("bank", 250_000, 1_000_000, 50_000, 20.0))
     assert capfd.readouterr().err == "matching with bank: 25%, 10,000 rows/s, 0:01:15 left\n"
 
 

@@ -49,6 +49,7 @@ def test_a_killed_job_ends_with_the_same_model(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("round", range(3))
 def test_a_job_killed_ten_times_ends_with_the_same_model(
     undisturbed: tuple[DemoSettings, DemoResult], tmp_path: Path, round: int

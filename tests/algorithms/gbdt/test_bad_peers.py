@@ -183,7 +183,7 @@ def blocks_of(values: Any, key: hecore.PrivateKey) -> Edit:
         (replaced(msg.Round, blocks=0), None),  # the block comes where a step is due
         (replaced(msg.Round, tree=0), "began tree 0 after tree 0"),
         (replaced(msg.Round, payload=(b"\x01",)), "bytes of bits"),
-        (replaced(msg.Round, payload=(b"\xff" * (ROWS // 8 - 1) + b"\x7f",)), "more gradients"),
+        (replaced(msg.Round, payload=(b"\xff" * (ROWS // 8 - 1) + b"\x7f",)), "drew other rows for tree 0"),
         (replaced(msg.Round, model=""), "without a name"),
         (replaced(msg.Grow, tree=9), "asked for tree 9"),
         (grown(build=(3,)), "asked for node 3"),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.job.config import load_job
+from hecore.algorithms.job.progress import JobProgress
 from hecore.algorithms.job.runner import Outcome, run_job
 
 #: Short of everything: what is tested is the job, not the model.
@@ -100,12 +101,16 @@ def free_port() -> int:
         return port
 
 
-def run_all(firms: Sequence[Firm]) -> list[Outcome | Exception]:
-    """Each party in a thread of its own: its outcome, or what it raised."""
+def run_all(firms: Sequence[Firm], told: set[tuple[str, str]] | None = None) -> list[Outcome | Exception]:
+    """Each party in a thread of its own: its outcome, or what it raised; `told` takes names and details."""
 
     def one(firm: Firm) -> Outcome | Exception:
+        def tell(progress: JobProgress) -> None:
+            if told is not None:
+                told.add((firm.name, progress.detail.partition(",")[0]))
+
         try:
-            return run_job(load_job(firm.file))
+            return run_job(load_job(firm.file), tell)
         except Exception as error:
             return error
 

@@ -47,10 +47,12 @@ def keys_from_a_pool(key: PrivateKey) -> Iterator[None]:
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Firm], list[Outcome]]:
     """A job of three parties that has run to its end."""
     firms = make_firms(tmp_path_factory.mktemp("job"), ("shop", "telco"))
-    outcomes = run_all(firms)
+    told: set[tuple[str, str]] = set()
+    outcomes = run_all(firms, told)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
+    assert {(firm.name, "tree 3/3") for firm in firms} <= told
     return firms, outcomes  # type: ignore[return-value]
 
 

@@ -36,7 +36,7 @@ CASES = [
     ("binary:logistic", {"sigmoid": "cubic", "batch_size": 20}),
     ("binary:logistic", {"class_weight": "balanced"}),
     ("multi:logistic", {}),
-    ("multi:logistic", {"sigmoid": "cubic", "epochs": 1, "batch_size": 60}),
+    ("multi:logistic", {"sigmoid": "quintic", "epochs": 1, "batch_size": 60}),
     ("reg:squarederror", {"schedule": "inverse"}),
     ("count:poisson", {"schedule": "cosine", "learning_rate": 0.02}),
 ]
@@ -100,6 +100,10 @@ def test_the_polynomials_are_the_best_of_their_degree_on_their_domain():
     *found, error = best(lambda z: logistic(z) - 0.5, cubic.limit, [1, 3])
     np.testing.assert_allclose([cubic.coefficients[1], cubic.coefficients[3]], found, atol=1e-7)
     assert error < 0.0896
+    quintic = polynomials.QUINTIC_SIGMOID
+    *found, error = best(lambda z: logistic(z) - 0.5, quintic.limit, [1, 3, 5])
+    np.testing.assert_allclose(quintic.coefficients[1::2], found, atol=1e-7)
+    assert error < 0.0409
     exponential = polynomials.EXPONENTIAL
     *found, error = best(np.exp, exponential.limit, range(6))
     np.testing.assert_allclose(exponential.coefficients, found, atol=1e-7)
