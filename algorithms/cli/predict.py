@@ -94,14 +94,10 @@ def _lead(
 
 
 def _tell(summary: Summary, out: Path) -> None:
-    from hecore.algorithms.serving.messages import SPENT, UNKNOWN
+    from hecore.algorithms.serving.messages import REASONS
 
     resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     say(f"{summary.rows:,} rows written to {out}{resumed}")
-    for kind, count, why in (
-        (UNKNOWN, summary.unknown, "are not known to all parties"),
-        (SPENT, summary.spent, "were asked for too often today"),
-    ):
-        if count:
-            more = ", …" if count > len(summary.first[kind]) else ""
-            say(f"{count:,} ids {why} and have no score: {', '.join(summary.first[kind])}{more}")
+    for kind, (count, first) in summary.lacking.items():
+        more = ", …" if count > len(first) else ""
+        say(f"{count:,} ids {REASONS[kind]} and have no score: {', '.join(first)}{more}")

@@ -34,8 +34,12 @@ from hecore.algorithms.serving.settings import Scores, Settings
 
 log = logging.getLogger(__name__)
 
-#: Alike whoever it is that does not know them.
-NOT_KNOWN = "are not known to all parties"
+#: What a caller gets for a row without a score; alike whichever party it is.
+NO_SCORE = {
+    msg.UNKNOWN: ("unknown_id", 404),
+    msg.SPENT: ("id_limit", 429),
+    msg.UNUSABLE: ("missing_value", 422),
+}
 #: A row's features by column, null where missing.
 Cells = Mapping[str, float | str | None]
 
@@ -214,7 +218,7 @@ class ActiveService:
         known, values = loaded.features[whole.model].lookup(ids)
         if not known.all():
             unknown = [text for text, there in zip(ids, known, strict=True) if not there]
-            raise Refusal(404, "unknown_id", f"{len(unknown)} ids {NOT_KNOWN}", ids=unknown)
+            raise Refusal(404, "unknown_id", f"{len(unknown)} ids {msg.REASONS[msg.UNKNOWN]}", ids=unknown)
         if not whole.takes_missing and np.isnan(values).any():
             raise Refusal(422, "missing_value", "a row has a missing value, which this model cannot take")
         return values
@@ -241,16 +245,17 @@ class ActiveService:
             raise Refusal(429, "id_limit", f"{len(spent)} ids were asked for too often today", ids=spent)
 
     def _reply(self, whole: Whole, ids: list[str], scored: Scored) -> Reply:
-        for status, code, http in ((msg.UNKNOWN, "unknown_id", 404), (msg.SPENT, "id_limit", 429)):
+        for status, (code, http) in NO_SCORE.items():
             bad = [text for text, one in zip(ids, scored.status, strict=True) if one == status]
             if bad:
-                what = NOT_KNOWN if status == msg.UNKNOWN else "were asked for too often today"
-                raise Refusal(http, code, f"{len(bad)} ids {what}", ids=bad)
+                raise Refusal(http, code, f"{len(bad)} ids {msg.REASONS[status]}", ids=bad)
         for error in scored.missing.values():
             if isinstance(error, DeclinedError) and error.code == "rate":
                 raise Refusal(429, "peer_rate_limit", str(error), retry_after=error.retry_after)
         if scored.missing and self.settings.scores.when_down == "error":
             raise Refusal(503, "peer_down", "; ".join(map(str, scored.missing.values())), retry_after=1)
+        if not np.isfinite(scored.scores).all():
+            raise Refusal(422, "no_number", "the features lead to no finite score")
         return Reply(whole.model, rounded(scored.scores, whole, self.settings.scores), tuple(scored.missing))
 
     async def _work(self, jobs: Sequence[Job]) -> None:

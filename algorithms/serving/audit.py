@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,14 +30,16 @@ class AuditLog:
         self.path, self._style = path, style
         self._key = _key_of(Path(f"{path}.key")) if style == "hash" else b""
         self._file = -1
+        self._lock = threading.Lock()  # one thread writes while another opens it anew
         self.reopen()
 
     def reopen(self) -> None:
         """Go on in a new file where the old one was moved away."""
         fresh = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        old, self._file = self._file, fresh
-        if old >= 0:
-            os.close(old)
+        with self._lock:
+            old, self._file = self._file, fresh
+            if old >= 0:
+                os.close(old)
 
     def write(self, event: str, *, ids: Sequence[str] = (), **fields: Any) -> None:
         """One line. OSError where it cannot be written whole."""
@@ -45,7 +48,9 @@ class AuditLog:
         if ids and self._style != "none":
             line["ids"] = [self.shown(text) for text in ids]
         data = msgspec.json.encode(line) + b"\n"
-        if os.write(self._file, data) != len(data):
+        with self._lock:
+            written = os.write(self._file, data)
+        if written != len(data):
             raise OSError(f"{self.path}: the disk is full")
 
     def shown(self, text: str) -> str:

@@ -26,10 +26,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from hecore.algorithms.channel.disk import sync_folder, write_whole
 from hecore.algorithms.data import Ids
 from hecore.algorithms.data.ids import check_ids
+from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, PeerLost
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.features import Adapted
@@ -70,13 +72,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written: rows without a score by reason, with the first ids of each."""
+    """What was written. `lacking`: by why there is no score, how many rows, and the first ids of them."""
 
     rows: int
     resumed: int
-    unknown: int
-    spent: int
-    first: dict[int, list[str]]
+    lacking: dict[int, tuple[int, list[str]]]
 
 
 class _Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,9 +127,14 @@ class FileScoring:
     def _ask(self, number: int) -> _Asked:
         ids = list(self._chunk(number))
         known, values = self._features.lookup(ids)
-        asked = [text for text, there in zip(ids, known, strict=True) if there]
+        status = np.where(known, msg.KNOWN, msg.UNKNOWN).astype(np.uint8)
+        if not self._whole.takes_missing:
+            lacking = np.isnan(values).any(axis=1)
+            status[np.flatnonzero(known)[lacking]] = msg.UNUSABLE
+            values = values[~lacking]
+        asked = [text for text, one in zip(ids, status, strict=True) if one == msg.KNOWN]
         self._meet()
-        return _Asked(number, ids, known, values, asked, ask(self._peers, self._whole, asked))
+        return _Asked(number, ids, status, values, asked, ask(self._peers, self._whole, asked))
 
     def _settled(self, asked: _Asked) -> Scored:
         """The scores of a chunk; it is asked for again when a party was away, or asks for a pause."""
@@ -197,9 +202,10 @@ class FileScoring:
 
     def _write(self, asked: _Asked, scored: Scored) -> None:
         """The part of one chunk, durable."""
-        status = np.full(len(asked.ids), msg.UNKNOWN, dtype=np.uint8)
+        status = asked.status.copy()
         scores = np.full((len(asked.ids), *scored.scores.shape[1:]), np.nan)
-        status[asked.known], scores[asked.known] = scored.status, scored.scores
+        known = status == msg.KNOWN
+        status[known], scores[known] = scored.status, scored.scores
         table = pa.table({"id": asked.ids, **_score_columns(scores), "status": status})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
@@ -208,8 +214,8 @@ class FileScoring:
     def _join(self, resumed: int) -> Summary:
         """All parts as one file, then without them."""
         fresh = self._out.with_name(self._out.name + ".new")
-        counts = {msg.UNKNOWN: 0, msg.SPENT: 0}
-        first: dict[int, list[str]] = {msg.UNKNOWN: [], msg.SPENT: []}
+        counts = dict.fromkeys(msg.REASONS, 0)
+        first: dict[int, list[str]] = {kind: [] for kind in msg.REASONS}
         writer: Any = None
         for number in range(self._total):
             table = pq.read_table(self._part(number))
@@ -230,17 +236,18 @@ class FileScoring:
         for path in self._folder.iterdir():
             path.unlink()
         self._folder.rmdir()
-        return Summary(len(self._ids), resumed, counts[msg.UNKNOWN], counts[msg.SPENT], first)
+        lacking = {kind: (count, first[kind]) for kind, count in counts.items() if count}
+        return Summary(len(self._ids), resumed, lacking)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A chunk under way: `known` of `ids` have features here; those are `asked`."""
+    """A chunk under way. `status` of each id here; those with all features are `asked`, `values` theirs."""
 
     number: int
     ids: list[str]
-    known: Any
-    values: Any
+    status: NDArray[np.uint8]
+    values: Matrix
     asked: Sequence[str]
     answers: Answers
 

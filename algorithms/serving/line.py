@@ -169,7 +169,10 @@ class Line:
         self._dropped.pop(incoming.party, None)
         self._routes[incoming.party] = incoming.route
         self._answering = incoming.party, incoming.route
-        self._on_message(incoming.party, message)
+        try:
+            self._on_message(incoming.party, message)
+        except Exception:  # whatever one record does, the others are answered
+            log.exception("%s: a %s from %s failed", self.me, tag_of(type(message)), incoming.party)
         self._answering = None
 
     def _read(self, incoming: Incoming) -> Message:
@@ -193,8 +196,11 @@ class Line:
             route = given or self._routes.get(peer)
             if route is None:
                 continue
-            frames = encode(
-                message, job=self.job, sender=self.me, receiver=peer, sequence=0, max_bytes=MAX_BYTES
-            )
+            names = {"job": self.job, "sender": self.me, "receiver": peer}
+            try:
+                frames = encode(message, **names, sequence=0, max_bytes=MAX_BYTES)
+            except ChannelError as error:
+                log.error("%s cannot send to %s: %s", self.me, peer, error)
+                continue
             if not self._wire.write(route, frames[0], frames[1:]) and self._routes.get(peer) == route:
                 self._routes.pop(peer)

@@ -5,7 +5,7 @@ can be inferred.
 
     Presence   each → other   which models this process serves, and whether it is about to end
     Question   A → P          ids of rows to be scored, and the model
-    Answer     P → A          per row: known, unknown or over its limit; of the known ones
+    Answer     P → A          what became of each row; of the known ones
                                 trees   which way each of P's splits sends them, in bits, also off their path
                                 linear  P's partial sum, rounded; with several passive parties masked
     Declined   P → A          why P does not answer: a limit, or a model that it does not have
@@ -29,8 +29,15 @@ from hecore.algorithms.messages import Message
 MAX_ROWS = 1 << 16
 MAX_MODELS = 64
 MAX_ID_BYTES = 1 << 10
-#: What an answer says of a row.
-KNOWN, UNKNOWN, SPENT = 0, 1, 2
+#: What an answer says of a row: it has a part; the id is not known, or was answered too often today; it lacks
+#: a value that the model needs.
+KNOWN, UNKNOWN, SPENT, UNUSABLE = 0, 1, 2, 3
+#: Why a row has no score.
+REASONS = {
+    UNKNOWN: "are not known to all parties",
+    SPENT: "were asked for too often today",
+    UNUSABLE: "lack a value that the model needs",
+}
 
 Mark = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -128,7 +135,7 @@ def read_status(answer: Answer, peer: str) -> NDArray[np.uint8]:
             f"{peer} answered {answer.rows} rows in {len(answer.payload)} frames that do not fit"
         )
     status = np.frombuffer(answer.payload[0], np.uint8)
-    if (status > SPENT).any():
+    if (status > UNUSABLE).any():
         raise ProtocolError(f"{peer} answered with the status {status.max()}, which there is not")
     return status
 

@@ -42,6 +42,9 @@ class Part(Protocol):
     def offer(self) -> msg.Offer:
         """What the active party must know of it."""
 
+    def usable(self, values: Matrix) -> NDArray[np.bool_]:
+        """Which rows have all that the model needs."""
+
     def answer(self, question: msg.Question, known: Rows, values: Matrix) -> bytes:
         """The second frame of an answer: for the known rows, by their places, with these values."""
 
@@ -78,6 +81,10 @@ class TreePart:
     def offer(self) -> msg.Offer:
         """See Part."""
         return msg.Offer(model=self.model, kind="gbdt", size=len(self._splits))
+
+    def usable(self, values: Matrix) -> NDArray[np.bool_]:
+        """See Part: trees take missing values."""
+        return np.ones(len(values), dtype=np.bool_)
 
     def answer(self, question: msg.Question, known: Rows, values: Matrix) -> bytes:
         """See Part."""
@@ -142,11 +149,14 @@ class LinearPart:
         masks = dict(self._masks.fingerprints()) if self._masks else {}
         return msg.Offer(model=self.model, kind="linear", size=self._outputs, bits=self._bits, masks=masks)
 
+    def usable(self, values: Matrix) -> NDArray[np.bool_]:
+        """See Part: no value is missing, and the sums stay within their limit."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray((np.abs(self._partial(values)) < 2.0**LIMIT_BITS).all(axis=1))
+
     def answer(self, question: msg.Question, known: Rows, values: Matrix) -> bytes:
-        """See Part. ProtocolError where a value is missing, or a sum has outgrown its limit."""
+        """See Part."""
         sums = self._partial(values)
-        if not (np.abs(sums) < 2.0**LIMIT_BITS).all():
-            raise ProtocolError("a row has a missing value, or a partial sum beyond its limit")
         numbers = np.rint(sums * 2.0**self._bits).astype("<i8").view("<u8")
         if self._masks:
             numbers = numbers + self._masks.of(question, numbers.shape[1])[known]
@@ -164,7 +174,9 @@ class LinearWhole:
         self.texts: Mapping[str, ColumnBins] = {}
         self._outputs, self._partial = share.outputs, _partial(share)
         self._objective, self._intercept = active.objective, np.array(active.intercept)
-        self.probabilities = active.objective.name in ("binary:logistic", "multi:logistic")
+        if active.network:
+            raise ConfigurationError(f"the share of {share.party} has a network on it: that is not served")
+        self.probabilities = active.objective.name in ("binary:logistic", "multi:logistic", "multi:softprob")
         self._bits: dict[str, int] = {}
 
     def check(self, offers: Mapping[str, msg.Offer]) -> None:
@@ -187,6 +199,10 @@ class LinearWhole:
 
     def scores(self, values: Matrix, parts: Mapping[str, NDArray[Any]]) -> Floats:
         """See Whole. Missing parties' columns count as their means: a sum of 0."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a caller may send any numbers
+            return self._predicted(values, parts)
+
+    def _predicted(self, values: Matrix, parts: Mapping[str, NDArray[Any]]) -> Floats:
         logits = self._partial(values) + self._intercept
         if parts and len(parts) == len(self._bits):  # masks cancel in the sum of all alone
             total = np.zeros((self._outputs, len(values)), dtype=np.uint64)

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a question that this party could not answer is worth asking again.
 AFTER_FAILURE = 1.0
+#: Bits of an answer, or numbers of a linear model.
+MAX_BITS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,12 @@ class PassiveServer:
         if wait:
             reason = f"more than the {self._rate[0]:g} rows a second that {self.me} allows"
             return self._decline(peer, question, "rate", reason, min(wait, 3600.0))
+        if len(ids) * max(1, part.offer().size) > MAX_BITS:
+            return self._decline(peer, question, "failure", f"{len(ids)} rows are too many for one answer")
         status, values = self._look_up(peer, ids, served.features[question.model])
+        usable = part.usable(values)
+        status[np.flatnonzero(status == msg.KNOWN)[~usable]] = msg.UNUSABLE
+        values = values[usable]
         known = np.flatnonzero(status == msg.KNOWN)
         payload = part.answer(question, known, values)
         self.audit.write(

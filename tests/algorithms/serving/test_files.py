@@ -16,6 +16,7 @@ import pytest
 from hecore.algorithms.data import Ids
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, TableError
 from hecore.algorithms.serving import files
+from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.features import Adapted, SnapshotFeatures
 from hecore.algorithms.serving.files import FileScoring, Progress, Summary, finish
 from hecore.algorithms.serving.parts import make_whole
@@ -73,7 +74,7 @@ def test_scores_of_all_ids_in_their_order(model: Model, folders: Folders, tmp_pa
         assert not shop.finished
         finish(peers, seconds=0)
         until(lambda: shop.finished)
-    assert (summary.rows, summary.resumed, summary.unknown, summary.spent) == (300, 0, 0, 0)
+    assert summary == Summary(300, 0, {})
     table = pq.read_table(tmp_path / "out.parquet")
     assert table["id"].to_pylist() == ids
     np.testing.assert_allclose(table["score"].to_numpy(), model.scores[order], rtol=0, atol=1e-12)
@@ -164,10 +165,12 @@ def test_ids_without_a_score_are_told(model: Model, tmp_path: Path) -> None:
     write_table(tmp_path / "shop" / "data.parquet", shop)
     with folders.passive("shop"):
         summary = run(folders, model, tmp_path / "first.parquet", ["id0", "nobody", "id299", "id1"])
-        assert (summary.unknown, summary.spent) == (2, 0)
-        assert next(iter(summary.first.values())) == ["nobody", "id299"]
+        assert summary.lacking == {msg.UNKNOWN: (2, ["nobody", "id299"])}
         again = run(folders, model, tmp_path / "second.parquet", ["id0", "id2"])
-        assert (again.unknown, again.spent) == (0, 1)
+        assert again.lacking == {msg.SPENT: (1, ["id0"])}
+        none = run(folders, model, tmp_path / "third.parquet", ["a", "b"])
+        assert none.lacking == {msg.UNKNOWN: (2, ["a", "b"])}
+    assert pq.read_table(tmp_path / "third.parquet")["score"].to_pylist() == [None, None]
     scores = pq.read_table(tmp_path / "first.parquet")["score"].to_pylist()
     assert [score is None for score in scores] == [False, True, True, False]
     np.testing.assert_allclose([scores[0], scores[3]], model.scores[:2], rtol=0, atol=1e-12)

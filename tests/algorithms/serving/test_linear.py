@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,17 +152,28 @@ def test_partial_sums_are_rounded_as_configured() -> None:
         assert 2.0 ** -(bits + 2) < np.abs(sums - exact).max() <= 2.0 ** -(bits + 1)
 
 
-def test_a_missing_value_is_refused(folders: Any) -> None:
+def test_a_row_that_lacks_a_value_harms_no_other(folders: Any) -> None:
     records, tables = make_linear(("bank", "shop"))
-    part = make_part(records["shop"], 16, None)
-    question = msg.question(bytes(16), 1, "ef" * 16, ["x"])
-    with pytest.raises(ProtocolError, match="missing value"):
-        part.answer(question, np.arange(1), np.array([[np.nan, 1.0]]))
-    made = folders(records, tables)
+    values = tables["shop"].values.copy()
+    values[3, 1] = np.nan
+    values[4, 0] = 1e300
+    tables["shop"] = replace(tables["shop"], values=values, missing=True)
+    made = folders(records, tables, active="[batch]\nwait_ms = 200\n" + EXACT)
     with made.passive("shop"), made.active() as bank:
+        bank.ready()
+        with ThreadPoolExecutor(3) as pool:
+            bodies = [{"ids": ["id1", "id3"]}, {"ids": ["id0", "id2"]}, {"ids": ["id4"]}]
+            bad, good, large = pool.map(lambda body: bank.post(body=body), bodies)
         row = {"id": "id0", "features": {"bank_a": None, "bank_b": 1.0}}
-        response = bank.ready().post(body={"rows": [row]}, caller="boss")
-    assert (response.status_code, response.json()["error"]["code"]) == (422, "missing_value")
+        given = bank.post(body={"rows": [row]}, caller="boss")
+        row = {"id": "id0", "features": {"bank_a": 1e308, "bank_b": -1e308}}
+        infinite = bank.post(body={"rows": [row]}, caller="boss")
+    for response in (bad, large, given):
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "missing_value")
+    assert bad.json()["error"]["ids"] == ["id3"]
+    assert infinite.status_code in (200, 422)  # a probability of 0 or 1, or no number
+    expected = 1 / (1 + np.exp(-logits(records, tables)[[0, 2], 0]))
+    np.testing.assert_allclose(scores_of(good), expected, rtol=0, atol=1e-4)
 
 
 # --- masks --------------------------------------------------------------------------------------------

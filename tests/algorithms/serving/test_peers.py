@@ -257,6 +257,23 @@ def test_two_processes_of_one_party_each_get_their_answers(folders: Folders, mod
                 peers.close()
 
 
+def test_a_question_that_fails_ends_nothing_else(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that is too large to be answered, nor a fault of the program."""
+    settings = folders.root / "bank" / "serve.toml"
+    settings.write_text(settings.read_text() + "[http]\ntime_limit = 0.5\n")
+    with folders.passive("shop") as shop, folders.active() as bank:
+        bank.ready()
+        with monkeypatch.context() as patch:
+            patch.setattr("hecore.algorithms.serving.passive.MAX_BITS", 1)
+            response = bank.post(body={"ids": ["id0"]})
+            assert "too many for one answer" in response.json()["error"]["message"]
+        with monkeypatch.context() as patch:
+            patch.setattr(shop, "answer", None)
+            assert bank.post(body={"ids": ["id0"]}).json()["error"]["code"] == "peer_down"
+        assert shop.line.failure is None
+        assert bank.post(body={"ids": ["id0"]}).status_code == 200
+
+
 def test_a_stranger_is_not_let_in(folders: Folders, model: Model, tmp_path: Path) -> None:
     """A process with keys of its own hears nothing, and the party goes on."""
     other = Folders.make(tmp_path / "elsewhere", [model])
