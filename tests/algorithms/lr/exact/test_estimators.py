@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -22,6 +23,7 @@ from hecore.algorithms.lr import (
 )
 from hecore.algorithms.lr.exact import VerticalTopModel
 from hecore.algorithms.lr.exact.messages import SourceStart
+from hecore.algorithms.serving.parts import LinearWhole
 
 from .conftest import exact_config, label_of
 
@@ -105,6 +107,10 @@ def test_joint_predictions(exact_keys, objective, counts, metric):
     assert right > 0.5
     assert result["evaluation accuracy"][-1] == pytest.approx(right)
     assert parties[1].evals_result_ == {"train": []}  # a passive party is told nothing
+    share = parties[0]._fitted()
+    assert LinearWhole(share, share.active).probabilities
+    with pytest.raises(ConfigurationError, match="not served"):
+        LinearWhole(share, msgspec.structs.replace(share.active, network=True))
 
 
 def test_sparse_tables(exact_keys):
