@@ -130,7 +130,8 @@ class Checkpoints:
 
     def passed(self, marks: list[Watermark]) -> None:
         """There is a checkpoint with these watermarks: runs tell of theirs in the order of their making."""
-        self._newest.append(marks)
+        if not self._newest or self._newest[-1] != marks:  # a process that goes on saves its place again
+            self._newest.append(marks)
 
     def forget(self) -> None:
         """Let the channels forget what lies before the third newest checkpoint."""

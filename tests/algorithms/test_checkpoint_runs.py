@@ -141,6 +141,28 @@ def test_a_damaged_result_behind_which_the_logs_have_moved_on_is_an_error(
     assert result.exists()  # as it was found
 
 
+def test_a_place_that_is_saved_again_and_again_is_one_checkpoint(
+    offices: list[Office], tmp_path: Path
+) -> None:
+    """Processes that die soon after their start do not use up what older checkpoints need."""
+    office = again(offices, tmp_path)
+    work(office, 0, 5, finish=False)
+    for _ in range(4):
+        office = again(offices, tmp_path)
+        run = office.begin()
+        found = run.latest()
+        assert found is not None
+        assert found.step == 4
+        run.save(4, {"at": 4}, {})
+    for path in manifests(tmp_path, 0)[1:]:
+        spoil(path)
+    office = again(offices, tmp_path)
+    found = office.begin().latest()
+    assert found is not None
+    assert found.step == 2
+    assert office.channel.receive(Note, 5).number == 2
+
+
 def test_another_order_of_runs_is_noticed(offices: list[Office], tmp_path: Path) -> None:
     office = again(offices, tmp_path)
     work(office, 0, 4)

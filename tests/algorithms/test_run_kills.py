@@ -13,7 +13,7 @@ from .company import company
 ROUNDS = Path(__file__).with_name("rounds.py")
 LESSONS = Path(__file__).with_name("lessons.py")
 NAMES = ("hub", "b", "c")
-PLAN = [("align", 1, False), ("fit", 20, True), ("score", 1, False), ("fit", 20, True)]
+PLAN = [("align", 1, False), ("fit", 14, True), ("score", 1, False), ("fit", 14, True)]
 TASKS = {
     "hub": {"plan": PLAN, "every": 4, "seconds": 0.0},
     "b": {"plan": PLAN, "every": 3, "seconds": 0.0},
@@ -29,7 +29,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     messages = sum(steps for _, steps, _ in PLAN)
     for name, (_, _, segments) in said.items():
         logs = 2 * len(NAMES[1:]) if name == "hub" else 2
-        assert int(segments) <= logs * messages // 4 // 2, said  # of four messages each
+        assert int(segments) <= logs * messages // 4 * 3 // 4, said  # of four messages each
     return {name: digest for name, (_, digest, _) in said.items()}
 
 
@@ -42,7 +42,7 @@ def disturbed(folder: Path, kills: int, seed: int, seconds: float, places: int =
 
 
 def test_killed_anywhere_every_run_ends_alike(undisturbed: dict[str, str], tmp_path: Path) -> None:
-    assert disturbed(tmp_path, 7, 1, 100) == undisturbed
+    assert disturbed(tmp_path, 6, 1, 100, places=100) == undisturbed
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_killed_anywhere_every_run_ends_alike(undisturbed: dict[str, str], tmp_p
 def test_killed_very_often_every_run_ends_alike(
     undisturbed: dict[str, str], tmp_path: Path, seed: int
 ) -> None:
-    assert disturbed(tmp_path, 50, seed, 1000, places=60) == undisturbed
+    assert disturbed(tmp_path, 40, seed, 1000, places=50) == undisturbed
 
 
 @pytest.mark.slow

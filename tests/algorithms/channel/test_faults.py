@@ -157,26 +157,26 @@ def test_nobody_asks_for_the_wall_clock() -> None:
 
 def test_one_of_three_parties_is_killed_and_the_others_go_on(tmp_path: Path) -> None:
     """Rows 1 and 4: while b is dead, a and c come to their end; b comes back alone, and so does the rest."""
-    with pair_in(tmp_path, 1200, names="abc") as parties:
+    with pair_in(tmp_path, 600, names="abc") as parties:
         begin(parties)
         parties.kill("b")
         assert parties.lives["c"][0].end(60) == 0
-        assert parties.taken("a", "c") == 1200
+        assert parties.taken("a", "c") == 600
         assert parties.lives["a"][0].process.poll() is None
-        assert parties.taken("a", "b") < 1200
+        assert parties.taken("a", "b") < 600
         parties.start("b")
-        assert parties.finish(60) == expected(1200, "abc")
+        assert parties.finish(60) == expected(600, "abc")
         assert not parties.lives["a"][0].said("error")
 
 
 def test_the_middle_of_three_parties_is_killed_and_the_others_wait(tmp_path: Path) -> None:
     """The one with two peers goes on with both from its checkpoints."""
-    with pair_in(tmp_path, 1200, names="abc") as parties:
+    with pair_in(tmp_path, 600, names="abc") as parties:
         begin(parties)
         parties.kill("a")
         time.sleep(0.5)
         parties.start("a")
-        assert parties.finish(60) == expected(1200, "abc")
+        assert parties.finish(60) == expected(600, "abc")
 
 
 class Star:
@@ -350,7 +350,7 @@ def test_eight_senders_share_a_line_and_fill_it(tmp_path: Path) -> None:
             thread.join(10)
         jain = sum(got) ** 2 / (len(got) * sum(count**2 for count in got))
         assert jain >= 0.9, got
-        assert 0.8 <= share < 1.1, got
+        assert share >= 0.8, got
 
 
 def test_figures_can_be_asked_for_at_any_time(tmp_path: Path) -> None:

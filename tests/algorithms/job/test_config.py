@@ -147,9 +147,17 @@ def test_the_template_is_a_job_file(tmp_path: Path, algorithm: str) -> None:
     passive = read(
         tmp_path,
         job_template(
-            name="s.1", role="passive", peers=["b-1"], listen=None, dial="tcp://h:1", label=None, **given
+            name="s.1",
+            role="passive",
+            peers=["b-1"],
+            listen=None,
+            dial="tcp://h:1",
+            label=None,
+            id_column="customer",
+            **given,
         ),
     )
+    assert (active.data.id, passive.data.id) == ("id", "customer")
     assert active.terms() == passive.terms()
     assert list(active.peers) == ["s.1", "s 2"]
     assert (active.job, active.data.file) == ('a "b"', "ü.csv")
