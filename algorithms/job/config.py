@@ -281,6 +281,8 @@ def _check_together(job: JobFile) -> None:
         raise ConfigurationError(
             f"data.label = {job.data.label!r} at a passive party: only the active one has a label"
         )
+    if job.run.folder is None and (Path(job.job).name != job.job or job.job in (".", "..")):
+        raise ConfigurationError(f"job = {job.job!r} cannot be the name of a folder: set run.folder")
     if getattr(job.parameters, "objective", "") == "custom":
         raise ConfigurationError('algorithm.objective = "custom" needs a function: train from Python')
     waiting = [name for name, peer in job.peers.items() if peer.dial is None]

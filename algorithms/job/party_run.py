@@ -226,7 +226,7 @@ class PartyRun:
         detail = f"{round.unit} {round.number}/{round.rounds}"
         for value, part in ((round.train, ""), (round.validation, " validation")):
             detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
-        pace = f"{round.seconds / (round.done * round.rounds):.1f} s a {round.unit}" if round.done else ""
+        pace = f"{round.seconds / (round.done * round.rounds):.1f} s per {round.unit}" if round.done else ""
         self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
         if round.is_whole:
             log.info("%s", detail)

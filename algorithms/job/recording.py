@@ -15,20 +15,19 @@ from hecore.algorithms.job.records import Rows, RunRecord
 
 def open_records(job: JobFile) -> RunFolder:
     """The records of a run that goes on, or of a new one."""
+    settings: dict[str, Any] = {
+        "peers": sorted(job.peers),
+        "algorithm": job.algorithm,
+        "protocols": [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job), "job"],
+        "key_bits": job.key.bits,
+        "configuration": _shown(job),
+    }
     if (job.folder / RECORD).exists():
-        return RunFolder.open(job.folder)
-    protocols = [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job), "job"]
-    return RunFolder.create(
-        job.folder,
-        job=job.job,
-        party=job.party.name,
-        role=job.party.role,
-        peers=sorted(job.peers),
-        algorithm=job.algorithm,
-        protocols=protocols,
-        key_bits=job.key.bits,
-        configuration=_shown(job),
-    )
+        folder = RunFolder.open(job.folder)
+        folder.update(**settings)  # what is not agreed may have been mended since
+        return folder
+    party = job.party
+    return RunFolder.create(job.folder, job=job.job, party=party.name, role=party.role, **settings)
 
 
 def check_same(job: JobFile, record: RunRecord) -> None:

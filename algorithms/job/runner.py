@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from hecore.algorithms.errors import told
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.folder import METRICS, RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
@@ -50,7 +51,7 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
             run.close(leave=True)
             if vain:
                 home.remove()
-            _end(folder, "failed", f"{type(error).__name__}: {error}")
+            _end(folder, "failed", f"{type(error).__name__}: {told(error)}")
             raise
         run.close(leave=True)
         if not outcome.undelivered:

@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.folder import RECORD, read_record
 from hecore.algorithms.job.progress import JobProgress, read_progress
+from hecore.algorithms.job.records import RunRecord
 
 
 def status_table(job: JobFile) -> Table:
@@ -28,7 +30,10 @@ def status_lines(job: JobFile) -> list[tuple[str, str]]:
     lines = [("job", f"{job.job}, as {job.party.name} ({job.party.role})")]
     progress = read_progress(job.folder / "progress.json")
     running = is_running(job.folder / "state" / "store")
-    lines.append(("status", _standing(job, progress, running)))
+    record = read_record(job.folder) if (job.folder / RECORD).exists() else None
+    lines.append(("status", _standing(job, progress, record, running)))
+    if record is not None and record.error and not running:
+        lines.append(("error", record.error))
     if progress is None:
         return lines
     lines.append(("phase", progress.phase + (f": {progress.detail}" if progress.detail else "")))
@@ -44,13 +49,19 @@ def status_lines(job: JobFile) -> list[tuple[str, str]]:
     return lines
 
 
-def _standing(job: JobFile, progress: JobProgress | None, running: bool) -> str:
-    if running and progress is not None:
+def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | None, running: bool) -> str:
+    if running:
+        if progress is None:
+            return "running"
         return f"running, process {progress.process}, for {timedelta(seconds=round(progress.seconds))}"
-    if (job.folder / "state").exists():
-        when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
-        return f"stopped{when}: hecore party run {job.path} goes on"
-    return "not started" if progress is None else "finished"
+    if record is None:
+        return "not started"
+    if record.status == "finished":
+        kept = (job.folder / "state").exists()
+        return "finished" + (", but others may still need something: start it once more" if kept else "")
+    when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
+    ended = "failed" if record.status == "failed" else "stopped"  # a process that was killed says nothing
+    return f"{ended}{when}: hecore party run {job.path} goes on"
 
 
 def is_running(store: Path) -> bool:

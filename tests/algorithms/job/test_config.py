@@ -106,6 +106,7 @@ def test_what_must_be_alike_is_in_the_terms_and_nothing_else(tmp_path: Path) -> 
         ("[data]", "[run]\nwait = -1.0\n[data]", "run.wait = -1.0: expected `float` > 0.0"),
         ("[data]", '[run]\nbackend = "abacus"\n[data]', "run.backend = 'abacus': invalid enum value"),
         ('"y"', '"y"\ndrop = "a"', "data.drop = 'a': expected `array`, got `str`"),
+        ('"credit"', '"../credit"', "job = '../credit' cannot be the name of a folder: set run.folder"),
         ("[data]", "[data", "job.toml is no TOML"),
         ('job = "credit"', "version = 2\njob = 'credit'", "version = 2: invalid enum value 2"),
     ],
