@@ -46,7 +46,6 @@ class Case:
     label: str = "y"
     files: tuple[str, ...] = ("active", "passive")
     reading: dict[str, Any] = field(default_factory=dict)
-    key_bits: int = 2048
 
 
 LOGISTIC = linear_model.LogisticRegression(max_iter=2000)
@@ -59,7 +58,6 @@ CASES = [
         label="motor_speed",
         files=("active", "passive_1", "passive_2"),
         reading={"id_column": "idx"},
-        key_bits=512,
     ),
     Case("epsilon_5k", LOGISTIC, {"batch_size": 512, "epochs": 2}),
     Case("default_credit", LOGISTIC, {"batch_size": 1024, "epochs": 2}),
@@ -87,7 +85,7 @@ CASES = [
         label="doctorco",
     ),
 ]
-QUICK = ("breast", "motor")
+QUICK = ("breast",)
 
 
 def load(case: Case) -> tuple[list[Table], list[Table]]:
@@ -146,8 +144,7 @@ def _hstack(parts: list[Any]) -> Any:
 def test_the_joint_metric_is_within_one_percent_of_the_centralised_one(case):
     train, test = load(case)
     config = LinearConfig(**case.options)
-    insecure = case.key_bits < 2048
-    keys = [generate_key(case.key_bits, insecure_test_key=insecure) for _ in train]
+    keys = [generate_key() for _ in train]
     objective = Objective.of(config, train[0])
     wanted = centralised(case, train, test, objective)
     started = time.perf_counter()
@@ -157,7 +154,7 @@ def test_the_joint_metric_is_within_one_percent_of_the_centralised_one(case):
     sent = sum(end.traffic.sent.bytes + end.traffic.received.bytes for end in models[0].channels)
     print(
         f"\n{case.name}: {objective.metric_name} {found:.4f}, centralised {wanted:.4f}, {seconds:.1f} s with"
-        f" scoring, {sent / 1e6:.1f} MB, keys of {case.key_bits} bits, backend {models[0].backend.name}"
+        f" scoring, {sent / 1e6:.1f} MB, backend {models[0].backend.name}"
     )
     if objective.higher_is_better:
         assert found >= 0.99 * wanted
@@ -167,7 +164,7 @@ def test_the_joint_metric_is_within_one_percent_of_the_centralised_one(case):
     delivered = 2.0**-config.output_bits + 5e-5
     for model, block in zip(models, clear.blocks, strict=True):
         np.testing.assert_allclose(model.coef_.reshape(block.shape), block, atol=delivered)
-        np.testing.assert_allclose(model.loss_, clear.loss, atol=2e-5)
+        np.testing.assert_allclose(model.loss_, clear.loss, rtol=1e-5, atol=2e-5)
 
 
 def metric_of(objective: Objective, table: Table, scores: np.ndarray) -> float:
