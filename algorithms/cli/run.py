@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 from rich.text import Text
 
-from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say, told
+from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say
 from hecore.algorithms.errors import (
     ChannelTimeout,
     ConfigurationError,
@@ -23,6 +23,7 @@ from hecore.algorithms.errors import (
     PeerLost,
     StoreError,
     StoreInUse,
+    told,
 )
 from hecore.errors import HecoreError
 

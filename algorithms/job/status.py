@@ -52,11 +52,13 @@ def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | No
         if progress is None:
             return "running"
         return f"running, process {progress.process}, for {timedelta(seconds=round(progress.seconds))}"
-    if record is None:
+    if record is None and not (job.folder / "state").exists():
         return "not started"
-    if record.status == "finished":
+    if record is not None and record.status == "finished":
         kept = (job.folder / "state").exists()
         return "finished" + (", but others may still need something: start it once more" if kept else "")
     when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
-    ended = "failed" if record.status == "failed" else "stopped"  # a process that was killed says nothing
+    ended = (
+        "failed" if record is not None and record.status == "failed" else "stopped"
+    )  # a process that was killed says nothing
     return f"{ended}{when}: hecore party run {job.path} goes on"
