@@ -18,6 +18,7 @@ import os
 import random
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -37,6 +38,7 @@ CURVE_OVERHEAD = 64  # per frame; 33 bytes in fact
 DOMAIN = b"hecore"  # "*" would not match a socket that names a domain
 NEVER = 2**31 - 1  # milliseconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+LAST_MOMENT = 0.1  # seconds
 
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -197,13 +199,18 @@ class Wire:
         return True
 
     def close(self, linger: float) -> None:
-        """Close all sockets after what was handed over has left, or after `linger` seconds."""
-        patience = math.ceil(1000 * linger)
+        """Close all sockets; what was handed over has a moment to leave, `linger` seconds at most.
+
+        The moment comes first, and no lingering after it: libzmq aborts the process when a connection breaks
+        whose socket lingers while its peer still sends (stream_engine_base.cpp, assertion !_io_error). Seen
+        in 15 of 36 runs of eight senders at full speed with lingering, in 1 of 24 without.
+        """
+        time.sleep(min(linger, LAST_MOMENT))
         for dialled in self._dialled.values():
-            dialled.shut(0.0, patience)
+            dialled.shut(0.0)
         for socket in (self._router, self._zap):
             if socket is not None:
-                socket.close(linger=patience)
+                socket.close(linger=0)
         self._context.term()
         with self._waking:
             os.close(self._wake)
@@ -306,15 +313,15 @@ class _Dialled:
             self.shut(now)
             yield False, None
 
-    def shut(self, now: float, linger: int = 0) -> None:
-        """Close the socket, after `linger` ms with all that waits in it; set the time of the next."""
+    def shut(self, now: float) -> None:
+        """Close the socket with all that waits in it; set the time of the next."""
         if self.socket is None or self.monitor is None:
             return
         # First the monitor: libzmq's thread would wait for ever to tell a monitor that nobody reads.
         self.socket.disable_monitor()
         for socket in (self.socket, self.monitor):
             self._poller.unregister(socket)
-            socket.close(linger=linger)
+            socket.close(linger=0)
         self.socket = self.monitor = None
         pause = min(FIRST_PAUSE * 2**self._failed, LONGEST_PAUSE)
         self._failed += 1
