@@ -54,7 +54,8 @@ leaks: $(TEST) ## copy the tables of THREAT_MODEL.md into the package, for `heco
 # A quarter of an hour or two; its record stands in docs/reliability.md.
 soak: $(TEST) ## a million messages, a thousand kills: nothing lost, nothing twice
 	HECORE_SOAK_MESSAGES=1000000 HECORE_SOAK_KILLS=1000 $(BIN)/python -m pytest -m slow -s \
-		tests/algorithms/channel/test_kills.py tests/algorithms/demo/test_restarts.py
+		tests/algorithms/channel/test_kills.py tests/algorithms/channel/test_faults.py \
+		tests/algorithms/test_run_kills.py tests/algorithms/demo/test_restarts.py
 
 bench: $(TEST) ## pytest-benchmark over tests/bench
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only

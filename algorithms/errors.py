@@ -27,6 +27,8 @@ Texts name parties, keys (public ones), endpoints and message types; never a val
 
 from __future__ import annotations
 
+import os
+
 from hecore.kernels.errors import HecoreError
 
 
@@ -149,3 +151,10 @@ class ConfigurationError(HecoreError, ValueError):
 
 class ProtocolError(HecoreError):
     """A protocol step got well-formed messages whose values it cannot go on with."""
+
+
+def told(error: BaseException) -> str:
+    """What an error says to people: of the operating system's the file and the reason."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return str(error)

@@ -230,6 +230,7 @@ class Parties:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
             process.kill()
+            process.communicate()  # closes its pipe
 
     def start(self, name: str) -> str:
         """Start a party, and return the line in which it says that it serves."""
@@ -248,7 +249,7 @@ class Parties:
         """kill −9."""
         process = self._processes[name]
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
 
     async def _until_healthy(self) -> None:
         deadline = time.monotonic() + SECONDS_TO_START

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.errors import ConfigurationError, told
 from hecore.errors import HecoreError
 
 console = Console()
@@ -37,13 +36,6 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(INTERRUPTED) from None
 
     return run
-
-
-def told(error: Exception) -> str:
-    """What an error says to people; of the operating system's the file and the reason."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{os.fspath(error.filename)}: {error.strerror}"
-    return str(error)
 
 
 def say(text: str) -> None:

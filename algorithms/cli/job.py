@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +26,9 @@ def init(
     peer: Annotated[
         list[str], typer.Option(help="Another party's name; once for each, at the active party.")
     ],
-    data: Annotated[str, typer.Option(help="This party's CSV, Parquet or libsvm file.")],
+    data: Annotated[str, typer.Option(help="This party's CSV, Parquet or libsvm file, as seen from here.")],
     job: Annotated[str, typer.Option(help="Name of the job, the same at all parties.")] = "job",
+    id_column: Annotated[str, typer.Option("--id", help="The column of ids.")] = "id",
     label: Annotated[str | None, typer.Option(help="The column of labels, at the active party.")] = None,
     listen: Annotated[
         str | None, typer.Option(help="tcp://INTERFACE:PORT: wait there for the others.")
@@ -40,8 +42,8 @@ def init(
 
     refuse_to_overwrite(file)
     text = job_template(
-        job=job, name=name, role=role, peers=peer, file=data, listen=listen, dial=dial, label=label,
-        algorithm=algorithm,
+        job=job, name=name, role=role, peers=peer, file=os.path.relpath(data, file.parent),
+        listen=listen, dial=dial, label=label, algorithm=algorithm, id_column=id_column,
     )  # fmt: skip
     file.write_text(text, encoding="utf-8")
     try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.text import Text
 
-from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say, told
+from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say
 from hecore.algorithms.errors import (
     ChannelTimeout,
     ConfigurationError,
@@ -22,13 +23,18 @@ from hecore.algorithms.errors import (
     PeerLost,
     StoreError,
     StoreInUse,
+    told,
 )
 from hecore.errors import HecoreError
+
+if TYPE_CHECKING:
+    from hecore.algorithms.job.config import JobFile
 
 JobPath = Annotated[Path, typer.Argument(metavar="JOB.toml", help="This party's job file.")]
 
 #: Exit codes; docs/jobs.md lists them.
 REFUSED, PEER, DISK, REPLACED = 1, 3, 4, 5
+BROKEN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 def run(
@@ -46,13 +52,13 @@ def run(
     finished is not run again.
     """
     from hecore.algorithms.cli.job_line import job_line
-    from hecore.algorithms.job.config import load_job
+    from hecore.algorithms.job.home import Home
     from hecore.algorithms.job.log import log_to
     from hecore.algorithms.job.runner import run_job
 
     again = f"start `hecore party run {file}` again to go on"
+    job = _loaded(file)
     try:
-        job = load_job(file)
         with _terminated(), log_to(job.folder, _form(log), _warn), job_line(_form(log)) as show:
             outcome = run_job(job, show, anew=anew)
     except KeyboardInterrupt:
@@ -60,9 +66,11 @@ def run(
     except (HecoreError, OSError) as error:
         code = exit_code(error)
         hint = f"\n{again}" if code in (PEER, DISK) else ""
-        if code != REPLACED and not isinstance(error, ConfigurationError) and begun(file):
+        if code != REPLACED and not isinstance(error, ConfigurationError) and Home(job).folder.exists():
             hint = f"\n{again}; to begin anew instead, all parties start with --anew"
         _end(code, f"error: {told(error)}{hint}")
+    if outcome.undelivered:
+        say(f"the others may still need something of this party: {again}, once they are there")
     if outcome.again:
         say(f"the job is finished already; nothing was done. Its records: {outcome.folder}")
     for name, value in outcome.results.items():
@@ -73,11 +81,11 @@ def run(
 
 def status(file: JobPath) -> None:
     """Show where this party's job stands."""
-    from hecore.algorithms.job.config import load_job
     from hecore.algorithms.job.status import status_table
 
+    job = _loaded(file)
     try:
-        console.print(status_table(load_job(file)), highlight=False)
+        console.print(status_table(job), highlight=False)
     except (HecoreError, OSError) as error:
         _end(REFUSED, f"error: {told(error)}")
 
@@ -92,19 +100,20 @@ def exit_code(error: Exception) -> int:
     """
     if isinstance(error, StoreInUse | Fenced):
         return REPLACED
-    if isinstance(error, StoreError) or (isinstance(error, OSError) and not isinstance(error, HecoreError)):
-        return DISK if isinstance(error, StoreError) else REFUSED
+    if isinstance(error, StoreError) or getattr(error, "errno", None) in BROKEN_DISK:
+        return DISK
     if isinstance(error, PeerLost | ChannelTimeout | PeerAborted) and not isinstance(error, HandshakeError):
         return PEER
     return REFUSED
 
 
-def begun(file: Path) -> bool:
-    """Whether a run is under way, so that there is something to go on with."""
+def _loaded(file: Path) -> JobFile:
     from hecore.algorithms.job.config import load_job
-    from hecore.algorithms.job.home import Home
 
-    return Home(load_job(file)).folder.exists()
+    try:
+        return load_job(file)
+    except (HecoreError, OSError) as error:
+        _end(REFUSED, f"error: {told(error)}")
 
 
 def _warn(text: str) -> None:

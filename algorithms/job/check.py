@@ -9,7 +9,7 @@ import numpy as np
 
 from hecore import get_backend
 from hecore.algorithms.channel import AllowList, CurveKeys
-from hecore.algorithms.errors import ConfigurationError, TableError
+from hecore.algorithms.errors import ConfigurationError, TableError, told
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels
 from hecore.algorithms.job.home import Home
@@ -38,7 +38,7 @@ def _findings(job: JobFile) -> Iterator[Finding]:
     try:
         data = JobData(job)
     except (HecoreError, OSError) as error:
-        yield Finding("data", str(error), good=False)
+        yield Finding("data", told(error), good=False)
         return
     yield Finding("data", data.summary())
     yield _tried("ids", lambda: _ids(data))
@@ -50,7 +50,7 @@ def _tried(what: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(what, look())
     except (HecoreError, OSError) as error:
-        return Finding(what, str(error), good=False)
+        return Finding(what, told(error), good=False)
 
 
 def _network_keys(job: JobFile) -> str:
@@ -64,7 +64,8 @@ def _trusted(job: JobFile) -> str:
     allowed = AllowList.load(path)
     for peer in job.peers:
         allowed.keys_of(peer)
-    return ", ".join(f"{peer} ({len(allowed.keys_of(peer))} keys)" for peer in sorted(job.peers))
+    two = {peer for peer in job.peers if len(allowed.keys_of(peer)) > 1}
+    return ", ".join(f"{peer} (two keys)" if peer in two else peer for peer in sorted(job.peers))
 
 
 def _paillier(job: JobFile) -> str:

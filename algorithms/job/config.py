@@ -14,6 +14,7 @@ Paths are relative to the file. Every error names the key, its value and what is
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import tomllib
 from dataclasses import dataclass
@@ -121,6 +122,11 @@ class SplitTerms(_Section, frozen=True, kw_only=True):
                 f"validation + test = {self.validation + self.test:g}: below 1, to leave rows to train on"
             )
 
+    def shown(self) -> dict[str, Any]:
+        """The settings with a hash of the key: whoever knows it can tell the part of any id."""
+        hashed = None if self.key is None else hashlib.sha256(self.key.encode()).hexdigest()[:16]
+        return {**msgspec.to_builtins(self), "key": hashed}
+
 
 class Key(_Section, frozen=True, kw_only=True):
     """This party's Paillier key.
@@ -169,7 +175,7 @@ class _File(_Section, frozen=True, kw_only=True):
     version: Literal[1] = 1
     job: Name
     party: Party
-    peers: dict[Name, dict[str, Any]]
+    peers: dict[Name, Any]
     data: Data
     alignment: AlignmentTerms = AlignmentTerms()
     split: SplitTerms = SplitTerms()
@@ -212,7 +218,7 @@ class JobFile:
         """What all parties must have alike: dotted key → value."""
         sections = {
             "alignment": msgspec.to_builtins(self.alignment),
-            "split": msgspec.to_builtins(self.split),
+            "split": self.split.shown(),
             "algorithm": {"name": self.algorithm, **msgspec.to_builtins(self.parameters)},
             "key": {"bits": self.key.bits},
         }
@@ -229,7 +235,7 @@ class JobFile:
             **{f"peers.{name}": msgspec.to_builtins(peer) for name, peer in self.peers.items()},
             "data": msgspec.to_builtins(self.data),
             "alignment": msgspec.to_builtins(self.alignment),
-            "split": msgspec.to_builtins(self.split),
+            "split": self.split.shown(),
             "algorithm": {"name": self.algorithm, **msgspec.to_builtins(self.parameters)},
             "key": msgspec.to_builtins(self.key),
             "run": msgspec.to_builtins(self.run),
@@ -255,9 +261,12 @@ def _checked(path: Path, content: dict[str, Any]) -> JobFile:
         raise ConfigurationError("peers is empty: [peers.NAME] for each of the other parties")
     chosen = dict(file.algorithm)
     name = chosen.pop("name", None)
-    if name not in ALGORITHMS:
+    if not isinstance(name, str) or name not in ALGORITHMS:
         raise ConfigurationError(f"algorithm.name = {name!r}: one of {', '.join(map(repr, ALGORITHMS))}")
     parameters = _convert(chosen, ALGORITHMS[name], ("algorithm",))
+    for peer, some in file.peers.items():
+        if not isinstance(some, dict):
+            raise ConfigurationError(f"peers.{peer} = {some!r}: write [peers.{peer}], and dial below it")
     peers = {peer: _convert(some, PeerParty, ("peers", peer)) for peer, some in file.peers.items()}
     job = JobFile(
         path, file.job, file.party, peers, file.data, file.alignment, file.split,
@@ -281,6 +290,16 @@ def _check_together(job: JobFile) -> None:
         raise ConfigurationError(
             f"data.label = {job.data.label!r} at a passive party: only the active one has a label"
         )
+    for key, name in [("job", job.job), ("party.name", me), *(("peers", peer) for peer in job.peers)]:
+        if not re.fullmatch(r"\w[\w .@+-]*", name):
+            raise ConfigurationError(
+                f"{key} = {name!r}: a name has letters, digits, blanks and . _ @ + -, and begins with a"
+                " letter or a digit"
+            )
+    if getattr(job.parameters, "early_stopping_rounds", 0) and not job.split.validation:
+        raise ConfigurationError(
+            "algorithm.early_stopping_rounds needs validation rows: set split.validation"
+        )
     if getattr(job.parameters, "objective", "") == "custom":
         raise ConfigurationError('algorithm.objective = "custom" needs a function: train from Python')
     waiting = [name for name, peer in job.peers.items() if peer.dial is None]
@@ -291,8 +310,15 @@ def _check_together(job: JobFile) -> None:
     for name, address in [("party.listen", job.party.listen)] + [
         (f"peers.{name}.dial", peer.dial) for name, peer in job.peers.items()
     ]:
-        if address is not None and not re.fullmatch(r"tcp://\S+:(\d{1,5}|\*)", address):
-            raise ConfigurationError(f"{name} = {address!r}: an address is written tcp://HOST:PORT")
+        if address is not None and not _is_address(address):
+            raise ConfigurationError(
+                f"{name} = {address!r}: an address is written tcp://HOST:PORT, with a port from 1 to 65535"
+            )
+
+
+def _is_address(text: str) -> bool:
+    parts = re.fullmatch(r"tcp://\S+:(\d{1,5})", text)
+    return parts is not None and 1 <= int(parts[1]) <= 65535
 
 
 def _convert(value: Any, kind: Any, where: tuple[str, ...]) -> Any:

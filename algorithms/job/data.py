@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.data import Ids, Table, infer_schema, load_rows, open_source, read_ids
+from hecore.algorithms.data import Ids, Split, Table, infer_schema, load_rows, open_source, read_ids
 from hecore.algorithms.data.ids import Places
 from hecore.algorithms.data.libsvm import ID, LABEL, is_libsvm
 from hecore.algorithms.data.schema import numbers
@@ -79,6 +79,26 @@ class JobData:
         return (
             f"{self.path.name}: {self.schema.rows:,} rows, {len(kept)} columns ({texts} of categories,"
             f" {missing} with missing values)"
+        )
+
+
+def check_parts(job: JobFile, table: Table, parts: Split) -> None:
+    """TableError where the training rows cannot be trained on, or lack a class that other rows have."""
+    rows = f"{parts.train.size} of {len(table)} common rows are for training"
+    if not parts.train.size:
+        raise TableError(f"{rows}: there is nothing to learn from")
+    if table.label is None:
+        return
+    train = table.label[parts.train]
+    if np.unique(train).size < 2:
+        raise TableError(f"{rows}, and all their labels are {train[0]:g}: there is nothing to learn")
+    check_labels(job, train)
+    objective = getattr(job.parameters, "objective", BINARY[0])
+    others = np.setdiff1d(table.label, train)
+    if objective in CLASSES and others.size:
+        raise TableError(
+            f"class {others[0]:g} has {np.sum(table.label == others[0])} rows, none of them for training: a"
+            " model cannot know it"
         )
 
 

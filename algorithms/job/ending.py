@@ -8,6 +8,7 @@ A party that was killed after its last message finds all that it needs in its ow
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -15,8 +16,11 @@ import msgspec
 
 from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.errors import ChannelTimeout, PeerLost, ProtocolError
 from hecore.algorithms.job.messages import JobDone, job_done
 from hecore.algorithms.job.timeline import TimelineRecord
+
+log = logging.getLogger(__name__)
 
 #: Seconds for which the last acknowledgement is waited for. A peer that has gone by then has got all it
 #: needs, or it comes again and finds this party's state.
@@ -33,10 +37,19 @@ def end_job(
         return msgspec.json.decode(found.state, type=dict[str, TimelineRecord])
     for channel in channels:
         channel.send(job_done(timeline))
-    told = {channel.peer: channel.receive(JobDone).timeline() for channel in channels}
+    told = {channel.peer: _hear(channel) for channel in channels}
     shown = {peer: record for peer, record in told.items() if record is not None}
     run.finish(shown)
     return shown
+
+
+def _hear(channel: ZmqChannel) -> TimelineRecord | None:
+    """A peer's last word. This party has its model: neither silence nor nonsense takes that from it."""
+    try:
+        return channel.receive(JobDone).timeline()
+    except (PeerLost, ChannelTimeout, ProtocolError) as error:
+        log.warning("the last word of %s is missing: %s", channel.peer, error)
+        return None
 
 
 def all_delivered(channels: Sequence[ZmqChannel]) -> bool:

@@ -9,6 +9,7 @@ to go on after a restart.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import BinaryIO
 
 from hecore import PrivateKey, generate_key, load_key, save_key
 from hecore.algorithms.channel import FolderStore
-from hecore.algorithms.channel.disk import make_folder
-from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.channel.disk import make_folder, sync_folder, write_whole
+from hecore.algorithms.errors import ConfigurationError, StoreInUse
 from hecore.algorithms.job.config import JobFile
 from hecore.keyfile import read_passphrase
 from hecore.randomness import random_bytes
@@ -26,6 +27,10 @@ from hecore.randomness import random_bytes
 def open_private(path: Path) -> BinaryIO:
     """A new or emptied file of mode 0600, to be written."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+
+
+#: What is being removed: a name of its own, so that a kill in between leaves no half state.
+REMOVED = "state.removed"
 
 
 class Home:
@@ -37,6 +42,7 @@ class Home:
 
     def open_store(self) -> FolderStore:
         """The store of the party's messages. StoreInUse while another process works with it."""
+        shutil.rmtree(self.folder.with_name(REMOVED), ignore_errors=True)
         make_folder(self.folder)
         return FolderStore(self.folder / "store", self._job.party.name, self._job.job)
 
@@ -47,13 +53,13 @@ class Home:
             return self._load(self._job.at(options.file), self._job.at(options.passphrase_file))
         path, passphrase = self.folder / "paillier.key", self.folder / "passphrase"
         if not path.exists():
-            with open_private(passphrase) as file:
-                file.write(random_bytes(16).hex().encode())
+            write_whole(passphrase, random_bytes(16).hex().encode())
             key = generate_key(options.bits)
             fresh = path.with_suffix(".new")  # there whole or not at all
             fresh.unlink(missing_ok=True)
             save_key(key, fresh, passphrase.read_text(encoding="ascii"))
             fresh.rename(path)
+            sync_folder(path.parent)
             return key
         return self._load(path, passphrase)
 
@@ -67,6 +73,31 @@ class Home:
             )
         return key
 
+    def in_use(self) -> bool:
+        """Whether a process works with the state."""
+        try:
+            descriptor = os.open(self.folder / "store" / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def remove(self) -> None:
-        """The job is done: messages, masks and keys go."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Messages, masks and keys go: at once, and what a kill has left of that at the next start."""
+        going = self.folder.with_name(REMOVED)
+        shutil.rmtree(going, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(going)
+            sync_folder(going.parent)
+            shutil.rmtree(going, ignore_errors=True)
+
+    def remove_unless_used(self) -> None:
+        """As `remove`. StoreInUse while a process works with it."""
+        if self.in_use():
+            raise StoreInUse(f"another process runs the job in {self.folder.parent}")
+        self.remove()

@@ -24,6 +24,10 @@ SPLIT_KEY_BYTES = 32
 PATIENCE = 10.0
 
 
+class JobRefused(HandshakeError):
+    """The parties have set something unlike; all of them know."""
+
+
 class Met(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the handshake leaves: the terms as JSON, and the key of the split, in hex."""
 
@@ -41,7 +45,7 @@ def meet(
 ) -> bytes:
     """Compare the terms with every peer; the split's key, which the active party gives or draws.
 
-    Raises HandshakeError naming the first term that differs, with its value at both sides.
+    Raises JobRefused naming the first term that differs, with its value at both sides.
     """
     text = msgspec.json.encode(terms, order="sorted").decode()
     digest = {"job file": hashlib.sha256(text.encode()).hexdigest()}
@@ -50,8 +54,11 @@ def meet(
     if found is not None:
         met = msgspec.json.decode(found.state, type=Met)
         _check_unchanged(met.terms, text)
-        checkpoints.agree(digest)
-        return bytes.fromhex(met.split_key)
+        if found.over:
+            checkpoints.agree(digest)
+            return bytes.fromhex(met.split_key)
+    else:
+        run.save(0, Met(text, ""), {})  # before anything is sent
     for channel in channels:
         channel.send(JobHello(terms=text))
     problem = _first_difference(channels, text)
@@ -62,7 +69,7 @@ def meet(
         key = bytes.fromhex(verdict.split_key)
         problem = problem or verdict.reason
     if problem:
-        raise HandshakeError(problem)
+        raise JobRefused(problem)
     checkpoints.agree(digest)
     run.finish(Met(text, key.hex()))
     return key

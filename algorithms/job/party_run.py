@@ -15,20 +15,18 @@ from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Ids, Split, Table, split_rows
 from hecore.algorithms.errors import (
     AlignmentError,
-    HandshakeError,
     PeerAborted,
-    PeerLost,
     ProtocolError,
 )
 from hecore.algorithms.job.config import JobFile
-from hecore.algorithms.job.data import JobData, check_labels
+from hecore.algorithms.job.data import JobData, check_labels, check_parts
 from hecore.algorithms.job.ending import all_delivered, end_job
 from hecore.algorithms.job.folder import RunFolder
 from hecore.algorithms.job.home import Home
-from hecore.algorithms.job.meeting import meet
+from hecore.algorithms.job.meeting import JobRefused, meet
 from hecore.algorithms.job.progress import ProgressKeeper
 from hecore.algorithms.job.recording import row_counts
-from hecore.algorithms.job.scores import evaluate, write_predictions
+from hecore.algorithms.job.scores import PREDICTIONS, evaluate, write_predictions
 from hecore.algorithms.job.training import Round, Training, make_training
 from hecore.algorithms.psi import Progress as PsiProgress
 from hecore.algorithms.psi import PsiConfig, align
@@ -90,22 +88,25 @@ class PartyRun:
             parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
             self._folder.update(rows=row_counts(data, table, parts), columns=len(table.columns))
             training = self._train(table, parts)
+            model = training.save(job.folder)
+            self._folder.update(importances=training.importances(), model=model.name)
             results = self._score(training, table, parts)
-        return self._end(training, results)
+            self._folder.update(results={name: {"test": value} for name, value in results.items()})
+            delivered = self._end()
+        return Outcome(job.folder, model, results, undelivered=not delivered)
 
     def was_in_vain(self, error: BaseException) -> bool:
-        """Whether the parties have said no before there was anything to go on with.
+        """Whether there is nothing to go on with: nobody was met, or all parties have heard a no.
 
-        All of them hear of it, so all forget what was said, and begin anew when what was wrong is mended.
+        Then all forget what was said, and begin anew when what was wrong is mended. Any other error may be
+        this party's alone: the others wait for it, and would not know that it has forgotten.
         """
         if self._aligned_already:
             return False
-        if self._node is None:  # nobody was asked
-            return self._store.epoch == 1
-        gone = [channel.node.state(channel.peer)[1] for channel in self._channels]
-        return isinstance(error, HandshakeError | AlignmentError | PeerAborted) or (
-            isinstance(error, PeerLost) and any(gone)
-        )
+        if self._store.epoch == 1 and not any(channel.metrics.connections for channel in self._channels):
+            return True
+        told = isinstance(error, PeerAborted) and error.reason == AlignmentError.__name__
+        return told or isinstance(error, JobRefused | AlignmentError)
 
     def close(self, *, leave: bool) -> None:
         """Let go of the network and the store."""
@@ -166,9 +167,8 @@ class PartyRun:
         training = make_training(job, self._channels, key, self._checkpoints, self._meter)
         self._folder.update(backend=training.backend)
         self._keeper.phase("training")
+        check_parts(job, table, parts)
         train = table.take(parts.train)
-        if train.label is not None:
-            check_labels(job, train.label)
         validation = table.take(parts.validation) if parts.validation.size else None
         started = time.perf_counter()
         training.fit(train, validation, self._tell_round)
@@ -188,29 +188,23 @@ class PartyRun:
         if scores is None or test.label is None:
             return {}
         if self._job.run.predictions:
-            write_predictions(self._job.folder / "predictions.parquet", test, scores)
+            write_predictions(self._job.folder / PREDICTIONS, test, scores)
         return evaluate(training.objective, test.label, scores)
 
-    def _end(self, training: Training, results: dict[str, float]) -> Outcome:
-        model = training.save(self._job.folder)
-        self._folder.update(
-            results={name: {"test": value} for name, value in results.items()},
-            importances=training.importances(),
-            model=model.name,
-        )
+    def _end(self) -> bool:
+        """Whether all others have everything that they need of this party."""
         self._keeper.phase("waiting until the others have everything")
         self._measure()
         own = self._folder.record.timelines.get(self._job.party.name)  # of earlier processes as well
         shown = own if self._job.run.share_timeline else None
-        with self._meter.activate():
-            peers = end_job(self._channels, self._checkpoints, shown)
+        peers = end_job(self._channels, self._checkpoints, shown)
         for peer, timeline in peers.items():
             self._folder.peer_timeline(peer, timeline)
         delivered = all_delivered(self._channels)
         self._measure()
         self._folder.finish("finished")
         self._keeper.phase("finished")
-        return Outcome(self._job.folder, model, results, undelivered=not delivered)
+        return delivered
 
     # --- what is told -------------------------------------------------------------------------------
 
@@ -226,7 +220,7 @@ class PartyRun:
         detail = f"{round.unit} {round.number}/{round.rounds}"
         for value, part in ((round.train, ""), (round.validation, " validation")):
             detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
-        pace = f"{round.seconds / (round.done * round.rounds):.1f} s a {round.unit}" if round.done else ""
+        pace = f"{round.seconds / (round.done * round.rounds):.1f} s per {round.unit}" if round.done else ""
         self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
         if round.is_whole:
             log.info("%s", detail)

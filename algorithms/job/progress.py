@@ -19,6 +19,7 @@ from hecore.algorithms.job.home import open_private
 
 log = logging.getLogger(__name__)
 
+PROGRESS = "progress.json"
 INTERVAL = 1.0
 
 

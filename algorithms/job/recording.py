@@ -15,41 +15,37 @@ from hecore.algorithms.job.records import Rows, RunRecord
 
 def open_records(job: JobFile) -> RunFolder:
     """The records of a run that goes on, or of a new one."""
+    settings: dict[str, Any] = {
+        "peers": sorted(job.peers),
+        "algorithm": job.algorithm,
+        "protocols": [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job), "job"],
+        "key_bits": job.key.bits,
+        "configuration": job.sections(),
+    }
     if (job.folder / RECORD).exists():
-        return RunFolder.open(job.folder)
-    protocols = [*(["psi"] if job.alignment.method == "psi" else []), _protocol(job), "job"]
-    return RunFolder.create(
-        job.folder,
-        job=job.job,
-        party=job.party.name,
-        role=job.party.role,
-        peers=sorted(job.peers),
-        algorithm=job.algorithm,
-        protocols=protocols,
-        key_bits=job.key.bits,
-        configuration=_shown(job),
-    )
+        folder = RunFolder.open(job.folder)
+        folder.update(**settings)  # what is not agreed may have been mended since
+        return folder
+    party = job.party
+    return RunFolder.create(job.folder, job=job.job, party=party.name, role=party.role, **settings)
 
 
 def check_same(job: JobFile, record: RunRecord) -> None:
-    """ConfigurationError where a finished run had other agreed settings than its job file has now."""
-    now = _shown(job)
-    for name in job.terms():
-        section, _, key = name.partition(".")
-        before = record.configuration.get(section, {})
-        if key in before and before[key] != now[section][key]:
+    """ConfigurationError where a finished run is of another job, party or data than its job file says."""
+    now = job.sections()
+    sections = ("job", "party", "data", "alignment", "split", "algorithm")
+    pairs = [
+        (f"{section}.{key}", value, now.get(section, {}).get(key))
+        for section in sections
+        for key, value in record.configuration.get(section, {}).items()
+    ]
+    pairs += [("peers", sorted(record.peers), sorted(job.peers)), ("key.bits", record.key_bits, job.key.bits)]
+    for name, before, after in pairs:
+        if before != after:
             raise ConfigurationError(
-                f"{job.folder} holds a finished run with {name} = {before[key]!r}, now it is"
-                f" {now[section][key]!r}: take another run.folder, or begin anew with --anew at all parties"
+                f"{job.folder} holds a finished run with {name} = {before!r}, now it is {after!r}: take"
+                " another run.folder, or begin anew with --anew at all parties"
             )
-
-
-def _shown(job: JobFile) -> dict[str, dict[str, Any]]:
-    """The settings as they are recorded: whoever knows the split's key can tell the part of any id."""
-    sections = job.sections()
-    if sections["split"]["key"] is not None:
-        sections["split"]["key"] = "(not recorded)"
-    return sections
 
 
 def _protocol(job: JobFile) -> str:

@@ -9,16 +9,22 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
+from hecore.algorithms.errors import CheckpointError, ConfigurationError, StoreError, TableError, told
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.folder import METRICS, RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.party_run import Outcome, PartyRun
-from hecore.algorithms.job.progress import JobProgress, ProgressKeeper
+from hecore.algorithms.job.progress import PROGRESS, JobProgress, ProgressKeeper
 from hecore.algorithms.job.recording import check_same, open_records, test_values
+from hecore.algorithms.job.scores import PREDICTIONS
 
 log = logging.getLogger(__name__)
+
+#: Errors that this party mends at home; meanwhile the others wait, as for one that was stopped.
+MENDABLE = (ConfigurationError, TableError, CheckpointError, StoreError, OSError, MemoryError)
 
 OnProgress = Callable[[JobProgress], None]
 
@@ -36,36 +42,41 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
     done = _finished(job, home)
     if done is not None:
         return done
+    last_chance = _record_status(job) == "finished"  # and something could not be delivered: once more
     store = home.open_store()  # first of all: another process may be at work here
-    with open_records(job) as folder, ProgressKeeper(job.folder / "progress.json", on_progress) as keeper:
+    with open_records(job) as folder, ProgressKeeper(job.folder / PROGRESS, on_progress) as keeper:
         run = PartyRun(job, home, store, folder, keeper)
         try:
             outcome = run.run()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            vain = run.was_in_vain(interrupt)
             run.close(leave=False)
+            if vain:
+                home.remove()
             _end(folder, "stopped", "")
             raise
         except BaseException as error:
             vain = run.was_in_vain(error)
-            run.close(leave=True)
+            run.close(leave=not isinstance(error, MENDABLE))
             if vain:
                 home.remove()
-            _end(folder, "failed", f"{type(error).__name__}: {error}")
+            _end(folder, "failed", f"{type(error).__name__}: {told(error)}")
             raise
         run.close(leave=True)
+        if last_chance:
+            outcome = replace(outcome, undelivered=False)
         if not outcome.undelivered:
             home.remove()
     return outcome
 
 
 def forget(job: JobFile) -> None:
-    """Remove the state and the records of a run. StoreInUse while a process works with them."""
-    if job.folder.exists():
-        home = Home(job)
-        home.open_store().close()
-        home.remove()
-        for name in (RECORD, METRICS):
-            (job.folder / name).unlink(missing_ok=True)
+    """Remove what a run has left, whatever its condition. StoreInUse while a process works with it."""
+    Home(job).remove_unless_used()
+    for name in (RECORD, METRICS, PROGRESS, PREDICTIONS):
+        (job.folder / name).unlink(missing_ok=True)
+    for model in job.folder.glob("model.*"):
+        model.unlink()
 
 
 def _finished(job: JobFile, home: Home) -> Outcome | None:
@@ -73,13 +84,15 @@ def _finished(job: JobFile, home: Home) -> Outcome | None:
 
     ConfigurationError if the job file asks for something else now.
     """
-    if home.folder.exists() or not (job.folder / RECORD).exists():
+    if home.folder.exists() or _record_status(job) != "finished":
         return None
     record = read_record(job.folder)
-    if record.status != "finished":
-        return None
     check_same(job, record)
     return Outcome(job.folder, job.folder / record.model, test_values(record.results), again=True)
+
+
+def _record_status(job: JobFile) -> str:
+    return read_record(job.folder).status if (job.folder / RECORD).exists() else ""
 
 
 def _end(folder: RunFolder, status: Literal["failed", "stopped"], error: str) -> None:

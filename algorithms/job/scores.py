@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hecore.algorithms.data import Ids, Table
 from hecore.algorithms.job.home import open_private
 
+PREDICTIONS = "predictions.parquet"
 Floats = NDArray[np.float64]
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from datetime import timedelta
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from hecore.algorithms.job.config import JobFile
-from hecore.algorithms.job.progress import JobProgress, read_progress
+from hecore.algorithms.job.folder import RECORD, read_record
+from hecore.algorithms.job.home import Home
+from hecore.algorithms.job.progress import PROGRESS, JobProgress, read_progress
+from hecore.algorithms.job.records import RunRecord
 
 
 def status_table(job: JobFile) -> Table:
@@ -26,9 +26,12 @@ def status_table(job: JobFile) -> Table:
 def status_lines(job: JobFile) -> list[tuple[str, str]]:
     """What there is to tell: name, text."""
     lines = [("job", f"{job.job}, as {job.party.name} ({job.party.role})")]
-    progress = read_progress(job.folder / "progress.json")
-    running = is_running(job.folder / "state" / "store")
-    lines.append(("status", _standing(job, progress, running)))
+    progress = read_progress(job.folder / PROGRESS)
+    running = Home(job).in_use()
+    record = read_record(job.folder) if (job.folder / RECORD).exists() else None
+    lines.append(("status", _standing(job, progress, record, running)))
+    if record is not None and record.error and not running:
+        lines.append(("error", record.error))
     if progress is None:
         return lines
     lines.append(("phase", progress.phase + (f": {progress.detail}" if progress.detail else "")))
@@ -44,25 +47,18 @@ def status_lines(job: JobFile) -> list[tuple[str, str]]:
     return lines
 
 
-def _standing(job: JobFile, progress: JobProgress | None, running: bool) -> str:
-    if running and progress is not None:
+def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | None, running: bool) -> str:
+    if running:
+        if progress is None:
+            return "running"
         return f"running, process {progress.process}, for {timedelta(seconds=round(progress.seconds))}"
-    if (job.folder / "state").exists():
-        when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
-        return f"stopped{when}: hecore party run {job.path} goes on"
-    return "not started" if progress is None else "finished"
-
-
-def is_running(store: Path) -> bool:
-    """Whether a process holds the lock of a store."""
-    try:
-        descriptor = os.open(store / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    if record is None and not (job.folder / "state").exists():
+        return "not started"
+    if record is not None and record.status == "finished":
+        kept = (job.folder / "state").exists()
+        return "finished" + (", but others may still need something: start it once more" if kept else "")
+    when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
+    ended = (
+        "failed" if record is not None and record.status == "failed" else "stopped"
+    )  # a process that was killed says nothing
+    return f"{ended}{when}: hecore party run {job.path} goes on"

@@ -37,6 +37,7 @@ def job_template(
     dial: str | None,
     label: str | None,
     algorithm: str,
+    id_column: str = "id",
 ) -> str:
     """The text of a job file. ConfigurationError for values that no job file may have together."""
     if role not in (ACTIVE, PASSIVE):
@@ -65,7 +66,7 @@ def job_template(
         *(line for peer in peers for line in _peer(peer, dial)),
         "[data]",
         f"file = {_q(file)}  # CSV or Parquet, a row for each id",
-        'id = "id"',
+        f"id = {_q(id_column)}",
         *([] if label is None else [f"label = {_q(label)}"]),
         "categorical = []  # columns of numbers that are categories",
         "drop = []  # columns to leave out",

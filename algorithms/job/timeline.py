@@ -10,7 +10,6 @@ A party's own time line has the phases of its meter. What it shows to others is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -29,6 +28,8 @@ _CATEGORY = {
     NETWORK: NETWORK,
 }
 MOST_PHASES = 32
+#: Seconds of a slot: 240 of the widest are seven years.
+LEAST_WIDTH, MOST_WIDTH = 1e-6, 1e6
 #: Seconds are kept to the millisecond; a slot may seem fuller than it is wide by that.
 _ROUNDING = 1e-3
 
@@ -53,7 +54,7 @@ class TimelineRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     phases: dict[PhaseName, tuple[float, ...]] = {}
 
     def __post_init__(self) -> None:
-        if not 0 < self.width < math.inf:
+        if not LEAST_WIDTH <= self.width <= MOST_WIDTH:
             raise ValueError(f"a slot of {self.width} seconds")
         if len(self.phases) > MOST_PHASES:
             raise ValueError(f"{len(self.phases)} phases, at most {MOST_PHASES} are allowed")

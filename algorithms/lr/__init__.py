@@ -10,6 +10,7 @@ messages     the records, and who can read what
 meeting      handshakes along the star, and the active party's terms
 side         what a mode's training is given, and what it gives back
 shared       mode `shared`
+exact        mode `exact`, and networks on its source layer
 saved        checkpoints
 scoring      joint scores
 share        a party's share of a model, and its file

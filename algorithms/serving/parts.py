@@ -174,7 +174,9 @@ class LinearWhole:
         self.texts: Mapping[str, ColumnBins] = {}
         self._outputs, self._partial = share.outputs, _partial(share)
         self._objective, self._intercept = active.objective, np.array(active.intercept)
-        self.probabilities = active.objective.name in ("binary:logistic", "multi:logistic")
+        if active.network:
+            raise ConfigurationError(f"the share of {share.party} has a network on it: that is not served")
+        self.probabilities = active.objective.name in ("binary:logistic", "multi:logistic", "multi:softprob")
         self._bits: dict[str, int] = {}
 
     def check(self, offers: Mapping[str, msg.Offer]) -> None:

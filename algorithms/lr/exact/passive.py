@@ -87,6 +87,8 @@ class PassiveTraining:
         draw = side.draws("start") if start.random else None
         first = start_share(columns, terms.outputs, config, draw)
         self.source = PassiveSource(self._widths, values, first, side.draws("columns"))
+        if side.evaluation is not None:
+            self.source.check(side.evaluation.features)
         self._begun = start
 
     def run(self) -> Outcome:

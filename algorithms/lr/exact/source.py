@@ -106,16 +106,24 @@ class PassiveSource:
     """P's side.
 
     values  P's standardised columns, (rows, columns), dense or scipy CSR
+
+    TableError naming the first value beyond feature_limit_bits.
     """
 
     def __init__(self, widths: Widths, values: Any, start: FixedPoint, draw_order: Draw) -> None:
         self._widths, self._config = widths, widths.config
+        self.check(values)
         self._values = values
         columns = values.shape[1]
         self._order, self._signs = np.arange(columns), np.ones(columns)
         if not widths.shared:
             self._order, self._signs = secret_order(columns, draw_order)
         self.block = BlockShare(start, FixedPoint.zeros(start.shape, start.scale_bits))
+
+    def check(self, values: Any) -> None:
+        """TableError where a value of these rows is beyond the limit: before any of them is used."""
+        if abs(values).max() >= 1 << self._config.feature_limit_bits:
+            encode_features(values, self._config)
 
     def matrix(self, values: Any) -> common.Matrix:
         """Rows as they enter products: in the secret order and signs if there are any, encoded."""

@@ -69,6 +69,9 @@ class Widths:
     rows: int
     parties: int
 
+    def __post_init__(self) -> None:
+        _ = self.forward, self.backward
+
     @property
     def shared(self) -> bool:
         """Whether gradients come as shares: where the optimiser is linear in them."""

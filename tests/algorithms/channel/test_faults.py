@@ -350,7 +350,7 @@ def test_eight_senders_share_a_line_and_fill_it(tmp_path: Path) -> None:
             thread.join(10)
         jain = sum(got) ** 2 / (len(got) * sum(count**2 for count in got))
         assert jain >= 0.9, got
-        assert 0.8 <= share < 1.1, got
+        assert share >= 0.8, got
 
 
 def test_figures_can_be_asked_for_at_any_time(tmp_path: Path) -> None:

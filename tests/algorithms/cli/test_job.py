@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -26,6 +27,7 @@ from hecore.algorithms.errors import (
     TableError,
 )
 from hecore.algorithms.job.config import load_job
+from hecore.algorithms.job.folder import read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.log import log_to
 from hecore.algorithms.job.progress import JobProgress, PeerLine
@@ -121,6 +123,28 @@ def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:
     assert '"waiting for the other parties"' in (bank.run / "log.jsonl").read_text()
 
 
+def test_a_job_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    for command in ("run", "status"):
+        ended = run("party", command, tmp_path / "no.toml")
+        assert ended.exit_code == 1
+        assert flat(ended.stderr) == f"error: {tmp_path}/no.toml: No such file or directory"
+
+
+def test_a_run_that_failed_says_so_and_its_record_has_the_mended_settings(bank: Firm) -> None:
+    bank.edit("people.csv", "nowhere.csv")
+    assert run("party", "run", bank.file).exit_code == 1
+    told = flat(run("party", "status", bank.file).stdout)
+    assert "status failed" in told
+    assert "nowhere.csv" in told
+    bank.edit("nowhere.csv", "people.csv")
+    bank.edit("max_depth = 2", "max_depth = 3")
+    bank.edit("wait = 20.0", "wait = 0.2")
+    assert run("party", "run", bank.file).exit_code == 3
+    record = read_record(bank.run)
+    assert record.configuration["algorithm"]["max_depth"] == 3
+    assert record.configuration["data"]["file"] == "people.csv"
+
+
 def test_what_must_be_mended_ends_with_code_1_and_one_line(bank: Firm) -> None:
     bank.edit("max_depth = 2", "max_depth = -2")
     ended = run("party", "run", bank.file)
@@ -138,6 +162,7 @@ def test_what_must_be_mended_ends_with_code_1_and_one_line(bank: Firm) -> None:
         (HandshakeError(""), 1),
         (CheckpointError(""), 1),
         (FileNotFoundError(""), 1),
+        (OSError(errno.ENOSPC, "full"), 4),
         (PeerLost(""), 3),
         (PeerAborted("shop", "why"), 3),
         (ChannelTimeout(""), 3),

@@ -106,6 +106,16 @@ def test_what_must_be_alike_is_in_the_terms_and_nothing_else(tmp_path: Path) -> 
         ("[data]", "[run]\nwait = -1.0\n[data]", "run.wait = -1.0: expected `float` > 0.0"),
         ("[data]", '[run]\nbackend = "abacus"\n[data]', "run.backend = 'abacus': invalid enum value"),
         ('"y"', '"y"\ndrop = "a"', "data.drop = 'a': expected `array`, got `str`"),
+        ('"credit"', '"../credit"', "job = '../credit': a name has letters, digits"),
+        ('"bank"', '"b\\u001b[2J"', "party.name = 'b\\x1b[2J': a name has letters"),
+        (
+            "5701",
+            "99999",
+            "party.listen = 'tcp://0.0.0.0:99999': an address is written tcp://HOST:PORT, with",
+        ),
+        ('"gbdt"', '["gbdt"]', "algorithm.name = ['gbdt']: one of 'gbdt', 'linear'"),
+        ('"gbdt"', '"gbdt"\nearly_stopping_rounds = 3', "early_stopping_rounds needs validation rows"),
+        ("[peers.shop]", '[peers]\nshop = "tcp://x:1"', "peers.shop = 'tcp://x:1': write [peers.shop]"),
         ("[data]", "[data", "job.toml is no TOML"),
         ('job = "credit"', "version = 2\njob = 'credit'", "version = 2: invalid enum value 2"),
     ],
@@ -136,7 +146,7 @@ def test_a_passive_party_has_no_label_and_one_peer(tmp_path: Path, old: str, new
 
 @pytest.mark.parametrize("algorithm", ["gbdt", "linear"])
 def test_the_template_is_a_job_file(tmp_path: Path, algorithm: str) -> None:
-    given = {"job": 'a "b"', "file": "ü.csv", "algorithm": algorithm}
+    given = {"job": "a b", "file": "ü.csv", "algorithm": algorithm}
     active = read(
         tmp_path,
         job_template(
@@ -147,12 +157,20 @@ def test_the_template_is_a_job_file(tmp_path: Path, algorithm: str) -> None:
     passive = read(
         tmp_path,
         job_template(
-            name="s.1", role="passive", peers=["b-1"], listen=None, dial="tcp://h:1", label=None, **given
+            name="s.1",
+            role="passive",
+            peers=["b-1"],
+            listen=None,
+            dial="tcp://h:1",
+            label=None,
+            id_column="customer",
+            **given,
         ),
     )
+    assert (active.data.id, passive.data.id) == ("id", "customer")
     assert active.terms() == passive.terms()
     assert list(active.peers) == ["s.1", "s 2"]
-    assert (active.job, active.data.file) == ('a "b"', "ü.csv")
+    assert (active.job, active.data.file) == ("a b", "ü.csv")
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from hecore import PrivateKey, generate_key
+from hecore.algorithms.data import Ids, read_ids, split_rows
 from hecore.algorithms.errors import (
     AlignmentError,
+    ChannelTimeout,
     ConfigurationError,
     HandshakeError,
     PeerAborted,
     PeerLost,
+    StoreDamaged,
     StoreInUse,
     TableError,
 )
@@ -127,6 +130,72 @@ def test_a_finished_job_is_not_run_again(done: tuple[list[Firm], list[Outcome]])
     with pytest.raises(ConfigurationError, match=r"finished run with algorithm\.max_depth = 2, now it is 4"):
         run_job(load_job(firms[0].file))
     firms[0].edit("max_depth = 4", "max_depth = 2")
+
+
+def test_the_finished_run_of_another_job_is_not_taken_for_this_one(
+    done: tuple[list[Firm], list[Outcome]],
+) -> None:
+    bank, shop = done[0][:2]
+    folder = f"[run]\nfolder = {json.dumps(str(bank.run))}\n"
+    for firm, old, new, told in (
+        (bank, '"credit"', '"other"', "job.name = 'credit', now it is 'other'"),
+        (bank, "people.csv", "no.csv", "data.file = 'people.csv', now it is 'no.csv'"),
+        (bank, "a key of these tests", "another key of these", "split.key"),
+        (shop, "people.csv", "people.csv", "holds a finished run with party."),
+    ):
+        text = firm.file.read_text()
+        firm.edit(old, new)
+        firm.edit("[run]\n", folder)
+        with pytest.raises(ConfigurationError) as caught:
+            run_job(load_job(firm.file))
+        assert told in str(caught.value)
+        firm.file.write_text(text)
+
+
+def test_a_kill_while_the_state_is_removed_leaves_the_job_finished(
+    done: tuple[list[Firm], list[Outcome]],
+) -> None:
+    bank = done[0][0]
+    (bank.run / "state.removed" / "store").mkdir(parents=True)
+    assert run_job(load_job(bank.file)).again
+
+
+def test_a_class_that_no_training_row_has_is_told_before_training(tmp_path: Path) -> None:
+    settings = TREES + 'objective = "multi:softprob"\n' + SPLIT + QUICK
+    firms = make_firms(tmp_path, settings=settings)
+    ids = [set(read_ids(firm.folder / "people.csv")) for firm in firms]
+    common = Ids(sorted(ids[0] & ids[1]))
+    parts = split_rows(common, b"a key of these tests", validation=0.2, test=0.2)
+    rare = {common[int(place)] for place in parts.test[:3]}
+    path = firms[0].folder / "people.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line[:-1] + "2" if line[:4] in rare else line for line in lines))
+    error, other = run_all(firms)
+    assert isinstance(error, TableError)
+    assert "class 2 has 3 rows, none of them for training" in str(error)
+    assert isinstance(other, Exception)
+
+
+def test_what_a_damaged_store_leaves_is_forgotten_on_demand(tmp_path: Path) -> None:
+    bank, _ = make_firms(tmp_path, rows=40)
+    bank.edit("wait = 20.0", "wait = 0.2")
+    job = load_job(bank.file)
+    home.Home(job).open_store().close()
+    (bank.run / "state" / "store" / "secret").unlink()
+    with pytest.raises(StoreDamaged):
+        run_job(job)
+    with pytest.raises(ChannelTimeout):
+        run_job(job, anew=True)
+
+
+def test_settings_may_be_mended_as_long_as_nobody_was_met(tmp_path: Path) -> None:
+    bank, _ = make_firms(tmp_path, rows=40)
+    bank.edit("wait = 20.0", "wait = 0.2")
+    for depth in (2, 3):
+        with pytest.raises(ChannelTimeout):
+            run_job(load_job(bank.file))
+        assert not (bank.run / "state").exists()
+        bank.edit(f"max_depth = {depth}", f"max_depth = {depth + 1}")
 
 
 def test_a_second_process_leaves_the_first_in_peace(tmp_path: Path) -> None:

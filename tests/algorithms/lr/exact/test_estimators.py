@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -22,6 +23,7 @@ from hecore.algorithms.lr import (
 )
 from hecore.algorithms.lr.exact import VerticalTopModel
 from hecore.algorithms.lr.exact.messages import SourceStart
+from hecore.algorithms.serving.parts import LinearWhole
 
 from .conftest import exact_config, label_of
 
@@ -105,6 +107,10 @@ def test_joint_predictions(exact_keys, objective, counts, metric):
     assert right > 0.5
     assert result["evaluation accuracy"][-1] == pytest.approx(right)
     assert parties[1].evals_result_ == {"train": []}  # a passive party is told nothing
+    share = parties[0]._fitted()
+    assert LinearWhole(share, share.active).probabilities
+    with pytest.raises(ConfigurationError, match="not served"):
+        LinearWhole(share, msgspec.structs.replace(share.active, network=True))
 
 
 def test_sparse_tables(exact_keys):
@@ -180,8 +186,19 @@ def test_a_key_that_is_too_short_is_refused(exact_keys):
     key = hecore.generate_key(256, insecure_test_key=True)
     parties = models(VerticalLogisticRegression, config, [key, exact_keys[1]], 2)
     found = run_all([lambda m=m, t=t: m.fit(t) for m, t in zip(parties, parts, strict=True)])
-    assert all(isinstance(error, ConfigurationError) for error, _ in found)
-    assert "do not fit a key of 256 bits" in str(found[0][0])
+    assert isinstance(found[0][0], ConfigurationError)
+    assert all("do not fit a key of 256 bits" in str(error) for error, _ in found)
+
+
+def test_an_outlier_is_named_before_anything_is_sent(exact_keys):
+    parts = tables("binary:logistic", 2, 2, rows=400)
+    values = parts[1].values.copy()
+    values[77, 1] = 1e9
+    parts[1] = replace(parts[1], values=values)
+    parties = models(VerticalLogisticRegression, exact_config(feature_limit_bits=4), exact_keys, 2)
+    found = run_all([lambda m=m, t=t: m.fit(t) for m, t in zip(parties, parts, strict=True)])
+    assert "row 77, column 1" in str(found[1][0])
+    assert parties[1].channels[0].traffic.sent.by_type.keys() == {"hello"}
 
 
 def test_a_training_that_diverges_is_stopped(exact_keys):
