@@ -28,8 +28,20 @@ Texts name parties, keys (public ones), endpoints and message types; never a val
 from __future__ import annotations
 
 import os
+import re
 
 from hecore.kernels.errors import HecoreError
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def printable(text: str, most: int = 1000) -> str:
+    """A text that came from another party, fit for a terminal and one line of a log.
+
+    Control characters (C0, DEL, C1: below U+0020, U+007F to U+009F) become U+FFFD: a peer's escape sequence
+    must not move the cursor, nor its newline begin a line. At most `most` characters stay.
+    """
+    return _CONTROLS.sub("\ufffd", text[:most])
 
 
 class ChannelError(HecoreError):
@@ -41,9 +53,10 @@ class PeerLost(ChannelError, ConnectionError):
 
 
 class PeerAborted(ChannelError):
-    """The peer gave up and sent its reason; `reason` is its text, at most 1000 characters."""
+    """The peer gave up and sent its reason; `reason` is its text as `printable` leaves it."""
 
     def __init__(self, peer: str, reason: str) -> None:
+        reason = printable(reason)
         super().__init__(f"{peer} aborted: {reason!r}")
         self.peer = peer
         self.reason = reason

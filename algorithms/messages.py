@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from hecore.algorithms.errors import HandshakeError, MalformedMessage
+from hecore.algorithms.errors import HandshakeError, MalformedMessage, printable
 
 MAGIC = b"hecore"
 VERSION = 1
@@ -148,14 +148,14 @@ def decode(frames: Sequence[bytes], kind: type[M]) -> M:
     try:
         return msgspec.convert(fields, type=kind)
     except _UNREADABLE as error:
-        raise MalformedMessage(f"not a record of type {tag_of(kind)!r}: {error}") from error
+        raise MalformedMessage(f"not a record of type {tag_of(kind)!r}: {printable(str(error))}") from error
 
 
 def _parse(data: bytes, kind: Any, part: str) -> Any:
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except _UNREADABLE as error:
-        raise MalformedMessage(f"the {part} of a message is malformed: {error}") from error
+        raise MalformedMessage(f"the {part} of a message is malformed: {printable(str(error))}") from error
 
 
 def _check_size(header: FrameHeader, max_bytes: int) -> None:

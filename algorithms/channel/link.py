@@ -11,7 +11,8 @@ What makes every message arrive exactly once, whatever is lost, doubled, or kill
 3. Both count blocks per stream from its start, so a Greeting says where to go on, after any restart.
 4. Epochs grow with every start of a process: packets of an older one are refused.
 
-What goes out and when is decided in `outflow`, what may come in in `inflow`, signs of life in `pulse`.
+What goes out and when is decided in `outflow`, what may come in in `inflow`, signs of life in `pulse`,
+and whether two processes can go on together in `meeting`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hecore.algorithms.channel.inflow import Inflow
-from hecore.algorithms.channel.meeting import disagreement
+from hecore.algorithms.channel.meeting import another_process, disagreement, outrun
 from hecore.algorithms.channel.outflow import Outflow
 from hecore.algorithms.channel.packet import (
     MAX_TEXT,
@@ -44,6 +45,7 @@ from hecore.algorithms.errors import (
     MalformedMessage,
     PeerAborted,
     PeerLost,
+    printable,
 )
 
 UNKNOWN = bytes(16)
@@ -79,6 +81,7 @@ class Link:
         self.met = False  # greeted at least once
         self.farewell_heard = False
         self.left = False  # the peer has closed, and does not even acknowledge any more
+        self.unheard = False  # the peer has not heard yet why this link has ended
         self.absent_since: float | None = now
         self.terms: dict[str, str] = {}
         self.peer_process = UNKNOWN
@@ -147,7 +150,7 @@ class Link:
     def refuse(self, why: str) -> None:
         """Count and note something that was dropped."""
         self.metrics.refused_packets += 1
-        self.outputs.notices.append(f"dropped a packet from {self.peer}: {why[:MAX_TEXT]}")
+        self.outputs.notices.append(f"dropped a packet from {self.peer}: {printable(why)}")
 
     # --- the application ------------------------------------------------------------------------
 
@@ -192,11 +195,11 @@ class Link:
         if self.up:
             self._state()
 
-    def fail(self, error: ChannelError) -> None:
-        """End this link for a reason that concerns the peer, and tell it."""
+    def fail(self, error: ChannelError, packet: AnyPacket | None = None) -> None:
+        """End this link for a reason that concerns the peer, and tell it: the process that sent `packet`."""
         if self.end is None:
-            self.end = error
-            self.outputs.sends.append(self._refusal(error))
+            self.end, self.unheard = error, packet is not None
+            self.outputs.sends.append(self._refusal(error, packet))
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -204,6 +207,7 @@ class Link:
         """Do what time asks for; call it at `deadline` at the latest."""
         if self.end is not None and not self._farewell:
             return
+        self.end = self.end or self._pulse.doubted(now)
         if self.up:
             self._listen(now)
         if not self.up:
@@ -246,7 +250,7 @@ class Link:
 
     def _read(self, now: float, packet: AnyPacket, pieces: Sequence[Buffer]) -> None:
         if isinstance(packet, Refusal):
-            self._refused(packet)
+            self._refused(now, packet)
             return
         if packet.epoch < self.peer_epoch:
             self.metrics.refused_packets += 1
@@ -274,17 +278,15 @@ class Link:
         same = greeting.process == self.peer_process
         if same and greeting.number <= self._peer_number:
             return
-        if not same and greeting.epoch == self.peer_epoch and self.peer_process != UNKNOWN:
-            error = HandshakeError(
-                f"another process of {self.peer} has connected: it was restarted without what it had"
-                " stored, or runs twice"
-            )
+        if self._bystander(greeting):
+            error = another_process(self)
             self.outputs.sends.append(self._refusal(error, greeting))
             self.refuse(str(error))
+            self._pulse.doubt(now, error)
             return
         problem = disagreement(self, greeting)
         if problem is not None:
-            self.fail(problem)
+            self.fail(problem, greeting)
             return
         self.left = self.left and same
         self.peer_epoch, self.peer_process = greeting.epoch, greeting.process
@@ -301,15 +303,24 @@ class Link:
             if self._farewell:
                 self.outputs.sends.append(self._farewell)
 
-    def _refused(self, packet: Refusal) -> None:
+    def _refused(self, now: float, packet: Refusal) -> None:
         if packet.refused != self.process or self.end is not None:
             return
+        reason = printable(packet.reason)
         if packet.kind == "Fenced":
-            self.end = Fenced(self.me, self.epoch, packet.known)
+            if self.met:
+                self.end = Fenced(self.me, self.epoch, packet.known)
+            else:
+                self.fail(outrun(self, packet.known), packet)
         elif packet.kind == "HandshakeError":
-            self.end = HandshakeError(f"{self.peer} refuses to go on: {packet.reason}")
+            error = HandshakeError(f"{self.peer} refuses to go on with {self.me}: {reason}")
+            if self._bystander(packet):
+                self._pulse.doubt(now, error)
+            else:
+                self.end = error
+            self.outputs.sends.append(self._refusal(error, packet))
         else:
-            self.end = PeerAborted(self.peer, packet.reason)
+            self.end = PeerAborted(self.peer, reason)
 
     def _data(self, packet: Data, pieces: Sequence[Buffer]) -> None:
         block = Block(*(getattr(packet, name) for name in Block._fields))
@@ -338,8 +349,15 @@ class Link:
         """After the end: a farewell is answered, and whoever greets hears why nobody goes on."""
         if isinstance(packet, Farewell):
             self._state(heard=True)
-        elif isinstance(packet, Greeting) and isinstance(self.end, HandshakeError | Fenced):
+        elif isinstance(packet, Refusal) and packet.kind == "HandshakeError":
+            self.unheard &= packet.refused != self.process
+        elif isinstance(self.end, HandshakeError) and (self.unheard or isinstance(packet, Greeting)):
             self.outputs.sends.append(self._refusal(self.end, packet))
+
+    def _bystander(self, packet: AnyPacket) -> bool:
+        """The packet is not of the process that this link goes on with, nor of one that takes over."""
+        same = self.peer_process in (UNKNOWN, packet.process)
+        return packet.epoch < self.peer_epoch or (packet.epoch == self.peer_epoch and not same)
 
     # --- pieces ---------------------------------------------------------------------------------
 
@@ -363,17 +381,9 @@ class Link:
         self._greeted = now
         self._number += 1
         kept = tuple(Kept(out.stream, out.acked, out.next) for out in self.out.values())
-        self.outputs.sends.append(
-            Greeting(
-                *self._from(),
-                self._number,
-                answers,
-                self.inflow.window,
-                self.inflow.standings(),
-                kept,
-                self.terms,
-            )
-        )
+        window, received = self.inflow.window, self.inflow.standings()
+        greeting = Greeting(*self._from(), self._number, answers, window, received, kept, self.terms)
+        self.outputs.sends.append(greeting)
 
     def _refusal(self, error: ChannelError, packet: AnyPacket | None = None) -> Refusal:
         refused = self.peer_process if packet is None else packet.process

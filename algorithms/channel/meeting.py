@@ -1,4 +1,9 @@
-"""Whether two processes that meet can go on together: a pure comparison of a greeting with a link."""
+"""Whether two processes that meet can go on together: a pure comparison of a greeting with a link.
+
+Where they cannot, whoever finds out sends the other a Refusal with the reason, and again at each of its
+greetings, until a Refusal comes back: so both end with a HandshakeError. Another process than the one that
+a link goes on with has no say while that one is heard; when that one is silent, the other's reason holds.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,9 @@ if TYPE_CHECKING:
     from hecore.algorithms.channel.packet import Greeting
 
 
+ANEW = "begin anew with empty stores at all parties"
+
+
 def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:
     """Why these two can never go on together."""
     if greeting.job != link.job:
@@ -20,25 +28,40 @@ def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:
             return HandshakeError(
                 f"{link.me} and {link.peer} do not have the same {name}: both must start alike"
             )
-    for standing in greeting.received:
-        out = link.out.get(standing.stream)
+    received = dict.fromkeys(link.out, 0) | {some.stream: some.block for some in greeting.received}
+    for stream, block in received.items():
+        out = link.out.get(stream)
         stored, acked = (out.stored, out.acked) if out is not None else (0, 0)
-        if standing.block > stored:
-            return HandshakeError(
-                f"{link.peer} has {standing.block} blocks from {link.me}, who knows of {stored} only:"
-                " the store of one side is older than the other's"
-            )
+        if block > stored:
+            return _set_back(link.me, f"{link.peer} has {block} blocks from {link.me}, who knows of {stored}")
         # Of the same process this is a greeting that was overtaken, and no loss.
-        if standing.block < acked and greeting.process != link.peer_process:
-            return HandshakeError(
-                f"{link.peer} has lost blocks {standing.block} … {acked - 1}, which it had acknowledged"
-            )
+        if block < acked and greeting.process != link.peer_process:
+            lost = f"{link.peer} has lost blocks {block} … {acked - 1}, acknowledged to {link.me}"
+            return _set_back(link.peer, lost)
     for kept in greeting.kept:
         into = link.into.get(kept.stream)
         accepted = into.accepted if into is not None else 0
         if kept.first > accepted:
-            return HandshakeError(
-                f"{link.peer} keeps blocks from {kept.first} on, but {link.me} has {accepted} only:"
-                " the store of one side is older than the other's"
-            )
+            short = f"{link.peer} keeps blocks from {kept.first} on, but {link.me} has {accepted} of them"
+            return _set_back(link.me, short)
     return None
+
+
+def another_process(link: Link) -> HandshakeError:
+    """Two of the peer's processes claim one epoch, and this is not the one that was met."""
+    return HandshakeError(
+        f"another process of {link.peer} has connected to {link.me}: it was restarted without what it had"
+        f" stored, or runs twice; if its store is lost, {ANEW}"
+    )
+
+
+def outrun(link: Link, known: int) -> HandshakeError:
+    """The peer has met a newer process of this party, and this one has never met the peer."""
+    return HandshakeError(
+        f"{link.peer} has met epoch {known} of {link.me}, whose process now is of epoch {link.epoch}: the"
+        f" store of {link.me} was removed or set back, or a newer process runs; if its store is lost, {ANEW}"
+    )
+
+
+def _set_back(party: str, what: str) -> HandshakeError:
+    return HandshakeError(f"{what}: the store of {party} was removed or set back: {ANEW}")

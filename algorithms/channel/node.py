@@ -25,6 +25,9 @@ from hecore.algorithms.errors import ChannelError, ChannelTimeout, StoreError
 from hecore.algorithms.messages import Name
 from hecore.randomness import random_bytes
 
+#: Seconds that `close` waits for a peer that must hear still why the two cannot go on.
+LAST_WORD = 2.0
+
 
 class Node:
     """See the module. `listen` is an address to bind, or None for a party that only dials out."""
@@ -216,12 +219,16 @@ class Node:
 
         Without `leave` this process goes without a word, as one that is killed: its peers wait for the next.
         """
-        with self._lock:
+        with self._changed:
             if self._closed:
                 return
-            for served in self._peers.values() if leave else ():
-                served.box.link.leave()
             self._closed = True
+            links = [served.box.link for served in self._peers.values()] if leave else []
+            self._changed.wait_for(
+                lambda: self._board.failure or not any(link.unheard for link in links), LAST_WORD
+            )
+            for link in links:
+                link.leave()
         self._carrier.stop()
         self._board.stop()
         with self._changed:  # another thread may wait for what will not come any more

@@ -8,7 +8,7 @@ A packet is one header and, for Data alone, up to 1 MiB of raw bytes behind it:
     Data       one block: chunk i of n of a message
     State      what I have made durable (cumulative), how much you may send, sign of life
     Farewell   I give up, with my reason, once you have everything that I sent before
-    Refusal    I do not go on with this process of yours, and why
+    Refusal    I do not go on with this process of yours, and why; one comes back
 
 A stream is a sequence of messages, and each message a run of blocks. Blocks are counted through from
 the stream's start, so that one number says how far anything has come:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hecore.algorithms.channel.ports import LinkOptions
+from hecore.algorithms.errors import HandshakeError
 
 #: Beats whose echoes are waited for.
 BEATS = 8
@@ -17,13 +18,14 @@ class Pulse:
         self.silent = False  # and it was warned of
         self.round_trip: float | None = None
         self.echo = 0  # the peer's beat that is to be answered
+        self._doubt: tuple[float, HandshakeError] | None = None
         self._beat = 0
         self._beaten = -1e9
         self._beats: dict[int, float] = {}
 
     def hears(self, now: float) -> bool:
         """Something came; whether that ends a silence that was warned of."""
-        self.heard = now
+        self.heard, self._doubt = now, None
         was, self.silent = self.silent, False
         return was
 
@@ -31,6 +33,15 @@ class Pulse:
         """The peer is silent or away; whether that is news."""
         was, self.silent = self.silent, True
         return not was
+
+    def doubt(self, now: float, error: HandshakeError) -> None:
+        """Another process of the peer says why nobody can go on: is the one that was met still there?"""
+        self._doubt = self._doubt or (now, error)
+
+    def doubted(self, now: float) -> HandshakeError | None:
+        """What the other process said, if since then nothing came for as long as makes a silence."""
+        due = self._doubt is not None and now - self._doubt[0] >= self._options.silence
+        return self._doubt[1] if self._doubt is not None and due else None
 
     def connected(self, now: float) -> None:
         """Both sides have greeted: the next beat is due after a while."""
