@@ -46,7 +46,7 @@ from hecore.algorithms.checkpoint_files import (
     set_aside,
     write,
 )
-from hecore.algorithms.draws import Draws, RepeatableDraws
+from hecore.algorithms.draws import RepeatableDraws
 from hecore.algorithms.errors import CheckpointError
 from hecore.meter import phase
 
@@ -79,6 +79,8 @@ class Checkpoints:
         found = run.latest()
         if found is not None and found.over:
             return found.arrays["rows"]
+        …                                        the handshake
+        run.mix(session)
         …                                        messages; masks from run.draws("a label")
         run.finish(arrays={"rows": rows})
 
@@ -156,12 +158,19 @@ class Checkpoints:
 class Run:
     """One run: an alignment, a training, a scoring. Made by `Checkpoints.begin`.
 
-    draws   what must be drawn again equal, by label; a label that concerns one peer names it
+    draws   what must be drawn again equal, by label; a label that concerns one peer names it. Masks
+            and secret orders are drawn after `mix`
     over    it has its result
     """
 
     def __init__(
-        self, owner: Checkpoints, folder: Path, task: str, number: int, binding: dict[str, str], draws: Draws
+        self,
+        owner: Checkpoints,
+        folder: Path,
+        task: str,
+        number: int,
+        binding: dict[str, str],
+        draws: RepeatableDraws,
     ) -> None:
         self.draws = draws
         self.over = False
@@ -175,6 +184,15 @@ class Run:
         Whoever writes it makes it durable before `save`, and checks what is found. No name of a checkpoint.
         """
         return self._folder / name
+
+    def mix(self, *sessions: str) -> None:
+        """Let what is drawn from now on depend on the run's handshakes: their sessions, in any order.
+
+        They depend on all parties' data; see `draws`. Checkpoints keep them, and `latest` has mixed them in
+        already; before the first checkpoint the handshakes are done again, and come to the same sessions.
+        ProtocolError where the run has others.
+        """
+        self.draws.mix(" ".join(sorted(sessions)))
 
     def due(self, step: int) -> bool:
         """Whether a run should be saved after `step` steps; always before the first."""
@@ -238,6 +256,7 @@ class Run:
             step=step,
             over=over,
             binding=self._binding,
+            meeting=self.draws.meeting,
             files={},
             watermarks=marks,
             state=msgspec.Raw(msgspec.json.encode(state)),
@@ -255,6 +274,8 @@ class Run:
                 with suppress(Damaged):
                     self._owner.passed(read_manifest(older).watermarks)
         self._owner.passed(manifest.watermarks)
+        if manifest.meeting:
+            self.draws.mix(manifest.meeting)
         for channel in self._owner.channels:
             channel.resume([mark for mark in manifest.watermarks if mark.peer == channel.peer])
         self.over = manifest.over

@@ -14,7 +14,7 @@ from hecore.algorithms.channel import Watermark
 from hecore.algorithms.channel.disk import sync_folder, write_whole
 from hecore.algorithms.errors import CheckpointError
 
-FORMAT, VERSION = "hecore checkpoint", 3
+FORMAT, VERSION = "hecore checkpoint", 4
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
@@ -22,7 +22,7 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A checkpoint's JSON file; `seal` is SHA-256 of the rest, `binding` hashes of what must not change.
 
-    `over`: this is the result of the run, nothing follows.
+    `over`: this is the result of the run, nothing follows. `meeting`: what its draws depend on.
     """
 
     format: str = FORMAT
@@ -34,6 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     step: int
     over: bool
     binding: dict[str, str]
+    meeting: str
     files: dict[str, str]
     watermarks: list[Watermark]
     state: msgspec.Raw

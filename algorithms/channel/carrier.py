@@ -101,6 +101,8 @@ class Carrier:
 
     def _happened(self, now: float, event: Event) -> None:
         me = self._board.me
+        for incoming in event.last:
+            self._received(now, incoming)
         with self._board.lock:
             served = self._board.peers[event.peer]
             link = served.box.link

@@ -80,11 +80,15 @@ class Incoming(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A dialled connection has come up, gone, or been refused (`failure`: an event of libzmq)."""
+    """A dialled connection has come up, gone, or been refused (`failure`: an event of libzmq).
+
+    `last`: what had come before it went, and was not read yet; the last word of a peer that leaves is there.
+    """
 
     peer: str
     up: bool
     failure: int | None
+    last: list[Incoming]
 
 
 class Wire:
@@ -149,7 +153,9 @@ class Wire:
         events = []
         for peer, dialled in self._dialled.items():
             for event in dialled.follow(now):
-                events.append(Event(peer, *event))
+                last = [Incoming(peer, Route(peer), parts) for parts in dialled.unread]
+                dialled.unread.clear()
+                events.append(Event(peer, *event, last))
             if dialled.socket is None and now >= dialled.again:
                 dialled.open(now)
         return events
@@ -272,6 +278,7 @@ class _Dialled:
         self._failed = 0  # in a row
         self.socket: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
+        self.unread: list[list[zmq.Frame]] = []  # of a connection that has ended
         self.again = math.inf
 
     def open(self, now: float) -> None:
@@ -307,6 +314,8 @@ class _Dialled:
                 yield True, None
             else:
                 failure = event if event in _FAILURES else None
+                while self.socket is not None and (parts := _receive(self.socket)) is not None:
+                    self.unread.append(parts)
                 self.shut(now)
                 yield False, failure
         if self.socket is not None and now >= self.again:

@@ -129,7 +129,7 @@ class ActiveTraining:
         self._earlier, margins = (0, None) if earlier is None else earlier
         if margins is None:
             margins = np.full((rows.label.size, objective.outputs), objective.start)
-        self._draws, self._save = draws, save
+        self._model, self._save = draws("model")(16).hex(), save
         nothing = [SplitTable.of([]) for _ in blocks]
         self._at = resume or ActiveStanding(0, 0, np.inf, margins, [], nothing, [])
 
@@ -144,13 +144,12 @@ class ActiveTraining:
             self._keep()
         at = self._at
         trees = at.kept * len(self._outputs)
-        model = self._draws("model")(16).hex()
         for channel in self._channels:
-            channel.send(msg.Round(tree=self._earlier + trees, kept=self._earlier + trees, model=model))
+            channel.send(msg.Round(tree=self._earlier + trees, kept=self._earlier + trees, model=self._model))
         width = 1 if self._outputs != [-1] else self._objective.outputs
         forest = Forest.of(at.trees, self._outputs * at.rounds, width).before(trees)
         splits = [own.before(self._earlier + trees) for own in at.splits]
-        return Trained(model, forest, splits, at.metrics, at.margins)
+        return Trained(self._model, forest, splits, at.metrics, at.margins)
 
     def _over(self) -> bool:
         """All rounds are done, or too many since the best one."""
@@ -240,7 +239,8 @@ class ActiveTraining:
         if not self._channels or self._encryptor is None or self._decryptor is None:
             return []
         bits, block_rows = self._config.gradient_bits, self._plan.block_rows
-        layout = send_gradients(self._channels, tree, data, self._encryptor, bits, block_rows, self._meter)
+        sending = (self._encryptor, bits, block_rows, self._meter)
+        layout = send_gradients(self._channels, tree, self._model, data, *sending)
         return [
             RemoteSource(channel, self._decryptor, layout, nodes, self._meter, most)
             for channel, most in zip(self._channels, self._candidates, strict=True)

@@ -11,6 +11,7 @@ from hecore.algorithms.errors import ConfigurationError
 #: Sums of (g, h) must be exact in float64 as well as in int64: value bits and row bits together.
 EXACT_BITS = 52
 DEPTH_WITHOUT_LIMIT = 62
+MAX_OUTPUTS = 4096
 
 Growth = Literal["depthwise", "lossguide"]
 ObjectiveName = Literal[
@@ -128,6 +129,12 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def depth_limit(self) -> int:
         """max_depth, or more levels than a tree of max_leaves leaves can have that fits in memory."""
         return self.max_depth or DEPTH_WITHOUT_LIMIT
+
+    @property
+    def most_outputs(self) -> int:
+        """The most trees of a round. How many classes there are, a passive party is not told."""
+        several = self.objective in ("multi:softprob", "custom")
+        return MAX_OUTPUTS if several and self.multi_strategy == "one_output_per_tree" else 1
 
     def check_rows(self, rows: int) -> None:
         """ConfigurationError where sums over so many rows would not be exact."""

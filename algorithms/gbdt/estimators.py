@@ -135,6 +135,7 @@ class VerticalGBDT:
                     self._joint_margins(part, journal, f"earlier margins {place} ")
                     for place, part in enumerate(tables)
                 ]
+            journal.mix(*(peer.session for peer in peers))
         fitting = Fitting(
             self.channels, self.config, self.key, self.backend, self._categorical, tables, journal, self.meter
         )

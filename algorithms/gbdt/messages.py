@@ -2,7 +2,7 @@
 
 A is the active party (label, key), P a passive one; [x] is x encrypted under A's key.
 
-    Round      A → P   number of the tree, outputs, which rows are drawn (bits)
+    Round      A → P   number of the tree, outputs, the model's name, which rows are drawn (bits)
     Block      A → P   [g, h] of a block of the drawn rows: P reads nothing
     Grow       A → P   which rows of a node go left (bits), for splits that P did not make; candidates of
                        largest gain, in P's order, of nodes that P is to split; nodes to sum up
@@ -20,6 +20,7 @@ from typing import Annotated
 
 import msgspec
 
+from hecore.algorithms.gbdt.config import MAX_OUTPUTS
 from hecore.algorithms.messages import Message
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
@@ -50,11 +51,11 @@ class Round(Message, frozen=True, kw_only=True, tag="gbdt.round"):
     """A tree begins, or training ends. Payload: the drawn rows as bits, or nothing where all are drawn.
 
     kept   at the end: how many trees the model keeps, local ones included; None while training goes on
-    model  at the end: the name that all shares of the model have
+    model  the name that all shares of the model have; it follows from the handshakes of all parties
     """
 
     tree: Count
-    outputs: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
+    outputs: Annotated[int, msgspec.Meta(ge=1, le=MAX_OUTPUTS)] = 1
     blocks: Count = 0
     kept: Count | None = None
     model: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")] = ""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt.binning import ColumnBins
-from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.algorithms.gbdt.config import MAX_OUTPUTS, GBDTConfig
 from hecore.algorithms.gbdt.growth import LEAF
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
 
@@ -81,7 +81,7 @@ class LabelSide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     peers: tuple[str, ...]
     objective: str
-    outputs: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    outputs: Annotated[int, msgspec.Meta(ge=1, le=MAX_OUTPUTS)]
     start: float
     metric_name: str
     metrics: list[tuple[float | None, float | None]]  # JSON has null for what is not finite

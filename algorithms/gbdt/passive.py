@@ -64,8 +64,10 @@ class PassiveTraining:
         self._engine = engine or LocalEngine()
         self._earlier = SplitTable.of([]) if earlier is None else earlier
         self._draws, self._save = draws, save
-        last = int(self._earlier.tree.max(initial=-1))
-        self._at = resume or PassiveStanding(0, last, SplitTable.of([]))
+        local = config.first_trees_local if earlier is None else 0
+        self._most = max(0, config.n_estimators - local) * config.most_outputs
+        self._before = int(self._earlier.tree.max(initial=-1))
+        self._at = resume or PassiveStanding(0, self._before, SplitTable.of([]))
 
     def run(self) -> tuple[str, SplitTable]:
         """The model's name, and this party's splits of the trees that are kept."""
@@ -73,16 +75,34 @@ class PassiveTraining:
             self._keep()
         while True:
             start = self._channel.receive(msg.Round)
+            if not start.model:
+                raise self._wrong("began or ended a tree without a name for the model")
             if start.kept is not None:
-                if not start.model:
-                    raise self._wrong("ended the training without a name for the model")
+                self._check_kept(start.kept)
                 return start.model, self._earlier.joined(self._at.splits).before(start.kept)
-            if start.tree <= self._at.last:
-                raise self._wrong(f"began tree {start.tree} after tree {self._at.last}")
+            self._check_tree(start.tree)
             grown = SplitTable.of([(start.tree, self._grow(start))])
             splits = self._at.splits.joined(grown)
             self._at = PassiveStanding(self._at.grown + 1, start.tree, splits)
             self._keep()
+
+    def _check_tree(self, tree: int) -> None:
+        """A tree tells sums of gradients: none out of turn, and no more than the parties agreed on."""
+        at = self._at
+        if tree <= at.last or (at.grown > 0 and tree != at.last + 1):
+            raise self._wrong(f"began tree {tree} after tree {at.last}")
+        if at.grown >= self._most:
+            raise self._wrong(
+                f"began tree {tree} after {at.grown} joint trees, though n_estimators ="
+                f" {self._config.n_estimators} allows {self._most} at most"
+            )
+
+    def _check_kept(self, kept: int) -> None:
+        """What was continued stays, and without early stopping all; what was not grown is not kept."""
+        at = self._at
+        fewest = 1 + (self._before if self._config.early_stopping_rounds else at.last)
+        if kept < fewest or (at.grown > 0 and kept > at.last + 1):
+            raise self._wrong(f"kept {kept} trees: the last was tree {at.last}, and {fewest} must stay")
 
     def _keep(self) -> None:
         if self._save:
@@ -92,7 +112,8 @@ class PassiveTraining:
         """One tree."""
         names = (self._channel.me, self._channel.peer)
         settings = (self._config, self._binned, self._drawn(start), names, self._engine, self._table_bins)
-        tree = PassiveTree(start.tree, *settings, draw=self._draws(f"order of tree {start.tree}"))
+        draw = self._draws(f"order of tree {start.tree} of model {start.model}")
+        tree = PassiveTree(start.tree, *settings, draw=draw)
         for number in range(start.blocks):
             block = self._channel.receive(msg.Block)
             if (block.tree, block.block) != (start.tree, number) or len(block.payload) != 1:

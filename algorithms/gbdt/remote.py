@@ -25,6 +25,7 @@ from hecore.kernels import limbs as lb
 def send_gradients(
     channels: Sequence[Channel],
     tree: int,
+    model: str,
     data: TreeRows,
     encryptor: Encryptor,
     bits: int,
@@ -43,6 +44,7 @@ def send_gradients(
         tree=tree,
         outputs=data.values.shape[1] // 2,
         blocks=-(-len(values) // block_rows),
+        model=model,
         payload=() if everything else (pack_bits([data.drawn]),),
     )
     for channel in channels:

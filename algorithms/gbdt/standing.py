@@ -12,7 +12,8 @@ and are made again when the tree is: its messages come out of the inbox.
 
 What a restarted party sends again must have the same small fields as before (`channel.mailbox`), and a tree
 that is grown again needs the secret order under which its sums were sent. So nonces, the model's name and
-secret orders come from repeatable draws, one label for each.
+secret orders come from repeatable draws, one label for each. The model's name depends on the active party's
+handshakes with all; secret orders depend on that name, and so on every party's data (`draws`).
 """
 
 from __future__ import annotations
@@ -167,6 +168,11 @@ class Journal:
         self.draws: Draws = fresh if run is None else run.draws
         self._found: Checkpoint | None = None if run is None else run.latest()
         self._last = -1 if self._found is None else self._found.step
+
+    def mix(self, *sessions: str) -> None:
+        """See `Run.mix`."""
+        if self._run is not None:
+            self._run.mix(*sessions)
 
     @property
     def state(self) -> State | None:

@@ -120,6 +120,8 @@ class VerticalLinearModel:
                 self._load_extra(found.arrays)
                 return self
             meeting = self._meet(tables, label, run) if saved is None else saved.meeting.load()
+            if run:
+                run.mix(*meeting.sessions)
             self._agree(table, meeting)
             side = Side(
                 config=self.config,

@@ -20,6 +20,11 @@ class Meeting(msgspec.Struct, frozen=True):
     peers: list[Peer]
     terms: msg.Terms
 
+    @property
+    def sessions(self) -> list[str]:
+        """What masks are to depend on: the own handshakes, and the name that follows from everybody's."""
+        return [*(peer.session for peer in self.peers), self.terms.model]
+
 
 class SavedPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Peer in a checkpoint; its key was checked when it came."""

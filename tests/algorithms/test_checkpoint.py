@@ -123,8 +123,8 @@ def test_another_run_is_refused(
 def test_another_version_is_refused(offices: list[Office], tmp_path: Path) -> None:
     saved(again(offices, tmp_path).begin(), 1)
     path = first_run(tmp_path) / f"{1:012d}.json"
-    path.write_text(path.read_text().replace('"version":3', '"version":4'))
-    with pytest.raises(CheckpointError, match="is 'hecore checkpoint' version 4"):
+    path.write_text(path.read_text().replace('"version":4', '"version":5'))
+    with pytest.raises(CheckpointError, match="is 'hecore checkpoint' version 5"):
         again(offices, tmp_path).begin().latest()
 
 
@@ -175,3 +175,32 @@ def test_two_peers_of_one_store_share_neither_masks_nor_folders(tmp_path: Path) 
     assert len(list((tmp_path / "a" / "checkpoints").glob("*/0"))) == 2
     again = Checkpoints(store, Line("b")).begin("task", BINDING)  # type: ignore[arg-type]
     assert again.draws("step")(64) == runs[0].draws("step")(64) != runs[1].draws("step")(64)
+
+
+def test_draws_after_a_handshake_depend_on_its_session() -> None:
+    """What the peer's data follow from: a mask of another meeting may cover other numbers."""
+    plain, one, same, two = (RepeatableDraws(bytes(32), "run") for _ in range(4))
+    one.mix("session 1")
+    same.mix("session 1")
+    same.mix("session 1")  # as a run does that goes on from a checkpoint
+    two.mix("session 2")
+    first, *others = (draws("forward 0 0")(64) for draws in (one, same, two, plain))
+    assert first == others[0]
+    assert len({first, *others}) == 3
+    with pytest.raises(ProtocolError, match="depend on another one already"):
+        one.mix("session 2")
+    with pytest.raises(ValueError, match="nothing to mix"):
+        plain.mix("")
+
+
+def test_a_run_that_goes_on_draws_for_the_meeting_it_had(offices: list[Office], tmp_path: Path) -> None:
+    run = again(offices, tmp_path).begin()
+    run.mix("of c", "of b")
+    saved(run, 0)
+    mask = run.draws("forward 0 0")(64)
+    run = again(offices, tmp_path).begin()
+    assert run.latest() is not None
+    assert run.draws("forward 0 0")(64) == mask
+    run.mix("of b", "of c")
+    with pytest.raises(ProtocolError, match="a run has one meeting"):
+        run.mix("of b", "of d")

@@ -24,6 +24,7 @@ from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier
 from hecore.algorithms.gbdt import messages as msg
 from hecore.algorithms.gbdt.gradients import row_layout
 from hecore.algorithms.messages import M, Message
+from hecore.algorithms.party import Hello
 
 from .conftest import failures, run_all, tables
 
@@ -182,6 +183,9 @@ def blocks_of(values: Any, key: hecore.PrivateKey) -> Edit:
         (replaced(msg.Round, outputs=lambda o: o + 1), "gradients of shape"),
         (replaced(msg.Round, blocks=0), None),  # the block comes where a step is due
         (replaced(msg.Round, tree=0), "began tree 0 after tree 0"),
+        (replaced(msg.Round, tree=lambda t: 2 * t), "began tree 2 after tree 0"),
+        (replaced(msg.Round, kept=lambda k: k and k + 1), "kept 3 trees: the last was tree 1"),
+        (replaced(msg.Round, kept=lambda k: k and k - 1), "kept 1 trees: the last was tree 1"),
         (replaced(msg.Round, payload=(b"\x01",)), "bytes of bits"),
         (replaced(msg.Round, payload=(b"\xff" * (ROWS // 8 - 1) + b"\x7f",)), "drew other rows for tree 0"),
         (replaced(msg.Round, model=""), "without a name"),
@@ -206,7 +210,31 @@ def test_a_lying_active_party(small_keys: list[hecore.PrivateKey], edit: Edit, m
         assert isinstance(passive, ProtocolError), passive
         assert str(passive).startswith("active ")
         assert message in str(passive), passive
-    assert isinstance(active, Exception) or message == "without a name"  # it is done by then
+    assert isinstance(active, Exception) or "kept" in str(message)  # it is done by then
+
+
+@pytest.mark.parametrize(("local", "most"), [(0, 2), (1, 1)])
+def test_an_active_party_that_goes_on_growing_trees(
+    small_keys: list[hecore.PrivateKey], local: int, most: int
+) -> None:
+    """It shows the agreed configuration, and then asks for sums of one more round's gradients."""
+    parts = tables(ROWS, [1, 3], seed=12)
+    ends = loopback_pair("active", "passive1")
+    config = msgspec.structs.replace(CONFIG, first_trees_local=local)
+
+    def edit(message: Message) -> Message:
+        if isinstance(message, Hello):
+            active.config = msgspec.structs.replace(config, n_estimators=3)
+        return message
+
+    active = VerticalGBDTClassifier(Liar(ends[0], edit), config, key=small_keys[0])
+    passive = VerticalGBDTClassifier(ends[1], config, key=small_keys[1])
+    told, refused = failures([lambda: active.fit(parts[0]), lambda: passive.fit(parts[1])])
+    assert isinstance(refused, ProtocolError), refused
+    assert str(refused) == (
+        f"active began tree 2 after {most} joint trees, though n_estimators = 2 allows {most} at most"
+    )
+    assert isinstance(told, PeerAborted)
 
 
 @pytest.mark.parametrize(

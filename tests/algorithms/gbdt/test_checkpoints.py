@@ -27,6 +27,7 @@ from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier
 from hecore.algorithms.gbdt import messages as msg
 from hecore.algorithms.messages import M, Message
 
+from ..drawn import Drawn
 from .conftest import fit_jointly, run_all, tables
 
 ROWS = 120
@@ -288,6 +289,37 @@ def test_other_data_before_the_first_checkpoint_are_seen(
     with pytest.raises(ReplayError, match="differs from what was sent before the restart"):
         job.work(party.model(), 0)
     party.kill()
+
+
+def test_no_secret_order_is_used_again_where_all_stores_are_restored(
+    small_keys: list[hecore.PrivateKey], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are set back to before the training, one party has other columns: the others' orders change too.
+
+    Two sums of one secret order over other gradients would be two equations of the same candidates.
+    """
+    drawn = Drawn(monkeypatch)
+    config = msgspec.structs.replace(CONFIG, n_estimators=2)
+    job = Job(tmp_path / "first", tables(60, [2, 2, 2], seed=53), small_keys, config=config)
+    job.work = lambda model, place: model.fit(job.parts[place]).digest()  # type: ignore[method-assign]
+    digests, _ = job.run()
+    nonces, orders = drawn.taken()
+    assert len(orders) == 1 + 2 * 2  # the model's name, two trees at two parties
+
+    def anew(folder: Path, parts: Sequence[Table]) -> list[str]:
+        restored = beside(job, folder)
+        restored.parts = parts
+        restored.work = lambda model, place: model.fit(parts[place]).digest()  # type: ignore[method-assign]
+        return list(restored.run()[0])
+
+    assert anew(tmp_path / "same", job.parts) == digests
+    assert drawn.taken() == (nonces, orders)
+    other = replace(job.parts[2], values=job.parts[2].values + 1)
+    anew(tmp_path / "other", [*job.parts[:2], other])
+    new_nonces, new_orders = drawn.taken()
+    assert len(nonces & new_nonces) == 3  # of the hellos, only the one of the third party is another
+    assert len(new_orders) == len(orders)
+    assert not orders & new_orders
 
 
 def test_each_tree_has_a_secret_order_of_its_own_and_the_same_after_a_restart() -> None:

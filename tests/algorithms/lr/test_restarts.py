@@ -6,8 +6,10 @@ those of the clear training. Killed processes are in demo/test_restarts.py.
 
 from __future__ import annotations
 
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import hecore
 from hecore.algorithms.channel import AllowList, CurveKeys, FolderStore, Node, ZmqChannel, ZmqOptions, dial
 from hecore.algorithms.checkpoint import Checkpoints
 
+from ..drawn import Drawn
 from .conftest import ESTIMATORS, clear_fit, problem, small_config, split_table
 
 NAMES = ("active", "passive 1", "passive 2")
@@ -107,3 +110,34 @@ def test_a_training_goes_on_to_the_weights_of_the_clear_one(tmp_path, objective,
     assert len(models[0].loss_) == 3
     again = job.live(config, data, {})  # a finished job: nothing is trained
     assert [model.digest() for model in again] == [model.digest() for model in models]
+
+
+@pytest.mark.parametrize("mode", ["shared", "exact"])
+def test_no_mask_is_used_again_where_all_stores_are_restored(tmp_path, monkeypatch, mode):
+    """All are set back to before the training, and one party has other columns: the others' masks change too.
+
+    X·b + r and X·b′ + r would tell X·(b − b′).
+    """
+    drawn = Drawn(monkeypatch)
+    keys = [hecore.generate_key(1024, insecure_test_key=True) for _ in NAMES]
+    parts = split_table(problem(60, 6, "reg:squarederror"), (2, 2, 2))
+    config = small_config(objective="reg:squarederror", mode=mode, epochs=1, batch_size=30)
+
+    def trained(name, third):
+        job = Job(tmp_path / name, keys)
+        for party in NAMES if name != "first" else ():
+            (job.folder / party).mkdir(parents=True, mode=0o700)
+            shutil.copy2(tmp_path / "first" / party / "secret", job.folder / party / "secret")
+        models = job.live(config, [[parts[0]], [parts[1]], [third]], {})
+        return [model.digest() for model in models]
+
+    digests = trained("first", parts[2])
+    nonces, masks = drawn.taken()
+    assert len(masks) >= 2 * len(NAMES)
+    assert trained("same", parts[2]) == digests
+    assert drawn.taken() == (nonces, masks)
+    trained("other", replace(parts[2], values=2 * parts[2].values + 1))
+    new_nonces, new_masks = drawn.taken()
+    assert len(nonces & new_nonces) == 3  # of the hellos, only the one of the third party is another
+    assert len(new_masks) == len(masks)
+    assert not masks & new_masks
