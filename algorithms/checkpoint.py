@@ -22,6 +22,7 @@ file; where that is damaged and the logs have moved on, the party cannot go on, 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections import deque
@@ -309,7 +310,10 @@ class Run:
             pairs[name] = manifest.binding.get(name, "not set"), self._binding.get(name, "not set")
         for name, (saved, now) in pairs.items():
             if saved != now:
+                hashed = len(saved) == len(now) == 2 * hashlib.sha256().digest_size
+                differ = "other ones" if hashed else repr(now)
+                of = name if hashed else f"{name} {saved!r}"
                 raise CheckpointError(
-                    f"{path} is of {name} {saved!r}, but this run has {now!r}: start it as it was, or anew"
-                    " with an empty store"
+                    f"{path} is of {of}, but this run has {differ}: start it as it was, or anew with an"
+                    " empty store"
                 )

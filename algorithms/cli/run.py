@@ -23,6 +23,7 @@ from hecore.algorithms.errors import (
     PeerLost,
     StoreError,
     StoreInUse,
+    printable,
     told,
 )
 from hecore.errors import HecoreError
@@ -68,7 +69,7 @@ def run(
         hint = f"\n{again}" if code in (PEER, DISK) else ""
         if code != REPLACED and not isinstance(error, ConfigurationError) and Home(job).folder.exists():
             hint = f"\n{again}; to begin anew instead, all parties start with --anew"
-        _end(code, f"error: {told(error)}{hint}")
+        _end(code, f"error: {printable(told(error))}{hint}")
     if outcome.undelivered:
         say(f"the others may still need something of this party: {again}, once they are there")
     if outcome.again:
@@ -117,7 +118,7 @@ def _loaded(file: Path) -> JobFile:
 
 
 def _warn(text: str) -> None:
-    errors.print(Text(text, "yellow"), highlight=False, soft_wrap=True)
+    errors.print(Text(printable(text), "yellow"), highlight=False, soft_wrap=True)
 
 
 def _form(text: str) -> Literal["text", "json"]:

@@ -14,7 +14,7 @@ from hecore import Meter, generate_key
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import ConfigurationError, HandshakeError, ProtocolError
+from hecore.algorithms.errors import CheckpointError, ConfigurationError, HandshakeError, ProtocolError
 from hecore.algorithms.gbdt.active import Progress
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.fitting import Fitting
@@ -258,6 +258,8 @@ class VerticalGBDT:
         try:
             with self.meter.activate():
                 yield
+        except CheckpointError:  # this party starts again as it was, or all begin anew: the others wait
+            raise
         except Exception as error:
             told = isinstance(error, HandshakeError | ConfigurationError) and len(self.channels) == 1
             for channel in self.channels:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.data import Ids, Split, Table, infer_schema, load_rows, open_source, read_ids
+from hecore.algorithms.data import Column, Ids, Split, Table, infer_schema, load_rows, open_source, read_ids
 from hecore.algorithms.data.ids import Places
 from hecore.algorithms.data.libsvm import ID, LABEL, is_libsvm
 from hecore.algorithms.data.schema import numbers
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.lr import LinearConfig
 
 #: Objectives whose labels are 0 and 1, and those whose labels are 0, 1, 2, …
 BINARY, CLASSES = ("binary:logistic",), ("multi:softprob", "multi:logistic")
@@ -36,6 +37,8 @@ class JobData:
             drop=self._data.drop,
         )
         for column in self.schema.features:
+            if isinstance(job.parameters, LinearConfig):
+                _check_linear(self.schema.name, column)
             if column.kind == "text":
                 raise TableError(
                     f"{self.schema.name}: column {column.name!r} has too many different texts for a category:"
@@ -79,6 +82,20 @@ class JobData:
         return (
             f"{self.path.name}: {self.schema.rows:,} rows, {len(kept)} columns ({texts} of categories,"
             f" {missing} with missing values)"
+        )
+
+
+def _check_linear(file: str, column: Column) -> None:
+    """TableError for a column that a linear model does not take."""
+    if column.kind in ("categorical", "text"):
+        raise TableError(
+            f"{file}: column {column.name!r} holds texts; linear models take numbers alone: encode it as"
+            " numbers, or name it in data.drop"
+        )
+    if column.missing:
+        raise TableError(
+            f"{file}: column {column.name!r} lacks {column.missing:,} values; linear models take no gaps:"
+            " fill them, or name the column in data.drop"
         )
 
 

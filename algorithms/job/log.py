@@ -39,8 +39,9 @@ class _Shown(logging.Handler):
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See logging.Handler."""
-        self._show(record.getMessage())
+        """See logging.Handler. What is an error ends the run, and is told at its end."""
+        if record.levelno < logging.ERROR:
+            self._show(record.getMessage())
 
 
 @contextmanager

@@ -10,16 +10,16 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
 from hecore.algorithms.errors import CheckpointError, ConfigurationError, StoreError, TableError, told
 from hecore.algorithms.job.config import JobFile
-from hecore.algorithms.job.folder import METRICS, RECORD, RunFolder, read_record
+from hecore.algorithms.job.folder import RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.party_run import Outcome, PartyRun
 from hecore.algorithms.job.progress import PROGRESS, JobProgress, ProgressKeeper
 from hecore.algorithms.job.recording import check_same, open_records, test_values
-from hecore.algorithms.job.scores import PREDICTIONS
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +71,15 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
 
 
 def forget(job: JobFile) -> None:
-    """Remove what a run has left, whatever its condition. StoreInUse while a process works with it."""
+    """Remove the state of a run, whatever its condition, and put its records and model aside.
+
+    StoreInUse while a process works with it.
+    """
     Home(job).remove_unless_used()
-    for name in (RECORD, METRICS, PROGRESS, PREDICTIONS):
-        (job.folder / name).unlink(missing_ok=True)
-    for model in job.folder.glob("model.*"):
-        model.unlink()
+    if (job.folder / RECORD).exists():
+        kept = job.folder.with_name(f"{job.folder.name}.{datetime.now():%Y%m%d-%H%M%S-%f}")
+        job.folder.rename(kept)
+        log.warning("what was there is kept in %s; all other parties must begin anew as well", kept)
 
 
 def _finished(job: JobFile, home: Home) -> Outcome | None:

@@ -17,7 +17,13 @@ from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import Checkpoints, Run
 from hecore.algorithms.data import Table
 from hecore.algorithms.draws import fresh
-from hecore.algorithms.errors import ConfigurationError, HandshakeError, ProtocolError, TableError
+from hecore.algorithms.errors import (
+    CheckpointError,
+    ConfigurationError,
+    HandshakeError,
+    ProtocolError,
+    TableError,
+)
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import scaling
 from hecore.algorithms.lr.config import LinearConfig
@@ -375,6 +381,8 @@ class VerticalLinearModel:
         try:
             with self.meter.activate():
                 yield
+        except CheckpointError:  # this party starts again as it was, or all begin anew: the others wait
+            raise
         except Exception as error:
             told = isinstance(error, HandshakeError | ConfigurationError) and len(self.channels) == 1
             for channel in self.channels:

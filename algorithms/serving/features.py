@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.data import Table, read_table
+from hecore.algorithms.data import Table, infer_schema, load_rows, open_source
+from hecore.algorithms.data.sources import require
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.gbdt.binning import ColumnBins
@@ -188,7 +189,12 @@ def open_features(path: Path, models: Iterable[Taker], *, id_column: str, table:
     if path.suffix in SQLITE_SUFFIXES:
         texts = {name for model in models for name in model.texts}
         return SqliteFeatures(path, columns, table, id_column, texts)
-    return SnapshotFeatures(read_table(path, id_column=id_column).select(columns))
+    source = open_source(path)
+    require(source, columns)
+    others = [name for name in source.header if name not in columns and name != id_column]
+    categorical = [name for name in columns if any(name in model.texts for model in models)]
+    schema = infer_schema(source, id_column=id_column, categorical=categorical, drop=others)
+    return SnapshotFeatures(load_rows(source, None, schema).select(columns))
 
 
 def _quoted(name: str) -> str:

@@ -163,6 +163,7 @@ def test_a_kill_while_the_state_is_removed_leaves_the_job_finished(
 def test_a_class_that_no_training_row_has_is_told_before_training(tmp_path: Path) -> None:
     settings = TREES + 'objective = "multi:softprob"\n' + SPLIT + QUICK
     firms = make_firms(tmp_path, settings=settings)
+    firms[1].edit("grace = 20.0", "grace = 1.0")  # it waits for the other, whose fault it is
     ids = [set(read_ids(firm.folder / "people.csv")) for firm in firms]
     common = Ids(sorted(ids[0] & ids[1]))
     parts = split_rows(common, b"a key of these tests", validation=0.2, test=0.2)
@@ -196,6 +197,17 @@ def test_settings_may_be_mended_as_long_as_nobody_was_met(tmp_path: Path) -> Non
             run_job(load_job(bank.file))
         assert not (bank.run / "state").exists()
         bank.edit(f"max_depth = {depth}", f"max_depth = {depth + 1}")
+
+
+def test_a_linear_job_tells_what_it_cannot_take_before_anybody_is_asked(tmp_path: Path) -> None:
+    bank, _ = make_firms(tmp_path, rows=40, settings='[algorithm]\nname = "linear"\n' + SPLIT + QUICK)
+    path = bank.folder / "people.csv"
+    head, first, *rest = path.read_text().splitlines()
+    cells = first.split(",")
+    for cell, told in (("", "column 'b' lacks 1 values"), ("red", "column 'b' holds texts")):
+        path.write_text("\n".join([head, ",".join([*cells[:2], cell, *cells[3:]]), *rest]) + "\n")
+        with pytest.raises(TableError, match=told):
+            run_job(load_job(bank.file))
 
 
 def test_a_second_process_leaves_the_first_in_peace(tmp_path: Path) -> None:
@@ -293,6 +305,9 @@ def test_a_job_under_way_is_not_changed(tmp_path: Path, monkeypatch: pytest.Monk
     with ThreadPoolExecutor() as pool:
         again = list(pool.map(lambda firm: run_job(load_job(firm.file), anew=True), firms))
     assert not any(outcome.again for outcome in again)
+    for firm in firms:  # what there was is put aside
+        [kept] = firm.run.parent.glob("credit.*")
+        assert load_share(kept / "model.safetensors").party == firm.name
 
 
 def test_progress_is_written_for_others_to_read(done: tuple[list[Firm], list[Outcome]]) -> None:
