@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
+from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.cli.job_line import left_text, line_text, phase_text, size
 from hecore.algorithms.cli.run import exit_code
 from hecore.algorithms.errors import (
@@ -83,6 +84,14 @@ def test_check_finds_what_is_wrong_and_says_how_many(bank: Firm) -> None:
     assert "chmod 600" in flat(bad.stdout)
     assert "1 the id of an earlier row" in flat(bad.stdout)
     assert "2 of 7 to mend" in bad.stderr
+
+
+def test_check_knows_its_own_key_under_the_name_of_another(bank: Firm) -> None:
+    own = CurveKeys.load(bank.folder / "keys").public
+    AllowList({"shop": own}).save(bank.folder / "allowed.toml")
+    checked = run("job", "check", bank.file)
+    assert checked.exit_code == 1
+    assert "this party's own key under the name shop: hecore party distrust shop" in flat(checked.stdout)
 
 
 @pytest.mark.parametrize("column", ["y", "b"])
