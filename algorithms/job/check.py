@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +63,14 @@ def _trusted(job: JobFile) -> str:
     if not path.exists():
         raise ConfigurationError(f"{path} is not there: hecore party trust NAME KEYFILE makes it")
     allowed = AllowList.load(path)
-    own = CurveKeys.load(job.at(job.party.keys)).public
+    own = ""
+    with suppress(HecoreError, OSError):  # told with the network keys
+        own = CurveKeys.load(job.at(job.party.keys)).public
     for peer in job.peers:
         if own in allowed.keys_of(peer):
             raise ConfigurationError(
-                f"{path} has this party's own key under the name {peer}: hecore party distrust {peer}, then trust"
-                " the key that it sent"
+                f"{path} has this party's own key under the name {peer}: hecore party distrust {peer},"
+                " then trust the key that it sent"
             )
     two = {peer for peer in job.peers if len(allowed.keys_of(peer)) > 1}
     return ", ".join(f"{peer} (two keys)" if peer in two else peer for peer in sorted(job.peers))
