@@ -198,7 +198,7 @@ def parties(pids: list[int]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("role", [ACTIVE, PASSIVE])
+@pytest.mark.parametrize("role", [ACTIVE, pytest.param(PASSIVE, marks=pytest.mark.slow)])
 def test_a_party_killed_in_mid_run_is_named_within_seconds(role):
     with started(*LONG) as command:
         lines_until(command.stderr, "joint training, epoch")
