@@ -98,12 +98,12 @@ def stopped_and_killed(places: dict[str, Path]) -> dict[str, str]:
     """Run both sides; the bank is stopped and the telephone company killed on the way. What they say last."""
     with running(places["telco"]) as first_telco:
         with running(places["bank"]) as first_bank:
-            wait_for(places["bank"], "tree 1/")
+            wait_for(places["bank"], 1)
             first_bank.send_signal(signal.SIGINT)
             output, _ = first_bank.communicate(timeout=60)
         assert (first_bank.returncode, f"start `{RUN}` again to go on" in output) == (130, True), output
         with running(places["bank"]) as bank:
-            wait_for(places["bank"], "tree 2/")
+            wait_for(places["bank"], 2)
             first_telco.kill()
             first_telco.communicate()
             with running(places["telco"]) as telco:
@@ -144,14 +144,15 @@ def test_the_walk_through_works_with_a_stop_and_a_kill_on_the_way(
     assert "finished already" in typed(places["bank"], RUN)
 
 
-def wait_for(folder: Path, detail: str, seconds: float = 120) -> None:
-    """Until a party's progress says so of its training."""
+def wait_for(folder: Path, trees: int, seconds: float = 120) -> None:
+    """Until a party's progress tells of so many trees, or of more."""
     path = folder / "runs" / "credit" / "progress.json"
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if path.exists():
             told = msgspec.json.decode(path.read_bytes(), type=JobProgress)
-            if told.phase == "training" and told.detail.startswith(detail):
+            grown = re.match(r"tree (\d+)/", told.detail)
+            if told.phase == "training" and grown is not None and int(grown[1]) >= trees:
                 return
         time.sleep(0.02)
-    raise AssertionError(f"{folder.name} never came to {detail}")
+    raise AssertionError(f"{folder.name} never came to tree {trees}")

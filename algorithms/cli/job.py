@@ -67,6 +67,8 @@ def check(file: JobPath) -> None:
     with errors.status("reading the data"):
         findings = check_job(job)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for finding in findings:
         mark = ("ok", "green") if finding.good else ("wrong", "red")
         table.add_row(Text(*mark), finding.what, Text(finding.text))

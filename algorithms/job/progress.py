@@ -1,6 +1,6 @@
 """Where a job stands at this party: for the line on the terminal, and for `hecore party status`.
 
-The file FOLDER/progress.json is written about once a second. It is for people: nothing depends on it.
+The file FOLDER/progress.json is written at every step and once a second. It is for people alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -59,7 +60,7 @@ class ProgressKeeper:
         self._away: dict[str, float] = {}
         self._met: set[str] = set()
         self._stop = threading.Event()
-        self._lock, self._showing = threading.Lock(), threading.Lock()
+        self._lock, self._showing, self._writing = (threading.Lock() for _ in range(3))
         self._thread = threading.Thread(target=self._run, name="hecore-progress", daemon=True)
 
     def __enter__(self) -> ProgressKeeper:
@@ -88,6 +89,7 @@ class ProgressKeeper:
                 log.info("%s", phase)
             self._now = JobProgress(phase=phase, detail=detail, done=done, remaining=remaining)
         self._show()
+        self._write()
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL):
@@ -126,12 +128,10 @@ class ProgressKeeper:
 
     def _write(self) -> None:
         fresh = self._path.with_suffix(".new")
-        try:
+        with self._writing, suppress(OSError):  # a full disk is told by what must not be lost
             with open_private(fresh) as file:
                 file.write(msgspec.json.encode(self.snapshot()))
             fresh.rename(self._path)
-        except OSError:
-            return  # a full disk is told by what must not be lost
 
 
 def read_progress(path: Path) -> JobProgress | None:

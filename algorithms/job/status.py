@@ -18,6 +18,8 @@ from hecore.algorithms.job.records import RunRecord
 def status_table(job: JobFile) -> Table:
     """A table of two columns."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a long path is not cut
     for what, text in status_lines(job):
         table.add_row(what, Text(text))
     return table

@@ -379,6 +379,9 @@ def test_figures_can_be_asked_for_at_any_time(tmp_path: Path) -> None:
             face.send(Note())
         while b.metrics.waiting_messages < 3:
             time.sleep(0.01)
+        deadline = time.monotonic() + 10
+        while face.metrics.round_trip is None and time.monotonic() < deadline:
+            time.sleep(0.01)
         b.node.close(leave=False)
         while face.metrics.connected:
             time.sleep(0.01)
