@@ -9,6 +9,8 @@ ids can check the guess: parties align their rows first (PSI), so that the lists
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ import msgspec
 
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import HandshakeError
+from hecore.algorithms.errors import CheckpointError, ConfigurationError, HandshakeError
 from hecore.algorithms.messages import Message, Name
 from hecore.errors import InvalidKey, WireFormatError
 from hecore.keys import PublicKey
@@ -108,6 +110,23 @@ def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:
             f"the {mine.rows} row ids of {me} and {peer} differ, or stand in another order:"
             " both need the same ids in the same order"
         )
+
+
+@contextmanager
+def telling(channels: Sequence[Channel]) -> Iterator[None]:
+    """On an error tell all peers what kind, never a value of the data.
+
+    A text may be about one party, so it goes to a single peer only.
+    """
+    try:
+        yield
+    except CheckpointError:  # this party starts again as it was, or all begin anew: the others wait
+        raise
+    except Exception as error:
+        told = isinstance(error, HandshakeError | ConfigurationError) and len(channels) == 1
+        for channel in channels:
+            channel.abort(str(error) if told else type(error).__name__)
+        raise
 
 
 def compare_settings(me: str, mine: str, peer: str, theirs: str) -> None:

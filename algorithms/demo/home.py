@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from hecore import PrivateKey, generate_key, load_key, save_key
+from hecore import PrivateKey
 from hecore.algorithms.channel import AllowList, CurveKeys, FolderStore, ZmqChannel, ZmqOptions, dial, listen
 from hecore.algorithms.demo.results import Pipe
 from hecore.algorithms.errors import ProtocolError
+from hecore.algorithms.job.home import own_key
 from hecore.algorithms.party import ACTIVE, PASSIVE
-from hecore.randomness import random_bytes
 
 #: The name of the job that both parties' channels work on.
 JOB = "hecore demo"
@@ -38,18 +37,10 @@ class Home:
 
     def paillier(self, bits: int) -> PrivateKey:
         """The Paillier key pair, made at the first start; its passphrase lies beside it, readable for us."""
-        path, passphrase = self.folder / "paillier.key", self.folder / "passphrase"
-        if not path.exists():
-            descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(random_bytes(16).hex())
-            key = generate_key(bits)
-            save_key(key, path, passphrase.read_text())
-            return key
-        kept = load_key(path, passphrase.read_text())
-        if not isinstance(kept, PrivateKey):
-            raise ProtocolError(f"{path} holds no private key")
-        return kept
+        key = own_key(self.folder, bits)
+        if not isinstance(key, PrivateKey):
+            raise ProtocolError(f"{self.folder / 'paillier.key'} holds no private key")
+        return key
 
     def report(self, pipe: Pipe, what: str, value: object) -> None:
         """Tell the parent, the first time."""

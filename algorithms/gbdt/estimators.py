@@ -14,7 +14,7 @@ from hecore import Meter, generate_key
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import CheckpointError, ConfigurationError, HandshakeError, ProtocolError
+from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.gbdt.active import Progress
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.fitting import Fitting
@@ -25,7 +25,7 @@ from hecore.algorithms.gbdt.objectives import Floats, Gradient, transform
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
 from hecore.algorithms.gbdt.standing import Finished, Journal, Scored
 from hecore.algorithms.gbdt.tables import RowsOf, binding, check_evaluation, terms_of_all, weights_hash
-from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake
+from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake, telling
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
 from hecore.keys import PrivateKey
@@ -251,20 +251,9 @@ class VerticalGBDT:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """Count into the meter; on an error tell all peers what kind, never a value of the data.
-
-        A text may be about one party, so it goes to a single peer only.
-        """
-        try:
-            with self.meter.activate():
-                yield
-        except CheckpointError:  # this party starts again as it was, or all begin anew: the others wait
-            raise
-        except Exception as error:
-            told = isinstance(error, HandshakeError | ConfigurationError) and len(self.channels) == 1
-            for channel in self.channels:
-                channel.abort(str(error) if told else type(error).__name__)
-            raise
+        """Count into the meter; see `telling` for what peers hear of an error."""
+        with telling(self.channels), self.meter.activate():
+            yield
 
 
 class VerticalGBDTClassifier(VerticalGBDT):

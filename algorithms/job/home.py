@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from hecore import PrivateKey, generate_key, load_key, save_key
+from hecore import PrivateKey, PublicKey, generate_key, load_key, save_key
 from hecore.algorithms.channel import FolderStore
 from hecore.algorithms.channel.disk import make_folder, sync_folder, write_whole
 from hecore.algorithms.errors import ConfigurationError, StoreInUse
@@ -27,6 +27,24 @@ from hecore.randomness import random_bytes
 def open_private(path: Path) -> BinaryIO:
     """A new or emptied file of mode 0600, to be written."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+
+
+def own_key(folder: Path, bits: int) -> PrivateKey | PublicKey:
+    """The Paillier key in FOLDER/paillier.key, made at the first call; FOLDER/passphrase opens it.
+
+    Both are there whole or not at all.
+    """
+    path, passphrase = folder / "paillier.key", folder / "passphrase"
+    if path.exists():
+        return load_key(path, read_passphrase(passphrase))
+    write_whole(passphrase, random_bytes(16).hex().encode())
+    key = generate_key(bits)
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    save_key(key, fresh, read_passphrase(passphrase))
+    fresh.rename(path)
+    sync_folder(folder)
+    return key
 
 
 #: What is being removed: a name of its own, so that a kill in between leaves no half state.
@@ -50,21 +68,11 @@ class Home:
         """The key of the job file, or the job's own, which is made at the first start."""
         options = self._job.key
         if options.file is not None and options.passphrase_file is not None:
-            return self._load(self._job.at(options.file), self._job.at(options.passphrase_file))
-        path, passphrase = self.folder / "paillier.key", self.folder / "passphrase"
-        if not path.exists():
-            write_whole(passphrase, random_bytes(16).hex().encode())
-            key = generate_key(options.bits)
-            fresh = path.with_suffix(".new")  # there whole or not at all
-            fresh.unlink(missing_ok=True)
-            save_key(key, fresh, passphrase.read_text(encoding="ascii"))
-            fresh.rename(path)
-            sync_folder(path.parent)
-            return key
-        return self._load(path, passphrase)
+            path = self._job.at(options.file)
+            return self._checked(load_key(path, read_passphrase(self._job.at(options.passphrase_file))), path)
+        return self._checked(own_key(self.folder, options.bits), self.folder)
 
-    def _load(self, path: Path, passphrase: Path) -> PrivateKey:
-        key = load_key(path, read_passphrase(passphrase))
+    def _checked(self, key: PrivateKey | PublicKey, path: Path) -> PrivateKey:
         if not isinstance(key, PrivateKey):
             raise ConfigurationError(f"{path} holds a public key: key.file is the private one")
         if key.public.n.bit_length() != self._job.key.bits:

@@ -18,9 +18,7 @@ from hecore.algorithms.checkpoint import Checkpoints, Run
 from hecore.algorithms.data import Table
 from hecore.algorithms.draws import fresh
 from hecore.algorithms.errors import (
-    CheckpointError,
     ConfigurationError,
-    HandshakeError,
     ProtocolError,
     TableError,
 )
@@ -33,7 +31,7 @@ from hecore.algorithms.lr.saved import Meeting, Saved, SavedMeeting, saver
 from hecore.algorithms.lr.scoring import receive_scores, send_scores
 from hecore.algorithms.lr.share import FORMAT, VERSION, ActiveSide, ModelRecord, load_share, save_share
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side
-from hecore.algorithms.party import Peer
+from hecore.algorithms.party import Peer, telling
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
 from hecore.keys import PrivateKey
@@ -374,20 +372,9 @@ class VerticalLinearModel:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """Count into the meter; on an error tell all peers what kind, never a value of the data.
-
-        A text may be about one party, so it goes to a single peer only.
-        """
-        try:
-            with self.meter.activate():
-                yield
-        except CheckpointError:  # this party starts again as it was, or all begin anew: the others wait
-            raise
-        except Exception as error:
-            told = isinstance(error, HandshakeError | ConfigurationError) and len(self.channels) == 1
-            for channel in self.channels:
-                channel.abort(str(error) if told else type(error).__name__)
-            raise
+        """Count into the meter; see `telling` for what peers hear of an error."""
+        with telling(self.channels), self.meter.activate():
+            yield
 
 
 class VerticalLogisticRegression(VerticalLinearModel):
