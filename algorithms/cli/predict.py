@@ -14,7 +14,8 @@ from hecore.algorithms.cli.serve import SETTINGS
 from hecore.algorithms.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from hecore.algorithms.serving.files import Progress, Summary
+    from hecore.algorithms.rows_done import RowsDone
+    from hecore.algorithms.serving.files import Summary
     from hecore.algorithms.serving.settings import Settings
 
 
@@ -83,7 +84,7 @@ def _lead(
     try:
         with RowsLine() as line:
 
-            def show(progress: Progress) -> None:
+            def show(progress: RowsDone) -> None:
                 line.show("scoring", progress)
 
             summary = FileScoring(whole, features, wanted, out, peers, wait=wait).run(show)

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from hecore.algorithms.cli.console import errors
+from hecore.algorithms.rows_done import RowsDone
 
 #: Seconds between two lines of progress where there is no terminal.
 QUIET = 30.0
-
-
-class RowsDone(Protocol):
-    """Rows done of all, rows a second, seconds still to go (infinite while that is not known)."""
-
-    @property
-    def done(self) -> int: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def rate(self) -> float: ...
-    @property
-    def remaining(self) -> float: ...
 
 
 class RowsLine:

@@ -27,27 +27,14 @@ from hecore.algorithms.psi import messages as msg
 from hecore.algorithms.psi import steps
 from hecore.algorithms.psi.group import SCALAR_BYTES, Rows, check_points
 from hecore.algorithms.psi.tags import EMPTY, Tags
+from hecore.algorithms.rows_done import RowsDone
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where the exchange with `peer` stands; rows of both sides count. `resumed`: from an earlier process."""
+@dataclass(frozen=True, kw_only=True)
+class Progress(RowsDone):
+    """Where the exchange with `peer` stands; rows of both sides count."""
 
     peer: str
-    done: int
-    total: int
-    resumed: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Rows a second in this process."""
-        return (self.done - self.resumed) / max(self.seconds, 1e-9)
-
-    @property
-    def remaining(self) -> float:
-        """Seconds still to go at this rate; infinite before the first chunk."""
-        return (self.total - self.done) / self.rate if self.rate else float("inf")
 
 
 @dataclass(frozen=True)
@@ -260,7 +247,11 @@ class Exchange:
         if self._on_progress is not None:
             done, total = self._rows_of(self.chunks - len(self._pending)), len(self._ids) + self.theirs
             seconds = time.monotonic() - self._started
-            self._on_progress(Progress(self.channel.peer, done, total, self._resumed, seconds))
+            self._on_progress(
+                Progress(
+                    peer=self.channel.peer, done=done, total=total, resumed=self._resumed, seconds=seconds
+                )
+            )
 
 
 def _compare(me: str, mine: msg.PsiHello, peer: str, theirs: msg.PsiHello) -> None:

@@ -33,6 +33,7 @@ from hecore.algorithms.data import Ids
 from hecore.algorithms.data.ids import check_ids
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, PeerLost
+from hecore.algorithms.rows_done import RowsDone
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.features import Adapted
 from hecore.algorithms.serving.parts import Whole
@@ -48,26 +49,6 @@ PATIENCE = 60.0
 A_LOOK = 0.1
 #: Ids that a summary names.
 SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Rows done of all; `resumed` of them by an earlier run."""
-
-    done: int
-    total: int
-    resumed: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Rows a second in this run."""
-        return (self.done - self.resumed) / max(self.seconds, 1e-9)
-
-    @property
-    def remaining(self) -> float:
-        """Seconds still to go at this rate; infinite before the first chunk."""
-        return (self.total - self.done) / self.rate if self.rate else float("inf")
 
 
 @dataclass(frozen=True)
@@ -100,7 +81,7 @@ class FileScoring:
         self._folder = out.with_name(out.name + ".parts")
         self._total = -(-len(ids) // CHUNK)
 
-    def run(self, on_progress: Callable[[Progress], None]) -> Summary:
+    def run(self, on_progress: Callable[[RowsDone], None]) -> Summary:
         """Score all rows, and write them. Raises ChannelTimeout where a party is away for too long,
         ConfigurationError where the parts that are there are of another run, ProtocolError, TableError.
         """
@@ -116,7 +97,8 @@ class FileScoring:
                 asked = flying.popleft()
                 self._write(asked, self._settled(asked))
                 done += len(asked.ids)
-                on_progress(Progress(done, len(self._ids), resumed, time.monotonic() - began))
+                seconds = time.monotonic() - began
+                on_progress(RowsDone(done=done, total=len(self._ids), resumed=resumed, seconds=seconds))
         return self._join(resumed)
 
     # --- questions ---------------------------------------------------------------------------------

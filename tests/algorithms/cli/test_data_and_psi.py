@@ -208,7 +208,10 @@ def test_a_key_pair_is_for_its_owner_and_its_public_half_for_the_other(keys):
 def test_progress_tells_rate_and_remaining_time(capfd, monkeypatch):
     monkeypatch.setattr(rows_line, "QUIET", 0.0)
     with rows_line.RowsLine() as line:
-        line.show("matching with bank", Progress("bank", 250_000, 1_000_000, 50_000, 20.0))
+        line.show(
+            "matching with bank",
+            Progress(peer="bank", done=250_000, total=1_000_000, resumed=50_000, seconds=20.0),
+        )
     assert capfd.readouterr().err == "matching with bank: 25%, 10,000 rows/s, 0:01:15 left\n"
 
 

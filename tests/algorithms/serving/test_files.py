@@ -15,10 +15,11 @@ import pytest
 
 from hecore.algorithms.data import Ids
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, TableError
+from hecore.algorithms.rows_done import RowsDone
 from hecore.algorithms.serving import files
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.features import Adapted, SnapshotFeatures
-from hecore.algorithms.serving.files import FileScoring, Progress, Summary, finish
+from hecore.algorithms.serving.files import FileScoring, Summary, finish
 from hecore.algorithms.serving.parts import make_whole
 from hecore.algorithms.serving.peers import Peers
 from hecore.algorithms.serving.settings import load_settings
@@ -68,7 +69,7 @@ def run(folders: Folders, model: Model, out: Path, ids: Any = None) -> Summary:
 def test_scores_of_all_ids_in_their_order(model: Model, folders: Folders, tmp_path: Path) -> None:
     order = np.random.default_rng(0).permutation(300)
     ids = [f"id{row}" for row in order]
-    told: list[Progress] = []
+    told: list[RowsDone] = []
     with folders.passive("shop") as shop, line_of(folders) as peers:
         summary = scoring(model, peers, tmp_path / "out.parquet", ids).run(told.append)
         assert not shop.finished
@@ -99,7 +100,7 @@ def test_a_broken_run_goes_on_with_the_first_part_that_is_not_there(
 ) -> None:
     out = tmp_path / "out.parquet"
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: RowsDone) -> None:
         if progress.done >= 128:
             raise KeyboardInterrupt
 
@@ -123,7 +124,7 @@ def test_parts_of_another_run_are_refused(model: Model, folders: Folders, tmp_pa
             scoring(model, peers, out, [f"id{row}" for row in range(299)]).run(_interrupt)
 
 
-def _interrupt(progress: Progress) -> None:
+def _interrupt(progress: RowsDone) -> None:
     raise KeyboardInterrupt
 
 
@@ -131,7 +132,7 @@ def test_a_passive_party_that_goes_and_comes_back(model: Model, folders: Folders
     out = tmp_path / "out.parquet"
     gone, back = threading.Event(), threading.Event()
 
-    def pause(progress: Progress) -> None:
+    def pause(progress: RowsDone) -> None:
         if progress.done == 96:
             gone.set()
             assert back.wait(10)
