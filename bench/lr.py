@@ -24,8 +24,7 @@ from hecore.algorithms.data import Table
 from hecore.algorithms.lr import LinearConfig, Progress, VerticalLogisticRegression
 from hecore.algorithms.lr.exact.widths import precise
 from hecore.algorithms.lr.steps import encode_features
-from hecore.kernels import limbs as lb
-from hecore.kernels.multiexp import Entries, plan_windows, sample_entries
+from hecore.kernels.multiexp import Entries, plan_entries
 
 from .gbdt import PartyCost, ProblemError
 from .gbdt_estimate import H200_TARGETS, Rates, measured_rates
@@ -157,9 +156,7 @@ def products_per_entry(table: Table, config: LinearConfig) -> dict[str, float]:
     for leg, part in (("forward", matrix), ("backward", matrix.transpose())):
         rows, columns = part.shape
         entries = Entries.of(part.limbs.reshape(rows, columns, -1))
-        union = lb.magnitude_union(entries.exponents)
-        plan = plan_windows(rows, columns, len(entries.row), union, sample_entries(entries.exponents))
-        found[leg] = plan.products / len(entries.row)
+        found[leg] = plan_entries(entries).products / len(entries.row)
     return found
 
 

@@ -18,6 +18,7 @@ from .errors import EncodingError, LayoutMismatch, ShapeMismatch
 from .evaluator import check_range, check_scale, map_columns, pack
 from .kernels import limbs as lb
 from .kernels.limbs import Limbs
+from .kernels.multiexp import Entries, plan_entries
 from .meter import count
 from .packing import SlotLayout
 from .sparse import SparseNumbers
@@ -60,9 +61,9 @@ def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
 def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> CipherBatch:
     """matrix @ batch with the results packed into slots: (R, C) plain, (C,) encrypted, shape (R,).
 
-    Two ways, whichever shifts less: multiply, then shift-and-add the R results; or put the rows of a
-    ciphertext side by side in one long exponent, E_gj = Σ_i M_ij·2^(slot_bits·i), which shifts each of C
-    bases through all slots once:
+    Two ways, whichever takes fewer products: multiply, then shift-and-add the R results; or, best for few
+    columns and very many rows, put the rows of a ciphertext side by side in one long exponent,
+    E_gj = Σ_i M_ij·2^(slot_bits·i), which shifts each of C bases through all slots once:
 
         ∏_j c_j^(E_gj)   encrypts   Σ_i 2^(slot_bits·i) · (M·x)_i
 
@@ -76,10 +77,9 @@ def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> Cipher
     layout.check_key(batch.public)
     scale_bits = check_scale(batch.scale_bits + plain.scale_bits, batch.public)
     rows, columns = plain.shape
-    # Each base is shifted through all slots, and its tables cost about as much again.
-    if 2 * columns * layout.slots >= rows:
+    joined = _joined_rows(plain, layout) if columns * layout.slots < rows else None
+    if joined is None or not _saves_products(joined, plain, layout):
         return pack(matmul_left(plain, batch), layout)
-    joined = _joined_rows(plain, layout)
     count("matrix_entries", rows * columns)
     return replace(
         batch,
@@ -90,6 +90,16 @@ def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> Cipher
         terms=1,
         fresh=False,
     )
+
+
+def _saves_products(joined: Limbs, plain: FixedPoint, layout: SlotLayout) -> bool:
+    """Whether long exponents take fewer products than a product and slot_bits squarings for each row."""
+    rows, columns = plain.shape
+    apart = Entries.of(plain.limbs.reshape(rows, columns, plain.limbs.shape[1]))
+    if not apart.row.size:
+        return False
+    packed = plan_entries(apart).products + rows * layout.slot_bits
+    return plan_entries(Entries.of(joined)).products < packed
 
 
 def matmul_sparse(matrix: SparseNumbers, batch: CipherBatch) -> CipherBatch:

@@ -1,6 +1,6 @@
 """Integer matrix × encrypted vector: out[i] = ∏_j x[j]^M[i, j], planned once for every backend.
 
-Three plans; C columns are the bases, R rows the outputs, N of the R·C exponents are not zero:
+Four plans; C columns are the bases, R rows the outputs, N of the R·C exponents are not zero:
 
 *powers*    The plain way: every non-zero entry is a power of its own, then one product per entry.
             Best where few entries share a base or an output (diagonals, single rows).
@@ -9,10 +9,12 @@ Three plans; C columns are the bases, R rows the outputs, N of the R·C exponent
 *buckets*   Bases are multiplied into one bucket per (output, window, |d|), and Σ_d d·bucket[d] is
             taken by a running product: about R·T·2^w products. Best when many bases share an
             output (wide).
+*joint*     Bases stand in groups of w with a table of all 2^w products of some of them, and
+            exponents are read bit by bit: see `joint`. Best for large dense matrices.
 
-For the last two, exponents are cut into T windows of w bits, M[i, j] = Σ_t d(i, j, t)·2^(w·t) with
-−2^(w−1) ≤ d < 2^(w−1), and zero digits cost nothing. Both spend one product per non-zero digit on
-the main part, which is one `segment_product`: the encrypted histogram with digits as bins. See
+For tables and buckets, exponents are cut into T windows of w bits, M[i, j] = Σ_t d(i, j, t)·2^(w·t)
+with −2^(w−1) ≤ d < 2^(w−1), and zero digits cost nothing. Both spend one product per non-zero digit
+on the main part, which is one `segment_product`: the encrypted histogram with digits as bins. See
 Pippenger, "On the evaluation of powers and related problems" (1976).
 """
 
@@ -26,7 +28,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from . import joint
 from . import limbs as lb
+from .errors import NotInvertible
+from .joint import Dense
 from .limbs import Limbs
 from .offsets import counted_offsets, even_offsets
 
@@ -44,7 +49,7 @@ MAX_ELEMENTS = 1 << 19
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How one matrix is evaluated: `method`, window bits w, number of windows T, products.
+    """How one matrix is evaluated: `method`, window bits w (joint: columns a group), windows T, products.
 
     `products` is an estimate, squares included; every power is taken to be as long as the longest.
     """
@@ -83,8 +88,8 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan 
     """out[i] = ∏_j x[j]^matrix[i, j] for two's complement exponents uint64[rows, columns, width].
 
     Without `plan`, the cheapest. Every base is taken for invertible, whatever the sign of its
-    exponents (positive ones have negative digits too): NotInvertible names the first that is not.
-    Raises ValueError if the columns are not len(x).
+    exponents (positive ones have negative digits too): where a plan needs an inverse that there is
+    not, NotInvertible names the first such base. Raises ValueError if the columns are not len(x).
     """
     return entries_power(backend, Entries.of(matrix), x, plan)
 
@@ -102,9 +107,16 @@ def entries_power(backend: Backend, matrix: Entries, x: Residues, plan: WindowPl
     if used.size < columns:  # bases without an exponent get no tables
         place = np.searchsorted(used, matrix.column)
         matrix = Entries(rows, used.size, matrix.row, place, matrix.exponents)
-        x = backend.gather(x, used)
-    sample = sample_entries(matrix.exponents)
-    plan = plan or plan_windows(rows, matrix.columns, len(matrix.row), union, sample)
+        try:
+            return entries_power(backend, matrix, backend.gather(x, used), plan)
+        except NotInvertible as error:
+            raise NotInvertible(int(used[error.index])) from None
+    dense = joint.spread(matrix)
+    plan = plan or _cheapest(_plans_of(matrix, union, dense))
+    if plan.method == "joint":
+        if dense is None:
+            raise ValueError("a joint plan needs a dense matrix of short exponents")
+        return _with_joint(backend, dense, x, plan.window)
     if plan.method == "powers":
         return _with_powers(backend, matrix, x)
     digits = signed_digits(matrix.exponents, plan.window, plan.windows)
@@ -114,21 +126,41 @@ def entries_power(backend: Backend, matrix: Entries, x: Residues, plan: WindowPl
     return evaluate(backend, matrix, digits[:, windows], shifts, x)
 
 
+def plan_entries(matrix: Entries) -> WindowPlan:
+    """The plan that `entries_power` chooses: the one with the fewest products. At least one exponent."""
+    return _cheapest(entry_plans(matrix))
+
+
+def entry_plans(matrix: Entries) -> list[WindowPlan]:
+    """Every plan that may be chosen for a matrix."""
+    return _plans_of(matrix, lb.magnitude_union(matrix.exponents), joint.spread(matrix))
+
+
+def _plans_of(matrix: Entries, union: int, dense: Dense | None) -> list[WindowPlan]:
+    sample = sample_entries(matrix.exponents)
+    plans = window_plans(matrix.rows, matrix.columns, len(matrix.row), union, sample)
+    return plans + (joint_plans(dense) if dense is not None else [])
+
+
+def _cheapest(plans: list[WindowPlan]) -> WindowPlan:
+    return min(plans, key=lambda plan: plan.products)
+
+
 def plan_windows(
     rows: int, columns: int, entries: int, union: int, sample: Limbs | None = None
 ) -> WindowPlan:
-    """The cheapest plan for `entries` non-zero exponents, the bitwise or of whose magnitudes is `union`.
-
-    `sample`, some of the exponents, tells how many of their digits are not zero; without it their
-    bits are taken for random.
-    """
-    return min(window_plans(rows, columns, entries, union, sample), key=lambda plan: plan.products)
+    """The cheapest of `window_plans`: what can be said without the exponents themselves."""
+    return _cheapest(window_plans(rows, columns, entries, union, sample))
 
 
 def window_plans(
     rows: int, columns: int, entries: int, union: int, sample: Limbs | None = None
 ) -> list[WindowPlan]:
-    """Every plan that may be chosen: those whose intermediate batches are not too large."""
+    """The plans by digits for `entries` non-zero exponents, the bitwise or of whose magnitudes is `union`.
+
+    Those whose intermediate batches are not too large. `sample`, some of the exponents, tells how many of
+    their digits are not zero; without it their bits are taken for random.
+    """
     bits, inverses = union.bit_length(), 3 * columns
     plans = []
     # From w = bits + 1 on one window is enough, and a wider one holds the same digits.
@@ -152,6 +184,24 @@ def window_plans(
         powers = entries * (2 * (bits - 1) + union.bit_count() - 1) // 2
         products = _segment_products(entries, rows) + powers + inverses
         plans.append(WindowPlan("powers", bits, 1, products))
+    return plans
+
+
+def joint_plans(dense: Dense) -> list[WindowPlan]:
+    """The joint plans whose tables are not too large."""
+    varying = dense.columns.size
+    rows = len(dense.above)
+    bits = dense.positions.size
+    shared = 0  # the product that gives every row its columns' least exponents back
+    used = dense.least[dense.least != 0]
+    if used.size:
+        least = lb.from_int64(used)
+        shared = rows + plan_windows(1, used.size, used.size, lb.magnitude_union(least), least).products
+    plans = []
+    for window in range(1, min(varying, joint.MAX_WINDOW) + 1):
+        groups = joint.Groups.of(varying, window)
+        if groups.window == window and (window == 1 or groups.entries <= MAX_ELEMENTS):
+            plans.append(WindowPlan("joint", window, bits, joint.products(dense, window) + shared))
     return plans
 
 
@@ -215,6 +265,15 @@ def _with_powers(backend: Backend, matrix: Entries, x: Residues) -> Residues:
     bases = backend.gather(signed, (matrix.column + len(x) * negative).astype(np.int64))
     powers = backend.mod_pow(bases, lb.negate_where(matrix.exponents, negative))
     return backend.segment_product(powers, np.arange(len(negative)), counted_offsets(matrix.row, matrix.rows))
+
+
+def _with_joint(backend: Backend, dense: Dense, x: Residues, window: int) -> Residues:
+    """Joint tables for what the exponents exceed their column's least by, and one row for these."""
+    above = joint.joint_power(backend, dense, x, window, MAX_ELEMENTS)
+    if not dense.least.any():
+        return above
+    least = lb.from_int64(dense.least).reshape(1, -1, 1)
+    return backend.mod_mul(above, matrix_power(backend, least, x))
 
 
 def _window_powers(backend: Backend, x: Residues, shifts: list[int]) -> Residues:

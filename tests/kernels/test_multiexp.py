@@ -16,7 +16,9 @@ from hecore.kernels import limbs as lb
 from hecore.kernels.limbs import Limbs
 from hecore.kernels.multiexp import (
     MAX_ELEMENTS,
+    Entries,
     WindowPlan,
+    entry_plans,
     matrix_power,
     plan_windows,
     sample_entries,
@@ -66,11 +68,8 @@ def units(modulus: Modulus, count: int) -> list[int]:
     return [1, modulus.value - 1, *(next(good) for _ in range(count))][-count:] if count else []
 
 
-def every_plan(matrix: Matrix, limbs: Limbs) -> list[WindowPlan]:
-    flat = lb.from_signed_ints([value for row in matrix for value in row], limbs.shape[2])
-    entries = sum(value != 0 for row in matrix for value in row)
-    union = lb.magnitude_union(flat)
-    return window_plans(len(matrix), limbs.shape[1], entries, union, sample_entries(flat))
+def every_plan(limbs: Limbs) -> list[WindowPlan]:
+    return entry_plans(Entries.of(limbs))
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -81,8 +80,10 @@ def test_every_plan(backend: Backend, rows: int, columns: int, bits: int) -> Non
     bases = units(SMALL, columns)
     want = as_powers(matrix, bases, SMALL.value)
     limbs, x = as_limbs(matrix, columns, bits // 64 + 1), backend.from_ints(SMALL, bases)
-    plans = every_plan(matrix, limbs)
-    assert {plan.method for plan in plans} == {"powers", "tables", "buckets"}
+    plans = every_plan(limbs)
+    methods = {plan.method for plan in plans}
+    assert methods - {"joint"} == {"powers", "tables", "buckets"}
+    assert ("joint" in methods) == (bits <= 62 and rows > 1)
     if rows * columns * bits > 5000:
         plans = [plan for plan in plans if plan.window in (2, 5) or plan.method == "powers"]
     for plan in plans:
@@ -135,7 +136,7 @@ def test_special_exponents(backend: Backend, entries: list[int]) -> None:
     bases = units(SMALL, half)
     x, limbs = backend.from_ints(SMALL, bases), as_limbs(matrix, half, 2)
     want = as_powers(matrix, bases, SMALL.value)
-    for plan in (None, *every_plan(matrix, limbs)):
+    for plan in (None, *every_plan(limbs)):
         assert backend.to_ints(matrix_power(backend, limbs, x, plan)) == want, plan
 
 
@@ -163,10 +164,71 @@ def test_bases_without_inverse(backend: Backend) -> None:
     x = backend.from_ints(Modulus(15), [1, 2, 5, 3])
     matrix = [[0, 0, -3, 1], [-1, 1, 0, 0]]
     limbs = as_limbs(matrix, 4, 1)
-    for plan in (None, *every_plan(matrix, limbs)):
+    for plan in (None, *every_plan(limbs)):
         with pytest.raises(NotInvertible) as caught:
             matrix_power(backend, limbs, x, plan)
         assert caught.value.index == 2, plan
+
+
+def test_a_base_without_inverse_is_named_by_its_place(backend: Backend) -> None:
+    """Not by its place among the bases that have an exponent."""
+    x = backend.from_ints(Modulus(15), [1, 3, 2, 5])
+    limbs = as_limbs([[-1, 0, -1, -1], [1, 0, 1, -1]], 4, 1)
+    for plan in (None, *every_plan(limbs)):
+        with pytest.raises(NotInvertible) as caught:
+            matrix_power(backend, limbs, x, plan)
+        assert caught.value.index == 3, plan
+
+
+# --- joint tables ---
+
+
+@pytest.mark.parametrize("columns", range(1, 15))
+def test_joint_groups_of_every_width(backend: Backend, columns: int) -> None:
+    """Whole groups, groups of one column less, columns that do not vary, and bits that no exponent has."""
+    matrix = random_matrix(9, columns, 12, shift=5)
+    for row in matrix:
+        row[0] = -7
+        row[-1] = abs(row[-1]) | 1
+    bases = units(SMALL, columns)
+    limbs, x = as_limbs(matrix, columns, 1), backend.from_ints(SMALL, bases)
+    plans = [plan for plan in every_plan(limbs) if plan.method == "joint"]
+    assert [plan.window for plan in plans if columns % plan.window == 0] or columns == 1
+    for plan in plans:
+        assert backend.to_ints(matrix_power(backend, limbs, x, plan)) == as_powers(matrix, bases, SMALL.value)
+
+
+@pytest.mark.parametrize("most", [1, 30, 64])
+def test_joint_rows_in_parts(backend: Backend, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Outputs that stand side by side are bounded; the parts give the same."""
+    matrix = random_matrix(10, 6, 20)
+    bases = units(SMALL, 6)
+    limbs, x = as_limbs(matrix, 6, 1), backend.from_ints(SMALL, bases)
+    monkeypatch.setattr(multiexp, "MAX_ELEMENTS", most)
+    got = matrix_power(backend, limbs, x, WindowPlan("joint", 3, 20, 0))
+    assert backend.to_ints(got) == as_powers(matrix, bases, SMALL.value)
+
+
+def test_joint_takes_what_is_dense_and_short(counting: Any) -> None:
+    def offered(limbs: Limbs) -> bool:
+        return any(plan.method == "joint" for plan in every_plan(limbs))
+
+    assert offered(as_limbs(random_matrix(20, 20, 62), 20, 1))
+    assert not offered(as_limbs(random_matrix(20, 20, 63), 20, 1))
+    assert not offered(as_limbs(random_matrix(20, 20, 24, density=0.15), 20, 1))
+    sparse = as_limbs(random_matrix(20, 20, 24, density=0.1), 20, 1)
+    with pytest.raises(ValueError, match="dense matrix"):
+        spent(counting, sparse, WindowPlan("joint", 3, 24, 0))
+
+
+def test_large_dense_matrices_are_joint() -> None:
+    """X·[w] and Xᵀ·[e] of a batch of features of 24 bits take 2.4 and 2.8 products an entry."""
+    values = np.random.default_rng(1).integers(-(1 << 23), 1 << 23, size=(1024, 300))
+    for part, most in ((values, 2.5), (values.T, 2.8)):
+        limbs = lb.from_int64(part.ravel()).reshape(*part.shape, 1)
+        plan = multiexp.plan_entries(Entries.of(limbs))
+        assert plan.method == "joint"
+        assert plan.products < most * values.size
 
 
 # --- digits ---
@@ -203,7 +265,7 @@ def test_windows_are_as_few_as_possible(window: int) -> None:
 COSTS = [(1, 1), (2, 1), (1, 2), (1, 30), (30, 1), (3, 3), (20, 20), (200, 4), (4, 200)]
 
 
-def spent(counting: Any, matrix: Matrix, limbs: Limbs, plan: WindowPlan | None) -> int:
+def spent(counting: Any, limbs: Limbs, plan: WindowPlan | None) -> int:
     x = counting.from_ints(SMALL, units(SMALL, limbs.shape[1]))
     counting.products = 0
     matrix_power(counting, limbs, x, plan)
@@ -221,9 +283,9 @@ def test_estimates(counting: Any, rows: int, columns: int, bits: int, zeros: int
     """
     matrix = random_matrix(rows, columns, bits, shift=zeros)
     limbs = as_limbs(matrix, columns, (bits + zeros) // 64 + 1)
-    for plan in every_plan(matrix, limbs):
+    for plan in every_plan(limbs):
         if plan.window <= 6 or plan.method == "powers":
-            products = spent(counting, matrix, limbs, plan)
+            products = spent(counting, limbs, plan)
             assert products <= 1.25 * plan.products + 2, plan
             filled = zeros == 0 or (bits >= 24 and zeros % plan.window == 0)
             assert products >= 0.9 * plan.products or not filled or rows * columns < 50, plan
@@ -239,9 +301,9 @@ def test_the_plan_is_never_worse_than_plain_powers(
     matrix = random_matrix(rows, columns, bits, density=density)
     matrix[0][0] = 1 << (bits - 1)
     limbs = as_limbs(matrix, columns, bits // 64 + 1)
-    plain = next(plan for plan in every_plan(matrix, limbs) if plan.method == "powers")
-    chosen = spent(counting, matrix, limbs, None)
-    assert chosen <= 1.1 * spent(counting, matrix, limbs, plain) + 2
+    plain = next(plan for plan in every_plan(limbs) if plan.method == "powers")
+    chosen = spent(counting, limbs, None)
+    assert chosen <= 1.1 * spent(counting, limbs, plain) + 2
 
 
 @pytest.mark.parametrize(
@@ -258,7 +320,7 @@ def test_a_diagonal_is_plain_powers(counting: Any) -> None:
     matrix = [[3**30 if i == j else 0 for j in range(50)] for i in range(50)]
     assert plan_windows(50, 50, 50, 3**30).method == "powers"
     each = (3**30).bit_length() + (3**30).bit_count() - 2
-    assert spent(counting, matrix, as_limbs(matrix, 50, 1), None) == 50 * each
+    assert spent(counting, as_limbs(matrix, 50, 1), None) == 50 * each
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (3, 0), (0, 150), (150, 0)])
@@ -267,9 +329,9 @@ def test_one_long_exponent_does_not_spoil_the_plan(counting: Any, low: int, high
     matrix = random_matrix(40, 40, 8, shift=low)
     matrix[20][7] = (3 << high) + 1
     limbs = as_limbs(matrix, 40, 3)
-    plan = min(every_plan(matrix, limbs), key=lambda plan: plan.products)
-    assert spent(counting, matrix, limbs, None) <= 1.2 * plan.products
-    assert spent(counting, matrix, limbs, None) <= 40 * 40 * (8 + 4) + 5 * 150
+    plan = min(every_plan(limbs), key=lambda plan: plan.products)
+    assert spent(counting, limbs, None) <= 1.2 * plan.products
+    assert spent(counting, limbs, None) <= 40 * 40 * (8 + 4) + 5 * 150
 
 
 def test_the_sample_sees_every_column() -> None:
@@ -308,5 +370,5 @@ def test_zeros_and_ones_are_one_segment_product(counting: Any) -> None:
     for name in ("mod_mul", "mod_pow", "mod_inv"):
         setattr(counting, name, record(name))
     matrix = [[1, 0, 1], [1, 1, 1], [0, 0, 0], [1, 0, 0]]
-    assert spent(counting, matrix, as_limbs(matrix, 3, 1), None) == 3
+    assert spent(counting, as_limbs(matrix, 3, 1), None) == 3
     assert calls == []
