@@ -36,6 +36,7 @@ from .batch import (
 from .constants import Constants, Rows, address, aligned, u64
 from .fixed_base import SimdFixedBase
 from .lanes import FORM, LANES
+from .rounding import towards_zero
 from .segments import Arrangement, arrange
 
 cache.restore()  # every kernel is decorated by now
@@ -280,7 +281,8 @@ class SimdBackend(Backend):
 
         def part(first: int, last: int) -> None:
             scratch = aligned(6 * k.limbs + (2 + entries) * k.stride, LANES)
-            work(first, last, address(scratch))
+            with towards_zero():
+                work(first, last, address(scratch))
 
         if threads <= 1:
             part(0, blocks)

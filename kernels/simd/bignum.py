@@ -20,29 +20,18 @@ LINE_BYTES = 64
 # --- unreduced products -------------------------------------------------------------------
 
 
-def _row_step(e: Emitter, window: list[Any], x: list[Any], y: Any, rows: range) -> None:
-    """window[r] += low(x[r]·y), window[r + 1] += high(x[r]·y) for the given rows.
-
-    All low halves first: independent chains hide the latency of the multiplier.
-    """
-    for r in rows:
-        window[r] = e.multiply_low(window[r], x[r], y)
-    for r in rows:
-        window[r + 1] = e.multiply_high(window[r + 1], x[r], y)
-
-
 @vector_intrinsic(4)
 def add_rows(e: Emitter, t: Any, x: Any, y: Any, K: Any) -> None:
-    """t[0 … K + ROWS − 1] += x[0 … ROWS − 1] · y[0 … K − 1], limb-wise and unnormalised.
+    """t[0 … K + ROWS − 1] += x[0 … ROWS − 1] · y[0 … K − 1], limb-wise and unnormalised; x, y normalised.
 
     window:   t[j] … t[j + ROWS − 1] stay in registers, t[j + ROWS] comes in, t[j] is finished and stored
     """
-    factors = [e.load(x, r) for r in range(ROWS)]
+    factors = [e.factor(e.load(x, r)) for r in range(ROWS)]
     window = [e.load(t, r) for r in range(ROWS)]
 
     def column(j: Any, window: list[Any]) -> list[Any]:
         window.append(e.load(t, e.b.add(j, e.const(ROWS))))
-        _row_step(e, window, factors, e.load(y, j), range(ROWS))
+        e.multiply_add(window, factors, e.factor(e.load(y, j)), range(ROWS))
         e.store(window[0], t, j)
         return window[1:]
 
@@ -54,17 +43,17 @@ def add_rows(e: Emitter, t: Any, x: Any, y: Any, K: Any) -> None:
 @vector_intrinsic(3)
 def add_triangle(e: Emitter, t: Any, x: Any, K: Any) -> None:
     """t += Σ x[r]·x[s] over r < ROWS, r < s < K: what stands above the diagonal in ROWS rows of a square."""
-    factors = [e.load(x, r) for r in range(ROWS)]
+    factors = [e.factor(e.load(x, r)) for r in range(ROWS)]
     window = [e.load(t, r) for r in range(ROWS)]
     for j in range(ROWS):
         window.append(e.load(t, j + ROWS))
-        _row_step(e, window, factors, factors[j], range(j))
+        e.multiply_add(window, factors, factors[j], range(j))
         e.store(window[0], t, j)
         window = window[1:]
 
     def column(j: Any, window: list[Any]) -> list[Any]:
         window.append(e.load(t, e.b.add(j, e.const(ROWS))))
-        _row_step(e, window, factors, e.load(x, j), range(ROWS))
+        e.multiply_add(window, factors, e.factor(e.load(x, j)), range(ROWS))
         e.store(window[0], t, j)
         return window[1:]
 
@@ -78,12 +67,13 @@ def double_and_add_squares(e: Emitter, t: Any, x: Any, K: Any) -> None:
     """t = 2·t + Σ x[k]²·radix^(2k): completes a square whose triangle is in t[0 … 2K − 1]."""
 
     def diagonal(k: Any, _: list[Any]) -> list[Any]:
-        limb = e.load(x, k)
+        limb = e.factor(e.load(x, k))
         low = e.b.shl(k, e.const(1))
-        high = e.b.add(low, e.const(1))
-        even, odd = e.load(t, low), e.load(t, high)
-        e.store(e.multiply_low(e.add(even, even), limb, limb), t, low)
-        e.store(e.multiply_high(e.add(odd, odd), limb, limb), t, high)
+        places = [low, e.b.add(low, e.const(1))]
+        sums = [e.add(half, half) for half in (e.load(t, place) for place in places)]
+        e.multiply_add(sums, [limb], limb, [0])
+        for half, place in zip(sums, places, strict=True):
+            e.store(half, t, place)
         return []
 
     e.loop(e.const(0), K, [], diagonal)
@@ -98,35 +88,26 @@ def reduce_rows(e: Emitter, t: Any, n: Any, inverse: Any, m: Any, K: Any) -> Non
 
     m[r] = t[r]·inverse mod radix with inverse = −1/n mod radix; m[0 … ROWS − 1] is stored. The finished limbs
     are not written: their carry goes into t[ROWS], and t[ROWS … K + ROWS − 1] is stored. `n` is a row of
-    scalars.
+    scalars, in factors; so is `inverse`.
     """
-    inverse = e.splat(inverse)
-    low_n = [e.broadcast(n, j) for j in range(ROWS)]
-    t_low = [e.load(t, r) for r in range(ROWS)]
+    inverse = e.splat_factor(inverse)
+    low_n = [e.splat_factor(e.load_scalar(n, j)) for j in range(ROWS)]
+    sums = [e.load(t, r) for r in range(2 * ROWS)]
     multiplier: list[Any] = []
     for r in range(ROWS):
-        multiplier.append(e.limb(e.multiply_low(e.zero, e.limb(t_low[r]), inverse)))
-        if r + 1 < ROWS:
-            t_low[r + 1] = e.add(t_low[r + 1], e.carry_out(t_low[r], multiplier[r], low_n[0]))
-            for s in range(1, ROWS - r):
-                t_low[r + s] = e.multiply_high(t_low[r + s], multiplier[r], low_n[s - 1])
-                t_low[r + s] = e.multiply_low(t_low[r + s], multiplier[r], low_n[s])
-    window = [e.load(t, ROWS + r) for r in range(ROWS)]
-    window[0] = e.add(window[0], e.carry_out(t_low[ROWS - 1], multiplier[ROWS - 1], low_n[0]))
-    for j in range(ROWS):  # what the low limbs of n contribute above the finished ones
-        for r in range(ROWS):
-            if r + j >= ROWS:
-                window[r + j - ROWS] = e.multiply_low(window[r + j - ROWS], multiplier[r], low_n[j])
-        for r in range(ROWS):
-            if r + j + 1 >= ROWS:
-                place = r + j + 1 - ROWS
-                window[place] = e.multiply_high(window[place], multiplier[r], low_n[j])
-    for r in range(ROWS):
-        e.store(multiplier[r], m, r)
+        limb = e.low_product(e.factor(e.limb(sums[r])), inverse)
+        e.store(limb, m, r)
+        multiplier.append(e.factor(limb))
+        # m[r]·n[0] makes the limb zero: what it leaves is a carry and the high half.
+        sums[r + 1] = e.add_high(e.add(sums[r + 1], e.carry_out(sums[r])), multiplier[r], low_n[0])
+        e.multiply_add(sums, low_n, multiplier[r], range(1, ROWS - r), r)
+    for j in range(1, ROWS):  # what the low limbs of n contribute above the finished ones
+        e.multiply_add(sums, multiplier, low_n[j], range(ROWS - j, ROWS), j)
+    window = sums[ROWS:]
 
     def column(j: Any, window: list[Any]) -> list[Any]:
         window.append(e.load(t, e.b.add(j, e.const(ROWS))))
-        _row_step(e, window, multiplier, e.broadcast(n, j), range(ROWS))
+        e.multiply_add(window, multiplier, e.splat_factor(e.load_scalar(n, j)), range(ROWS))
         e.store(window[0], t, j)
         return window[1:]
 
@@ -149,11 +130,12 @@ def normalise(e: Emitter, out: Any, t: Any, K: Any) -> None:
 
 @vector_intrinsic(4)
 def start_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
-    """t[0 … K − 1] = c − m (limbs of c are at least radix − 1: never negative), t[K … 2K − 1] = 0."""
+    """t[0 … K − 1] = c − m, t[K … 2K − 1] = c; `c` is a row of 2K scalars."""
 
     def limb(k: Any, _: list[Any]) -> list[Any]:
         e.store(e.subtract(e.broadcast(c, k), e.load(m, k)), t, k)
-        e.store(e.zero, t, e.b.add(k, K))
+        place = e.b.add(k, K)
+        e.store(e.broadcast(c, place), t, place)
         return []
 
     e.loop(e.const(0), K, [], limb)
@@ -161,7 +143,7 @@ def start_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
 
 @vector_intrinsic(4)
 def double_and_add_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
-    """t = 2·t + (c − m), for the second digit of a square."""
+    """t = 2·t + (c − m), for the second digit of a square; `c` is a row of K scalars."""
 
     def limb(k: Any, _: list[Any]) -> list[Any]:
         low = e.load(t, k)

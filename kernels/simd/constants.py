@@ -16,7 +16,7 @@ from ..limbs import Limbs
 from ..modulus import Modulus
 from . import words
 from .bignum import ROWS
-from .lanes import LIMB_BITS, LIMB_MASK
+from .lanes import FORM, HIGH_EXPONENT, LIMB_BITS, LIMB_MASK, LOW_EXPONENT
 
 Rows = NDArray[np.uint64]
 u64 = np.uint64
@@ -40,13 +40,46 @@ def address(array: NDArray[np.generic]) -> np.uint64:
     return u64(array.ctypes.data)
 
 
+def factor_words(limbs: Rows) -> Rows:
+    """Limbs as products take them: as they are, or as the words of their floating-point numbers."""
+    return limbs.astype(np.float64).view(np.uint64) if FORM.floats else limbs
+
+
+def starts(K: int, difference: Rows) -> tuple[Rows, ...]:
+    """Where the sums of 2K limbs start, so that they come out right after all halves are added:
+
+    product   x·y, and its reduction            cross   C, two products, and their reduction
+    square    the triangle of x², doubled, its diagonal, and the reduction
+    twice     x·y, doubled, and the reduction   alone   x·y
+
+    Zero and C, but for the exponents that halves in floating point bring along: minus as many, modulo 2^64.
+    Of the reduction, half as many stand where the sum is doubled after.
+    """
+    place = np.arange(2 * K)
+    low, high = LOW_EXPONENT * int(FORM.floats), HIGH_EXPONENT * int(FORM.floats)
+
+    def exponents(pairs: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Of pairs[k] products of limbs i + j = k: their low halves stand there, the high ones above."""
+        above = np.concatenate([[0], pairs[:-1]])
+        return pairs.astype(object) * low + above.astype(object) * high
+
+    pairs = np.maximum(np.minimum(place + 1, 2 * K - 1 - place), 0)
+    one = exponents(pairs)
+    # A finished limb is not written: the low half m[k]·n[0] that makes it zero is not added.
+    reduction = one - np.where(place < K, low, 0)
+    from_c = np.concatenate([difference, np.zeros(K, dtype=np.uint64)]).astype(object)
+    product, half = -one - reduction, -(one + reduction) // 2
+    rows = (product, from_c - one + product, half, -one - reduction // 2, -one)
+    return tuple(np.array([int(word) % (1 << 64) for word in row], dtype=np.uint64) for row in rows)
+
+
 class Constants:
     """The constants of one modulus, computed once.
 
     digits   2 for a modulus with a known root, else 1
     limbs    K: limbs a digit, a multiple of ROWS with R = radix^K ≥ 2^8 · n
     stride   words a row
-    row      n | 2n | C: scalars for the kernels; inverse = −1/n mod radix
+    row      scalars for the kernels (see `montgomery`); inverse = −1/n mod radix, as a factor
     chunk_bits   bits of a plain integer that one product brings in: a chunk is below 2^−8·R
     """
 
@@ -60,13 +93,14 @@ class Constants:
         self.stride = -(-self.digits * self.limbs // 8) * 8
         self.chunk_bits = LIMB_BITS * self.limbs - SPARE_BITS
         self._radix = 1 << (LIMB_BITS * self.limbs)
-        self.inverse = np.uint64(-pow(self._n, -1, 1 << LIMB_BITS) % (1 << LIMB_BITS))
-        self.row = aligned(3 * self.limbs)
-        self.row[:] = [
-            *_limbs(self._n, self.limbs),
-            *_limbs(2 * self._n, self.limbs),
-            *self._difference_start(),
-        ]
+        inverse = -pow(self._n, -1, 1 << LIMB_BITS) % (1 << LIMB_BITS)
+        self.inverse = factor_words(np.array([inverse], dtype=np.uint64))[0]
+        digit = np.array(_limbs(self._n, self.limbs), dtype=np.uint64)
+        doubled = np.array(_limbs(2 * self._n, self.limbs), dtype=np.uint64)
+        difference = np.array(self._difference_start(), dtype=np.uint64)
+        parts = (digit, doubled, difference, factor_words(digit), *starts(self.limbs, difference))
+        self.row = aligned(sum(part.size for part in parts))
+        np.concatenate(parts, out=self.row)
         self._factors: dict[tuple[int, int], Rows] = {}
 
     def _difference_start(self) -> list[int]:

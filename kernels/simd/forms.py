@@ -1,10 +1,11 @@
 """The vector forms: how many lanes, how wide a limb, and what a processor must have for it.
 
-    ifma     8 lanes, radix 2^52    vpmadd52 adds the low or the high half of a 52 × 52-bit product
-    avx512   8 lanes, radix 2^27    vpmuludq multiplies 32 × 32 bits; sums of 54-bit products
-    avx2     4 lanes, radix 2^27    the same in 256 bits
+    ifma     8 lanes    vpmadd52 adds the low or the high half of a 52 × 52-bit product
+    avx512   8 lanes    vfmadd makes both halves, in floating point (see `lanes`)
+    avx2     4 lanes    the same in 256 bits
 
-One process uses one form: the best that numba compiles for here, or $HECORE_SIMD_FORM.
+All have limbs of 52 bits. One process uses one form: the best that numba compiles for here, or
+$HECORE_SIMD_FORM.
 """
 
 from __future__ import annotations
@@ -20,28 +21,27 @@ class Form:
     """A vector form.
 
     rows     limbs of a factor that are held in registers: ten of 32 registers, five of 16
-    split    a product is added in two halves (multiply_low, multiply_high), not as a whole
+    floats   halves of products come from floating point, not from vpmadd52
     least_count   elements from which powers are faster than on gmp: docs/performance.md
     """
 
     name: str
     lanes: int
-    limb_bits: int
     rows: int
-    split: bool
+    floats: bool
     features: tuple[str, ...]
     least_count: int
 
     @property
     def description(self) -> str:
         """For people."""
-        return f"{self.name}: {self.lanes} lanes of radix 2^{self.limb_bits}"
+        return f"{self.name}: {self.lanes} lanes"
 
 
 FORMS = (
-    Form("ifma", 8, 52, 10, True, ("avx512f", "avx512ifma"), 1),
-    Form("avx512", 8, 27, 10, False, ("avx512f",), 2),
-    Form("avx2", 4, 27, 5, False, ("avx2",), 2),
+    Form("ifma", 8, 10, False, ("avx512f", "avx512ifma"), 1),
+    Form("avx512", 8, 10, True, ("avx512f",), 2),
+    Form("avx2", 4, 5, True, ("avx2", "fma"), 2),
 )
 
 
@@ -73,7 +73,7 @@ def choose(features: frozenset[str], wanted: str = "") -> Form:
         known = ", ".join(form.name for form in FORMS)
         raise BackendUnavailable(f"HECORE_SIMD_FORM={wanted!r} is none of {known}")
     raise BackendUnavailable(
-        "simd needs a processor with AVX2 at least, and numba does not compile for it here"
+        "simd needs a processor with AVX2 and FMA at least, and numba does not compile for it here"
     )
 
 

@@ -7,8 +7,18 @@
     limb K−1
 
 Every vector operation works on the same limb of all integers; nothing crosses lanes except transposes. The
-drawing is of the `ifma` form: a normalised limb is below 2^52 and leaves 12 bits of a lane for sums. The
-other forms have limbs below 2^27, whose products leave 10 bits.
+drawing has eight lanes. A normalised limb is below 2^52 and leaves 12 bits of a lane for sums of halves of
+products x·y = low + high·2^52.
+
+Without vpmadd52 the halves come from floating point (Emmart, Zheng, Weems: "Faster modular exponentiation
+using double precision floating point arithmetic on the GPU", 2018), with rounding towards zero:
+
+    h = fma(x, y, 2^104)                  = 2^104 + high·2^52: its 52 bits of mantissa are `high`
+    l = fma(x, y, (2^104 + 2^52) − h)     = 2^52 + low: its mantissa is `low`
+
+The words of h and l are added as integers, exponents and all. How many come into each limb of a sum is known
+before (`constants`), so sums start at minus as many exponents, and end right modulo 2^64. Kernels of these
+forms run under `rounding.towards_zero`.
 
 An intrinsic is a Python function that writes LLVM instructions through an `Emitter`; numba calls it as if it
 were a function on integers. All its arguments are uint64: addresses of vectors (64-byte aligned) and counts.
@@ -27,13 +37,18 @@ from .forms import chosen
 
 FORM = chosen()
 LANES = FORM.lanes
-LIMB_BITS = FORM.limb_bits
+LIMB_BITS = 52
 LIMB_MASK = (1 << LIMB_BITS) - 1
 VECTOR_BYTES = 8 * LANES
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 VECTOR = ir.VectorType(I64, LANES)
+FLOATS = ir.VectorType(ir.DoubleType(), LANES)
 PREFETCH = "llvm.prefetch.p0i8"
+
+#: 2^104, of whose 53 bits the last is worth 2^52; the exponents of 2^52 and 2^104, where a float64 has them.
+HIGH_ONE = 1 << 2 * LIMB_BITS
+LOW_EXPONENT, HIGH_EXPONENT = (1023 + 52) << 52, (1023 + 104) << 52
 
 
 class Emitter:
@@ -101,36 +116,78 @@ class Emitter:
 
     # --- arithmetic ------------------------------------------------------------------------------
 
-    def multiply_low(self, accumulator: Any, x: Any, y: Any) -> Any:
-        """accumulator + the low half of x·y (vpmadd52luq); in forms without halves, + x·y (vpmuludq).
+    def factor(self, limb: Any) -> Any:
+        """A normalised limb as `multiply_add` takes it: itself, or its number in floating point."""
+        if not FORM.floats:
+            return limb
+        exponent = self.splat_const(LOW_EXPONENT)
+        return self.b.fsub(self._as_floats(self.b.or_(limb, exponent)), self._float_const(1 << LIMB_BITS))
 
-        Only the limbs' own bits count: 52 of each factor, or 32.
+    def splat_factor(self, word: Any) -> Any:
+        """One factor, a scalar of `constants.factor_words`, in every lane."""
+        return self._as_floats(self.splat(word)) if FORM.floats else self.splat(word)
+
+    def multiply_add(
+        self, sums: list[Any], x: Sequence[Any], y: Any, rows: Sequence[int], first: int = 0
+    ) -> None:
+        """sums[first + r] += low(x[r]·y), sums[first + r + 1] += high(x[r]·y) for factors and the given r.
+
+        In floating point, each addition also brings LOW_EXPONENT or HIGH_EXPONENT.
         """
-        if FORM.split:
-            return self._ifma("l", accumulator, x, y)
-        word = self.splat_const(0xFFFFFFFF)
-        return self.b.add(accumulator, self.b.mul(self.b.and_(x, word), self.b.and_(y, word)))
+        if not FORM.floats:
+            # All low halves first: independent chains hide the latency of the multiplier.
+            for r in rows:
+                sums[first + r] = self._ifma("l", sums[first + r], x[r], y)
+            for r in rows:
+                sums[first + r + 1] = self._ifma("h", sums[first + r + 1], x[r], y)
+            return
+        for r in rows:
+            high, low = self._halves(x[r], y)
+            sums[first + r + 1] = self.b.add(sums[first + r + 1], high)
+            sums[first + r] = self.b.add(sums[first + r], low)
 
-    def multiply_high(self, accumulator: Any, x: Any, y: Any) -> Any:
-        """accumulator + ⌊x·y / 2^52⌋ (vpmadd52huq); nothing is left to add in forms without halves."""
-        return self._ifma("h", accumulator, x, y) if FORM.split else accumulator
+    def add_high(self, total: Any, x: Any, y: Any) -> Any:
+        """total + high(x·y), with HIGH_EXPONENT in floating point."""
+        if not FORM.floats:
+            return self._ifma("h", total, x, y)
+        return self.b.add(total, self._words(self._fma(x, y, self._float_const(HIGH_ONE))))
 
-    def carry_out(self, t: Any, m: Any, n: Any) -> Any:
-        """The carry of t + m·n where its lowest limb is zero: what a finished limb leaves to the next.
+    def low_product(self, x: Any, y: Any) -> Any:
+        """low(x·y) of factors, a normalised limb."""
+        low = self._halves(x, y)[1] if FORM.floats else self._ifma("l", self.zero, x, y)
+        return self.limb(low)
 
-        In halves, t + low(m·n) is a multiple of 2^52, so its carry is ⌈t / 2^52⌉ without a product.
-        """
-        if FORM.split:
-            return self.carry(self.b.add(t, self.splat_const(LIMB_MASK)))
-        return self.carry(self.multiply_low(t, m, n))
+    def carry_out(self, t: Any) -> Any:
+        """The carry of t + low(m·n) where that is a multiple of 2^52: ⌈t / 2^52⌉, without the product."""
+        return self.carry(self.b.add(t, self.splat_const(LIMB_MASK)))
+
+    def _halves(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Words of 2^104 + high·2^52 and of 2^52 + low."""
+        high = self._fma(x, y, self._float_const(HIGH_ONE))
+        rest = self.b.fsub(self._float_const(HIGH_ONE + (1 << LIMB_BITS)), high)
+        return self._words(high), self._words(self._fma(x, y, rest))
+
+    def _fma(self, *operands: Any) -> Any:
+        return self._call(f"llvm.fma.v{LANES}f64", FLOATS, operands)
 
     def _ifma(self, half: str, *operands: Any) -> Any:
-        name = f"llvm.x86.avx512.vpmadd52{half}.uq.512"
+        return self._call(f"llvm.x86.avx512.vpmadd52{half}.uq.512", VECTOR, operands)
+
+    def _call(self, name: str, kind: Any, operands: Sequence[Any]) -> Any:
         module = self.b.module
         function = module.globals.get(name)
         if function is None:
-            function = ir.Function(module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
+            function = ir.Function(module, ir.FunctionType(kind, [kind] * len(operands)), name)
         return self.b.call(function, list(operands))
+
+    def _float_const(self, value: int) -> Any:
+        return ir.Constant(FLOATS, [float(value)] * LANES)
+
+    def _as_floats(self, words: Any) -> Any:
+        return self.b.bitcast(words, FLOATS)
+
+    def _words(self, floats: Any) -> Any:
+        return self.b.bitcast(floats, VECTOR)
 
     def add(self, x: Any, y: Any) -> Any:
         return self.b.add(x, y)

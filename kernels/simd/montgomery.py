@@ -1,6 +1,6 @@
 """Montgomery arithmetic on all lanes at once, and its batches: the compiled kernels of the simd backend.
 
-Let b be the radix (2^52 or 2^27, see `forms`), K the limbs of a digit and R = b^K. REDC(t) = t/R mod n by
+Let b be the radix 2^52, K the limbs of a digit and R = b^K. REDC(t) = t/R mod n by
 Montgomery (1985), word by word. An odd modulus n is used with R ≥ 2^8·n, and residues are kept *lazily*,
 0 ≤ x < 2n, with normalised limbs (below b): no comparison is needed between products.
 
@@ -18,16 +18,18 @@ because a·b = c0·R + (a0·b1 + a1·b0 − m)·n mod n². Bounds, for inputs be
     c1 < (8n² + C + R·n)/R   < n + 8n²/R + 4       < 1.04·n + 4 < 2n for n > 4; n = 3 has c1 < n + 5 < 2n + 2
 
 A digit of up to 2^−8·R (a chunk of an integer on its way in) times a canonical constant stays below 2n too.
-Accumulators are 64 bits. With b = 2^52, a limb of an unreduced product is a sum of at most 6·K + 8 halves
-below 2^52 (2·K from each of two products, 2·K from the reduction, and a start below 2^54): below 2^64 for
-K < 680.
-With b = 2^27 it is a sum of at most 3·K + 1 products below 2^54: below 2^64 for K < 340, 9180 bits.
+Accumulators are 64 bits. A limb of an unreduced product is a sum of at most 6·K + 8 halves below 2^52 (2·K
+from each of two products, 2·K from the reduction, and a start below 2^54): below 2^64 for K < 680.
+Sums start at the rows of scalars that `constants.Starts` describes: zeros, or C, or minus the exponents of
+floating point that come along (see `lanes`).
 
 `two` is 1 for two digits, 0 for one. Scratch of a thread, in vectors, from `s` on:
 
     t[2K] | w[2K] | m[K] | low[K] | x[stride] | y[stride] | table …
 
-`c` is the row of constants of a modulus: n | 2n | C, K words each.
+`c` is the row of constants of a modulus, K words each but for starts, which have 2K:
+
+    n | 2n | C | n in factors | starts: product | cross | square | twice | alone
 """
 
 from __future__ import annotations
@@ -67,6 +69,9 @@ _ROWS = u(ROWS)
 _BLOCK = u(ROWS * VECTOR_BYTES)
 _WORD = u(8)
 ONE, TWO, FOUR, FIVE, SIX = u(1), u(2), u(4), u(5), u(6)
+#: Where the parts of `c` begin, in digits.
+DOUBLED, DIFFERENCE, FACTORS = u(1), u(2), u(3)
+PRODUCT, CROSS, SQUARE, TWICE, ALONE = u(4), u(6), u(8), u(10), u(12)
 
 # --- one product ----------------------------------------------------------------------------------------
 
@@ -80,9 +85,15 @@ def _multiply_add(t, x, y, K):
 
 
 @jit
-def _square(t, x, K):
+def _row(c, part, K):
+    """The address of a part of the constants."""
+    return c + part * _WORD * K
+
+
+@jit
+def _square(t, x, c, K):
     """t[0 … 2K − 1] = x²: the triangle, doubled, and the diagonal."""
-    clear(t, TWO * K)
+    spread(t, _row(c, SQUARE, K), TWO * K)
     for block in range(K // _ROWS):
         start = u(block) * _BLOCK
         add_triangle(t + TWO * start, x + start, K - u(block) * _ROWS)
@@ -94,7 +105,7 @@ def _reduce(out, t, c, inverse, m, K):
     """out = REDC(t), normalised; m receives the multiplier."""
     for block in range(K // _ROWS):
         start = u(block) * _BLOCK
-        reduce_rows(t + start, c, inverse, m + start, K)
+        reduce_rows(t + start, _row(c, FACTORS, K), inverse, m + start, K)
     normalise(out, t + K * _V, K)
 
 
@@ -103,14 +114,14 @@ def multiply(out, a, b, c, inverse, K, two, s):
     """out = a·b/R: one digit modulo n, or (`two`) two digits modulo n². out may be a or b."""
     digit = K * _V
     t, w, m = s, s + TWO * digit, s + FOUR * digit
-    clear(t, TWO * K)
+    spread(t, _row(c, PRODUCT, K), TWO * K)
     _multiply_add(t, a, b, K)
     if two == 0:
         _reduce(out, t, c, inverse, m, K)
         return
     low = s + FIVE * digit
     _reduce(low, t, c, inverse, m, K)
-    start_difference(w, c + TWO * _WORD * K, m, K)
+    start_difference(w, _row(c, CROSS, K), m, K)
     _multiply_add(w, a, b + digit, K)
     _multiply_add(w, a + digit, b, K)
     copy(out, low, K)
@@ -123,12 +134,12 @@ def square(out, a, c, inverse, K, two, s):
     digit = K * _V
     t, w, m = s, s + TWO * digit, s + FOUR * digit
     if two != 0:
-        clear(w, TWO * K)
+        spread(w, _row(c, TWICE, K), TWO * K)
         _multiply_add(w, a, a + digit, K)
-    _square(t, a, K)
+    _square(t, a, c, K)
     _reduce(out, t, c, inverse, m, K)
     if two != 0:
-        double_and_add_difference(w, c + TWO * _WORD * K, m, K)
+        double_and_add_difference(w, _row(c, DIFFERENCE, K), m, K)
         _reduce(out + digit, w, c, inverse, m, K)
 
 
@@ -240,7 +251,7 @@ def add_product_rows(out, a, b, first, last, stride, b_stride, c, inverse, K, s)
         multiply(y, y, x, c, inverse, K, u(0), s)
         add_vectors(y, y, x + K * _V, K)
         normalise(x + K * _V, y, K)
-        subtract_if_not_less(x + K * _V, c + _WORD * K, y, K)
+        subtract_if_not_less(x + K * _V, _row(c, DOUBLED, K), y, K)
         store_rows(out + i * stride * _V, x, stride)
 
 
@@ -256,12 +267,12 @@ def add_rows_modulo(out, a, b, first, last, stride, c, K, two, s):
         add_vectors(x, x, y, stride)
         normalise(x, x, K)
         if two == 0:
-            subtract_if_not_less(x, c + _WORD * K, y, K)
+            subtract_if_not_less(x, _row(c, DOUBLED, K), y, K)
         else:
             carry_digit(x, c, high, y, K)
             carry_digit(x, c, high, y, K)
             normalise(high, high, K)
-            subtract_if_not_less(high, c + _WORD * K, y, K)
+            subtract_if_not_less(high, _row(c, DOUBLED, K), y, K)
         store_rows(out + i * stride * _V, x, stride)
 
 
@@ -291,8 +302,8 @@ def export_rows(out, a, one, first, last, stride, c, inverse, K, two, s):
             subtract_if_not_less(x, c, s, K)
         else:
             _plain_digits(x, y, one, c, inverse, K, s)
-            clear(s, TWO * K)
-            copy(s, x, K)
+            spread(s, _row(c, ALONE, K), TWO * K)
+            add_vectors(s, s, x, K)
             spread(y, c, K)
             _multiply_add(s, x + K * _V, y, K)
             normalise(x, s, TWO * K)
