@@ -1,7 +1,7 @@
 """How fast the vector kernels could be: the multiplications an operation cannot do without, over the ceiling.
 
 A digit has K limbs (`simd.constants`), b bits of exponent are read w at a time. In vector multiplications, of
-which one serves LANES numbers, halves counted apart where the form splits products (kernels of `simd`):
+which one gives half a product of limbs in each of LANES numbers:
 
     product        modulo n 4·K²        modulo n², two digits 10·K²
     squaring       modulo n 3·K²        modulo n², two digits 7·K²
@@ -30,8 +30,8 @@ from hecore.noise import UNIFORM_SURPLUS_BITS
 from .record import Record, Row
 from .tables import percent, readable, rich_table
 
-#: Halves of a product, where the form adds them apart.
-HALVES = 2 if FORM.split else 1
+#: Of a product of limbs: low and high.
+HALVES = 2
 
 
 @dataclass(frozen=True)

@@ -280,7 +280,7 @@ class SimdBackend(Backend):
         threads = min(self._workers.count, blocks)
 
         def part(first: int, last: int) -> None:
-            scratch = aligned(6 * k.limbs + (2 + entries) * k.stride, LANES)
+            scratch = aligned(8 * k.limbs + (2 + entries) * k.stride, LANES)
             with towards_zero():
                 work(first, last, address(scratch))
 

@@ -22,16 +22,16 @@ LINE_BYTES = 64
 
 @vector_intrinsic(4)
 def add_rows(e: Emitter, t: Any, x: Any, y: Any, K: Any) -> None:
-    """t[0 … K + ROWS − 1] += x[0 … ROWS − 1] · y[0 … K − 1], limb-wise and unnormalised; x, y normalised.
+    """t[0 … K + ROWS − 1] += x[0 … ROWS − 1] · y[0 … K − 1], limb-wise and unnormalised; x, y are factors.
 
     window:   t[j] … t[j + ROWS − 1] stay in registers, t[j + ROWS] comes in, t[j] is finished and stored
     """
-    factors = [e.factor(e.load(x, r)) for r in range(ROWS)]
+    own = [e.as_factor(e.load(x, r)) for r in range(ROWS)]
     window = [e.load(t, r) for r in range(ROWS)]
 
     def column(j: Any, window: list[Any]) -> list[Any]:
         window.append(e.load(t, e.b.add(j, e.const(ROWS))))
-        e.multiply_add(window, factors, e.factor(e.load(y, j)), range(ROWS))
+        e.multiply_add(window, own, e.as_factor(e.load(y, j)), range(ROWS))
         e.store(window[0], t, j)
         return window[1:]
 
@@ -43,17 +43,17 @@ def add_rows(e: Emitter, t: Any, x: Any, y: Any, K: Any) -> None:
 @vector_intrinsic(3)
 def add_triangle(e: Emitter, t: Any, x: Any, K: Any) -> None:
     """t += Σ x[r]·x[s] over r < ROWS, r < s < K: what stands above the diagonal in ROWS rows of a square."""
-    factors = [e.factor(e.load(x, r)) for r in range(ROWS)]
+    own = [e.as_factor(e.load(x, r)) for r in range(ROWS)]
     window = [e.load(t, r) for r in range(ROWS)]
     for j in range(ROWS):
         window.append(e.load(t, j + ROWS))
-        e.multiply_add(window, factors, factors[j], range(j))
+        e.multiply_add(window, own, own[j], range(j))
         e.store(window[0], t, j)
         window = window[1:]
 
     def column(j: Any, window: list[Any]) -> list[Any]:
         window.append(e.load(t, e.b.add(j, e.const(ROWS))))
-        e.multiply_add(window, factors, e.factor(e.load(x, j)), range(ROWS))
+        e.multiply_add(window, own, e.as_factor(e.load(x, j)), range(ROWS))
         e.store(window[0], t, j)
         return window[1:]
 
@@ -67,7 +67,7 @@ def double_and_add_squares(e: Emitter, t: Any, x: Any, K: Any) -> None:
     """t = 2·t + Σ x[k]²·radix^(2k): completes a square whose triangle is in t[0 … 2K − 1]."""
 
     def diagonal(k: Any, _: list[Any]) -> list[Any]:
-        limb = e.factor(e.load(x, k))
+        limb = e.as_factor(e.load(x, k))
         low = e.b.shl(k, e.const(1))
         places = [low, e.b.add(low, e.const(1))]
         sums = [e.add(half, half) for half in (e.load(t, place) for place in places)]
@@ -82,38 +82,71 @@ def double_and_add_squares(e: Emitter, t: Any, x: Any, K: Any) -> None:
 # --- reduction ----------------------------------------------------------------------------
 
 
-@vector_intrinsic(5)
-def reduce_rows(e: Emitter, t: Any, n: Any, inverse: Any, m: Any, K: Any) -> None:
+class _Digit:
+    """ROWS steps of REDC of the sums at t: their lowest 2·ROWS limbs, and the multipliers found so far."""
+
+    def __init__(self, e: Emitter, t: Any) -> None:
+        self.t = t
+        self.sums = [e.load(t, r) for r in range(2 * ROWS)]
+        self.multipliers: list[Any] = []
+
+    def step(self, e: Emitter, low_n: list[Any], inverse: Any) -> Any:
+        """Make the next limb zero; the multiplier, as a limb."""
+        r, sums = len(self.multipliers), self.sums
+        limb, m = e.low_product(e.factor(e.limb(sums[r])), inverse)
+        self.multipliers.append(m)
+        # m·n[0] makes the limb zero: what it leaves is a carry and the high half.
+        sums[r + 1] = e.add_high(e.add(sums[r + 1], e.carry_out(sums[r])), m, low_n[0])
+        e.multiply_add(sums, low_n, m, range(1, ROWS - r), r)
+        return limb
+
+    def finish(self, e: Emitter, low_n: list[Any], n: Any, K: Any) -> None:
+        """Add the multipliers times n to the limbs above the finished ones, which are not written."""
+        sums, t = self.sums, self.t
+        for j in range(1, ROWS):
+            e.multiply_add(sums, self.multipliers, low_n[j], range(ROWS - j, ROWS), j)
+
+        def column(j: Any, window: list[Any]) -> list[Any]:
+            window.append(e.load(t, e.b.add(j, e.const(ROWS))))
+            e.multiply_add(window, self.multipliers, e.splat_factor(e.load_scalar(n, j)), range(ROWS))
+            e.store(window[0], t, j)
+            return window[1:]
+
+        window = e.loop(e.const(ROWS), K, sums[ROWS:], column)
+        for r in range(ROWS):
+            e.store(window[r], t, e.b.add(K, e.const(r)))
+
+
+@vector_intrinsic(4)
+def reduce_rows(e: Emitter, t: Any, n: Any, inverse: Any, K: Any) -> None:
     """ROWS steps of REDC: adds (m[0] + m[1]·radix + …)·n to t, which makes its lowest ROWS limbs zero.
 
-    m[r] = t[r]·inverse mod radix with inverse = −1/n mod radix; m[0 … ROWS − 1] is stored. The finished limbs
-    are not written: their carry goes into t[ROWS], and t[ROWS … K + ROWS − 1] is stored. `n` is a row of
-    scalars, in factors; so is `inverse`.
+    m[r] = t[r]·inverse mod radix with inverse = −1/n mod radix. The finished limbs are not written: their
+    carry goes into t[ROWS], and t[ROWS … K + ROWS − 1] is stored. `n` is a row of scalars, in factors; so is
+    `inverse`.
     """
     inverse = e.splat_factor(inverse)
     low_n = [e.splat_factor(e.load_scalar(n, j)) for j in range(ROWS)]
-    sums = [e.load(t, r) for r in range(2 * ROWS)]
-    multiplier: list[Any] = []
-    for r in range(ROWS):
-        limb = e.low_product(e.factor(e.limb(sums[r])), inverse)
-        e.store(limb, m, r)
-        multiplier.append(e.factor(limb))
-        # m[r]·n[0] makes the limb zero: what it leaves is a carry and the high half.
-        sums[r + 1] = e.add_high(e.add(sums[r + 1], e.carry_out(sums[r])), multiplier[r], low_n[0])
-        e.multiply_add(sums, low_n, multiplier[r], range(1, ROWS - r), r)
-    for j in range(1, ROWS):  # what the low limbs of n contribute above the finished ones
-        e.multiply_add(sums, multiplier, low_n[j], range(ROWS - j, ROWS), j)
-    window = sums[ROWS:]
+    digit = _Digit(e, t)
+    for _ in range(ROWS):
+        digit.step(e, low_n, inverse)
+    digit.finish(e, low_n, n, K)
 
-    def column(j: Any, window: list[Any]) -> list[Any]:
-        window.append(e.load(t, e.b.add(j, e.const(ROWS))))
-        e.multiply_add(window, multiplier, e.splat_factor(e.load_scalar(n, j)), range(ROWS))
-        e.store(window[0], t, j)
-        return window[1:]
 
-    window = e.loop(e.const(ROWS), K, window, column)
+@vector_intrinsic(5)
+def reduce_rows_of_both(e: Emitter, t: Any, w: Any, n: Any, inverse: Any, K: Any) -> None:
+    """`reduce_rows` of t, and of w less the multipliers of t, limb by limb behind it.
+
+    A multiplier waits for the one before; those of the two digits are found while the other's are waited for.
+    """
+    inverse = e.splat_factor(inverse)
+    low_n = [e.splat_factor(e.load_scalar(n, j)) for j in range(ROWS)]
+    first, second = _Digit(e, t), _Digit(e, w)
     for r in range(ROWS):
-        e.store(window[r], t, e.b.add(K, e.const(r)))
+        second.sums[r] = e.subtract(second.sums[r], first.step(e, low_n, inverse))
+        second.step(e, low_n, inverse)
+    first.finish(e, low_n, n, K)
+    second.finish(e, low_n, n, K)
 
 
 @vector_intrinsic(3)
@@ -128,26 +161,13 @@ def normalise(e: Emitter, out: Any, t: Any, K: Any) -> None:
     e.loop(e.const(0), K, [e.zero], limb)
 
 
-@vector_intrinsic(4)
-def start_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
-    """t[0 … K − 1] = c − m, t[K … 2K − 1] = c; `c` is a row of 2K scalars."""
-
-    def limb(k: Any, _: list[Any]) -> list[Any]:
-        e.store(e.subtract(e.broadcast(c, k), e.load(m, k)), t, k)
-        place = e.b.add(k, K)
-        e.store(e.broadcast(c, place), t, place)
-        return []
-
-    e.loop(e.const(0), K, [], limb)
-
-
-@vector_intrinsic(4)
-def double_and_add_difference(e: Emitter, t: Any, c: Any, m: Any, K: Any) -> None:
-    """t = 2·t + (c − m), for the second digit of a square; `c` is a row of K scalars."""
+@vector_intrinsic(3)
+def double_and_add(e: Emitter, t: Any, c: Any, K: Any) -> None:
+    """t = 2·t + c, for the second digit of a square; `c` is a row of K scalars."""
 
     def limb(k: Any, _: list[Any]) -> list[Any]:
         low = e.load(t, k)
-        e.store(e.add(e.add(low, low), e.subtract(e.broadcast(c, k), e.load(m, k))), t, k)
+        e.store(e.add(e.add(low, low), e.broadcast(c, k)), t, k)
         place = e.b.add(k, K)
         high = e.load(t, place)
         e.store(e.add(high, high), t, place)
@@ -208,6 +228,17 @@ def copy(e: Emitter, out: Any, x: Any, count: Any) -> None:
 
     def limb(k: Any, _: list[Any]) -> list[Any]:
         e.store(e.load(x, k), out, k)
+        return []
+
+    e.loop(e.const(0), count, [], limb)
+
+
+@vector_intrinsic(3)
+def factors(e: Emitter, out: Any, x: Any, count: Any) -> None:
+    """out = x as products take it, normalised limbs as factors."""
+
+    def limb(k: Any, _: list[Any]) -> list[Any]:
+        e.store(e.factor_word(e.factor(e.load(x, k))), out, k)
         return []
 
     e.loop(e.const(0), count, [], limb)

@@ -123,9 +123,17 @@ class Emitter:
         exponent = self.splat_const(LOW_EXPONENT)
         return self.b.fsub(self._as_floats(self.b.or_(limb, exponent)), self._float_const(1 << LIMB_BITS))
 
+    def as_factor(self, word: Any) -> Any:
+        """A stored word of a factor (`bignum.factors`) as one."""
+        return self._as_floats(word) if FORM.floats else word
+
+    def factor_word(self, factor: Any) -> Any:
+        """A factor as a word to store."""
+        return self._words(factor) if FORM.floats else factor
+
     def splat_factor(self, word: Any) -> Any:
         """One factor, a scalar of `constants.factor_words`, in every lane."""
-        return self._as_floats(self.splat(word)) if FORM.floats else self.splat(word)
+        return self.as_factor(self.splat(word))
 
     def multiply_add(
         self, sums: list[Any], x: Sequence[Any], y: Any, rows: Sequence[int], first: int = 0
@@ -152,10 +160,13 @@ class Emitter:
             return self._ifma("h", total, x, y)
         return self.b.add(total, self._words(self._fma(x, y, self._float_const(HIGH_ONE))))
 
-    def low_product(self, x: Any, y: Any) -> Any:
-        """low(x·y) of factors, a normalised limb."""
-        low = self._halves(x, y)[1] if FORM.floats else self._ifma("l", self.zero, x, y)
-        return self.limb(low)
+    def low_product(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """low(x·y) of factors, as a normalised limb and as a factor."""
+        if not FORM.floats:
+            low = self.limb(self._ifma("l", self.zero, x, y))
+            return low, low
+        low = self._halves(x, y)[1]
+        return self.limb(low), self.b.fsub(self._as_floats(low), self._float_const(1 << LIMB_BITS))
 
     def carry_out(self, t: Any) -> Any:
         """The carry of t + low(m·n) where that is a multiple of 2^52: ⌈t / 2^52⌉, without the product."""

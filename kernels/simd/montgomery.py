@@ -25,7 +25,7 @@ floating point that come along (see `lanes`).
 
 `two` is 1 for two digits, 0 for one. Scratch of a thread, in vectors, from `s` on:
 
-    t[2K] | w[2K] | m[K] | low[K] | x[stride] | y[stride] | table …
+    t[2K] | w[2K] | factors[4K] | x[stride] | y[stride] | table …
 
 `c` is the row of constants of a modulus, K words each but for starts, which have 2K:
 
@@ -45,43 +45,37 @@ from .bignum import (
     carry_digit,
     clear,
     copy,
-    double_and_add_difference,
+    double_and_add,
     double_and_add_squares,
+    factors,
     fetch_rows,
     load_rows,
     load_sequential,
     normalise,
     pick,
     reduce_rows,
+    reduce_rows_of_both,
     spread,
-    start_difference,
     store_rows,
     subtract_if_not_less,
 )
 from .cache import CACHED
-from .lanes import VECTOR_BYTES
+from .lanes import FORM, VECTOR_BYTES
 
 jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
 u = np.uint64
 
+FLOATS = FORM.floats
 _V = u(VECTOR_BYTES)
 _ROWS = u(ROWS)
 _BLOCK = u(ROWS * VECTOR_BYTES)
 _WORD = u(8)
-ONE, TWO, FOUR, FIVE, SIX = u(1), u(2), u(4), u(5), u(6)
+ONE, TWO, FOUR, EIGHT = u(1), u(2), u(4), u(8)
 #: Where the parts of `c` begin, in digits.
 DOUBLED, DIFFERENCE, FACTORS = u(1), u(2), u(3)
 PRODUCT, CROSS, SQUARE, TWICE, ALONE = u(4), u(6), u(8), u(10), u(12)
 
 # --- one product ----------------------------------------------------------------------------------------
-
-
-@jit
-def _multiply_add(t, x, y, K):
-    """t[0 … 2K − 1] += x·y."""
-    for block in range(K // _ROWS):
-        start = u(block) * _BLOCK
-        add_rows(t + start, x + start, y, K)
 
 
 @jit
@@ -91,8 +85,25 @@ def _row(c, part, K):
 
 
 @jit
+def _factors(out, x, count):
+    """The address of x in factors: out, or x itself where limbs are factors."""
+    if FLOATS:
+        factors(out, x, count)
+        return out
+    return x
+
+
+@jit
+def _multiply_add(t, x, y, K):
+    """t[0 … 2K − 1] += x·y, both in factors."""
+    for block in range(K // _ROWS):
+        start = u(block) * _BLOCK
+        add_rows(t + start, x + start, y, K)
+
+
+@jit
 def _square(t, x, c, K):
-    """t[0 … 2K − 1] = x²: the triangle, doubled, and the diagonal."""
+    """t[0 … 2K − 1] = x², in factors: the triangle, doubled, and the diagonal."""
     spread(t, _row(c, SQUARE, K), TWO * K)
     for block in range(K // _ROWS):
         start = u(block) * _BLOCK
@@ -101,46 +112,56 @@ def _square(t, x, c, K):
 
 
 @jit
-def _reduce(out, t, c, inverse, m, K):
-    """out = REDC(t), normalised; m receives the multiplier."""
+def _reduce(out, t, c, inverse, K):
+    """out = REDC(t), normalised."""
+    n = _row(c, FACTORS, K)
+    for block in range(K // _ROWS):
+        reduce_rows(t + u(block) * _BLOCK, n, inverse, K)
+    normalise(out, t + K * _V, K)
+
+
+@jit
+def _reduce_both(out, t, w, c, inverse, K):
+    """Two digits: REDC(t), which computes m, and REDC(w − m)."""
+    n = _row(c, FACTORS, K)
     for block in range(K // _ROWS):
         start = u(block) * _BLOCK
-        reduce_rows(t + start, _row(c, FACTORS, K), inverse, m + start, K)
+        reduce_rows_of_both(t + start, w + start, n, inverse, K)
     normalise(out, t + K * _V, K)
+    normalise(out + K * _V, w + K * _V, K)
 
 
 @jit
 def multiply(out, a, b, c, inverse, K, two, s):
     """out = a·b/R: one digit modulo n, or (`two`) two digits modulo n². out may be a or b."""
     digit = K * _V
-    t, w, m = s, s + TWO * digit, s + FOUR * digit
+    t, w, f = s, s + TWO * digit, s + FOUR * digit
+    x, y = _factors(f, a, (ONE + two) * K), _factors(f + TWO * digit, b, (ONE + two) * K)
     spread(t, _row(c, PRODUCT, K), TWO * K)
-    _multiply_add(t, a, b, K)
+    _multiply_add(t, x, y, K)
     if two == 0:
-        _reduce(out, t, c, inverse, m, K)
+        _reduce(out, t, c, inverse, K)
         return
-    low = s + FIVE * digit
-    _reduce(low, t, c, inverse, m, K)
-    start_difference(w, _row(c, CROSS, K), m, K)
-    _multiply_add(w, a, b + digit, K)
-    _multiply_add(w, a + digit, b, K)
-    copy(out, low, K)
-    _reduce(out + digit, w, c, inverse, m, K)
+    spread(w, _row(c, CROSS, K), TWO * K)
+    _multiply_add(w, x, y + digit, K)
+    _multiply_add(w, x + digit, y, K)
+    _reduce_both(out, t, w, c, inverse, K)
 
 
 @jit
 def square(out, a, c, inverse, K, two, s):
     """out = a²/R, in about three quarters of the time of a product. out may be a."""
     digit = K * _V
-    t, w, m = s, s + TWO * digit, s + FOUR * digit
-    if two != 0:
-        spread(w, _row(c, TWICE, K), TWO * K)
-        _multiply_add(w, a, a + digit, K)
-    _square(t, a, c, K)
-    _reduce(out, t, c, inverse, m, K)
-    if two != 0:
-        double_and_add_difference(w, _row(c, DIFFERENCE, K), m, K)
-        _reduce(out + digit, w, c, inverse, m, K)
+    t, w, f = s, s + TWO * digit, s + FOUR * digit
+    x = _factors(f, a, (ONE + two) * K)
+    _square(t, x, c, K)
+    if two == 0:
+        _reduce(out, t, c, inverse, K)
+        return
+    spread(w, _row(c, TWICE, K), TWO * K)
+    _multiply_add(w, x, x + digit, K)
+    double_and_add(w, _row(c, DIFFERENCE, K), K)
+    _reduce_both(out, t, w, c, inverse, K)
 
 
 # --- batches: rows in, rows out ---------------------------------------------------------------------------
@@ -151,7 +172,7 @@ def square(out, a, c, inverse, K, two, s):
 @jit
 def multiply_rows(out, a, a_choice, b, b_choice, first, last, stride, c, inverse, K, two, s):
     """out[i] = a[a_choice[i]] · b[b_choice[i]] / R."""
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     for block in range(first, last):
         i = u(block)
         load_rows(x, a, a_choice + i * _V, stride)
@@ -168,7 +189,7 @@ def power_rows(
 
     `digits` int64[blocks][windows][lanes], lowest first; powers 0 … entries − 1 are tabulated in scratch.
     """
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     table = y + stride * _V
     size = stride * _V
     for block in range(first, last):
@@ -194,7 +215,7 @@ def power_rows(
 @jit
 def shift_rows(out, a, a_choice, squarings, first, last, stride, c, inverse, K, two, s):
     """out[i] = a[a_choice[i]]^(2^squarings)."""
-    x = s + SIX * K * _V
+    x = s + EIGHT * K * _V
     for block in range(first, last):
         i = u(block)
         load_rows(x, a, a_choice + i * _V, stride)
@@ -206,7 +227,7 @@ def shift_rows(out, a, a_choice, squarings, first, last, stride, c, inverse, K, 
 @jit
 def comb_rows(out, table, digits, windows, row_words, first, last, stride, c, inverse, K, two, s):
     """out[i] = ∏_t table[t][digit(i, t)]; digits int64[blocks][windows][lanes], `row_words` a window."""
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     for block in range(first, last):
         i = u(block)
         chosen = digits + i * u(windows) * _V
@@ -228,7 +249,7 @@ def segment_rows(out, a, chosen, steps, offsets, first, last, stride, c, inverse
     Block i has steps[i] rows of eight indices from chosen[offsets[i]] on; the lane of a shorter segment goes
     on with a row that holds one.
     """
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     for block in range(first, last):
         place = chosen + u(offsets[block]) * _V
         load_rows(x, a, place, stride)
@@ -243,7 +264,7 @@ def segment_rows(out, a, chosen, steps, offsets, first, last, stride, c, inverse
 @jit
 def add_product_rows(out, a, b, first, last, stride, b_stride, c, inverse, K, s):
     """(x0, x1 + m·x0) of two-digit rows a and one-digit rows b = m: multiplication by 1 + m·n."""
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     for block in range(first, last):
         i = u(block)
         load_sequential(x, a + i * stride * _V, stride)
@@ -258,7 +279,7 @@ def add_product_rows(out, a, b, first, last, stride, b_stride, c, inverse, K, s)
 @jit
 def add_rows_modulo(out, a, b, first, last, stride, c, K, two, s):
     """out = a + b, each digit brought below 2n again; a low digit that loses n gives 1 to the high one."""
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     high = x + K * _V
     for block in range(first, last):
         i = u(block)
@@ -279,7 +300,7 @@ def add_rows_modulo(out, a, b, first, last, stride, c, K, two, s):
 @jit
 def _plain_digits(x, y, one, c, inverse, K, s):
     """x = canonical plain digits of the two-digit Montgomery x: 0 ≤ x0, x1 < n. y is scratch for `one`."""
-    spare = s + FIVE * K * _V
+    spare = s + FOUR * K * _V
     high = x + K * _V
     spread(y, one, TWO * K)
     multiply(x, x, y, c, inverse, K, ONE, s)
@@ -292,7 +313,7 @@ def _plain_digits(x, y, one, c, inverse, K, s):
 @jit
 def export_rows(out, a, one, first, last, stride, c, inverse, K, two, s):
     """Canonical plain residues: x0 + x1·n in 2·K limbs (`two`), or x in K limbs."""
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     for block in range(first, last):
         i = u(block)
         load_sequential(x, a + i * stride * _V, stride)
@@ -304,8 +325,8 @@ def export_rows(out, a, one, first, last, stride, c, inverse, K, two, s):
             _plain_digits(x, y, one, c, inverse, K, s)
             spread(s, _row(c, ALONE, K), TWO * K)
             add_vectors(s, s, x, K)
-            spread(y, c, K)
-            _multiply_add(s, x + K * _V, y, K)
+            spread(y, _row(c, FACTORS, K), K)
+            _multiply_add(s, _factors(s + FOUR * K * _V, x + K * _V, K), y, K)
             normalise(x, s, TWO * K)
         store_rows(out + i * stride * _V, x, stride)
 
@@ -313,7 +334,7 @@ def export_rows(out, a, one, first, last, stride, c, inverse, K, two, s):
 @jit
 def export_high_rows(out, a, one, first, last, stride, out_stride, c, inverse, K, s):
     """The canonical plain high digit x1 of two-digit rows, as one-digit rows."""
-    x, y = s + SIX * K * _V, s + SIX * K * _V + stride * _V
+    x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V
     for block in range(first, last):
         i = u(block)
         load_sequential(x, a + i * stride * _V, stride)

@@ -29,8 +29,8 @@ import hecore.kernels
 KERNELS = Path(hecore.kernels.__file__).parent
 ORACLE = Path(__file__).with_name("quick_oracle.py")
 HALVES = ("ifma",)
-WHOLE = ("avx512", "avx2")
-EVERY = HALVES + WHOLE
+FLOATS = ("avx512", "avx2")
+EVERY = HALVES + FLOATS
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,72 @@ class Fault:
 FAULTS = [
     # --- unreduced products ---
     Fault(
-        "simd/bignum.py",
+        "simd/lanes.py",
         "high halves of products are added a limb too low",
-        "window[r + 1] = e.multiply_high(window[r + 1], x[r], y)",
-        "window[r] = e.multiply_high(window[r], x[r], y)",
+        'sums[first + r + 1] = self._ifma("h", sums[first + r + 1], x[r], y)',
+        'sums[first + r] = self._ifma("h", sums[first + r], x[r], y)',
         HALVES,
+    ),
+    Fault(
+        "simd/lanes.py",
+        "high halves of products in floating point are added a limb too low",
+        "sums[first + r + 1] = self.b.add(sums[first + r + 1], high)",
+        "sums[first + r] = self.b.add(sums[first + r], high)",
+        FLOATS,
+    ),
+    Fault(
+        "simd/rounding.py",
+        "floating point rounds to the nearest",
+        "rounded = builder.or_(before, ir.Constant(I32, TOWARDS_ZERO))",
+        "rounded = before",
+        FLOATS,
+    ),
+    Fault(
+        "simd/lanes.py",
+        "low halves lack 2^52 in floating point",
+        "self._float_const(HIGH_ONE + (1 << LIMB_BITS))",
+        "self._float_const(HIGH_ONE)",
+        FLOATS,
+    ),
+    Fault(
+        "simd/lanes.py",
+        "a multiplier keeps its exponent as a factor",
+        "return self.limb(low), self.b.fsub(self._as_floats(low), self._float_const(1 << LIMB_BITS))",
+        "return self.limb(low), self._as_floats(low)",
+        FLOATS,
+    ),
+    Fault(
+        "simd/constants.py",
+        "sums start without regard to the high halves' exponents",
+        "pairs.astype(object) * low + above.astype(object) * high",
+        "pairs.astype(object) * low",
+        FLOATS,
+    ),
+    Fault(
+        "simd/constants.py",
+        "the low half that a reduction does not add is counted with the others",
+        "reduction = one - np.where(place < K, low, 0)",
+        "reduction = one",
+        FLOATS,
+    ),
+    Fault(
+        "simd/constants.py",
+        "a square's sum starts at what is right for a product",
+        "product, half = -one - reduction, -(one + reduction) // 2",
+        "product, half = -one - reduction, -one - reduction",
+        FLOATS,
     ),
     Fault(
         "simd/bignum.py",
         "the triangle of a square takes its diagonal with it",
-        "factors[j], range(j))",
-        "factors[j], range(j + 1))",
+        "own[j], range(j))",
+        "own[j], range(j + 1))",
     ),
     Fault(
         "simd/bignum.py",
         "a square's odd limbs are not doubled",
-        "e.multiply_high(e.add(odd, odd), limb, limb)",
-        "e.multiply_high(odd, limb, limb)",
+        "sums = [e.add(half, half) for half in (e.load(t, place) for place in places)]",
+        "sums = [e.add(e.load(t, places[0]), e.load(t, places[0])), e.load(t, places[1])]",
     ),
     Fault(
         "simd/montgomery.py",
@@ -74,41 +123,33 @@ FAULTS = [
     Fault(
         "simd/montgomery.py",
         "the second cross product a1·b0 is missing",
-        "    _multiply_add(w, a + digit, b, K)\n",
+        "    _multiply_add(w, x + digit, y, K)\n",
         "",
     ),
     # --- reduction ---
     Fault(
         "simd/bignum.py",
-        "no carry between the limbs that a reduction finishes",
-        "e.add(t_low[r + 1], e.carry_out(t_low[r], multiplier[r], low_n[0]))",
-        "t_low[r + 1]",
+        "no carry from a finished limb to the next",
+        "e.add(sums[r + 1], e.carry_out(sums[r]))",
+        "sums[r + 1]",
     ),
     Fault(
         "simd/bignum.py",
-        "no carry from the finished limbs to those that stay",
-        "    window[0] = e.add(window[0], e.carry_out(t_low[ROWS - 1], multiplier[ROWS - 1], low_n[0]))\n",
-        "",
+        "a finished limb leaves no high half",
+        "e.add_high(e.add(sums[r + 1], e.carry_out(sums[r])), m, low_n[0])",
+        "e.add(sums[r + 1], e.carry_out(sums[r]))",
     ),
     Fault(
         "simd/bignum.py",
         "one diagonal of the reduction is left out",
-        "if r + j >= ROWS:",
-        "if r + j > ROWS:",
+        "self.multipliers, low_n[j], range(ROWS - j, ROWS), j)",
+        "self.multipliers, low_n[j], range(ROWS - j + 1, ROWS), j)",
     ),
     Fault(
         "simd/lanes.py",
         "the carry of low halves is rounded down",
         "return self.carry(self.b.add(t, self.splat_const(LIMB_MASK)))",
         "return self.carry(t)",
-        HALVES,
-    ),
-    Fault(
-        "simd/lanes.py",
-        "the carry of a finished limb leaves out the product that finishes it",
-        "return self.carry(self.multiply_low(t, m, n))",
-        "return self.carry(t)",
-        WHOLE,
     ),
     Fault(
         "simd/constants.py",
@@ -124,10 +165,10 @@ FAULTS = [
     ),
     # --- the second digit ---
     Fault(
-        "simd/montgomery.py",
-        "the low digit's multiplier m is not taken from the high digit of a product",
-        "start_difference(w, c + TWO * _WORD * K, m, K)",
-        "clear(w, TWO * K)",
+        "simd/bignum.py",
+        "the low digit's multipliers are not taken from the high digit",
+        "        second.sums[r] = e.subtract(second.sums[r], first.step(e, low_n, inverse))\n",
+        "        first.step(e, low_n, inverse)\n",
     ),
     Fault(
         "simd/constants.py",
@@ -175,7 +216,7 @@ FAULTS = [
     Fault(
         "simd/montgomery.py",
         "high digits grow with every message",
-        "        subtract_if_not_less(x + K * _V, c + _WORD * K, y, K)\n",
+        "        subtract_if_not_less(x + K * _V, _row(c, DOUBLED, K), y, K)\n",
         "",
     ),
     # --- windows, lanes and limbs ---
@@ -294,7 +335,7 @@ FAULTS = [
 
 #: A few that tell quickly that faults are found: a dropped carry, a missing subtraction, a wrong constant.
 SAMPLE = [
-    "no carry from the finished limbs to those that stay",
+    "no carry from a finished limb to the next",
     "high digits grow with every message",
     "C is not a multiple of n",
 ]

@@ -24,12 +24,13 @@ from hecore.kernels.backend import Residues
 from hecore.kernels.gmp import GmpBackend
 from hecore.kernels.simd import load
 from hecore.kernels.simd.forms import chosen
+from hecore.kernels.simd.lanes import LIMB_BITS
 
 
 def roots_that_leave_no_spare_bit(backend: Backend) -> bool:
     """Roots of ones, around the length at which a digit takes one more block of limbs."""
     form, rng = chosen(), random.Random(3)
-    length = 2 * form.rows * form.limb_bits
+    length = 2 * form.rows * LIMB_BITS
     for bits in range(length - 9, length + 2):
         modulus = Modulus.square_of(Modulus((1 << bits) - 1))
         m = modulus.value
@@ -42,7 +43,7 @@ def roots_that_leave_no_spare_bit(backend: Backend) -> bool:
 
 def messages_in_a_row(backend: Backend) -> bool:
     """No product brings the high digit back in between: an n too many in each would leave its limbs."""
-    root = Modulus((1 << 2 * chosen().rows * chosen().limb_bits - 8) - 1)
+    root = Modulus((1 << 2 * chosen().rows * LIMB_BITS - 8) - 1)
     modulus = Modulus.square_of(root)
     x = backend.from_ints(modulus, [1, 1 + root.value])
     message = backend.from_ints(root, [root.value - 1])
