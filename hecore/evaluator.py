@@ -198,9 +198,10 @@ def pack_rows(a: CipherBatch) -> CipherBatch:
 def _shift_and_add(backend: Backend, source: Residues, places: NDArray[np.int64], bits: int) -> Residues:
     """∏_s source[places[:, s]]^(2^(bits·s)) for each row of `places`, by Horner from the last."""
     packed = backend.gather(source, places[:, -1])
+    every = np.arange(len(places), dtype=np.int64)
     for slot in range(places.shape[1] - 2, -1, -1):
         shifted = backend.mod_pow(packed, 1 << bits)
-        packed = backend.mod_mul(shifted, backend.gather(source, places[:, slot]))
+        packed = backend.mod_mul_at(shifted, every, source, places[:, slot])
     return packed
 
 

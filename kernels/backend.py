@@ -152,6 +152,15 @@ class Backend(Protocol):
         """a·b mod m."""
         ...
 
+    def mod_mul_at(
+        self, a: Residues, a_indices: NDArray[np.int64], b: Residues, b_indices: NDArray[np.int64]
+    ) -> Residues:
+        """out[k] = a[a_indices[k]]·b[b_indices[k]]: `mod_mul` of what `gather` gives, one index broadcasts.
+
+        A backend overrides it to save the copies.
+        """
+        return self.mod_mul(self.gather(a, a_indices), self.gather(b, b_indices))
+
     def mod_pow(self, a: Residues, exponents: int | Limbs) -> Residues:
         """a^e mod m, 0^0 = 1: one exponent e ≥ 0 for all, or one a row, unsigned uint64[count, e].
 

@@ -144,6 +144,11 @@ class FallbackBackend(Backend):
     def mod_mul(self, a: Residues, b: Residues) -> Residues:
         return self.attempt(lambda backend, a, b: backend.mod_mul(a, b), a, b)
 
+    def mod_mul_at(
+        self, a: Residues, a_indices: NDArray[np.int64], b: Residues, b_indices: NDArray[np.int64]
+    ) -> Residues:
+        return self.attempt(lambda backend, a, b: backend.mod_mul_at(a, a_indices, b, b_indices), a, b)
+
     def mod_pow(self, a: Residues, exponents: int | Limbs) -> Residues:
         return self.attempt(lambda backend, a: backend.mod_pow(a, exponents), a)
 

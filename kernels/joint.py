@@ -35,7 +35,7 @@ SPARSEST = 4
 #: Rows looked at to estimate how many patterns are not zero.
 SAMPLE_ROWS = 32
 #: Bits of patterns laid out at a time.
-LAID_BITS = 1 << 24
+LAID_BITS = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,13 @@ class Groups:
         return self.entries - self.count * (self.window - 1) - self.full
 
 
-def spread(matrix: Entries) -> Dense | None:
-    """The matrix with its zeros; None if it is sparse, or has exponents of more than MAX_BITS bits."""
+def spread(matrix: Entries, union: int) -> Dense | None:
+    """The matrix with its zeros; None if it is sparse, its rows are alike, or exponents exceed MAX_BITS bits.
+
+    `union` is the bitwise or of the exponents' magnitudes.
+    """
     rows, columns = matrix.rows, matrix.columns
-    if SPARSEST * len(matrix.row) < rows * columns or lb.signed_bits(matrix.exponents) > MAX_BITS:
+    if SPARSEST * len(matrix.row) < rows * columns or union.bit_length() > MAX_BITS:
         return None
     exponents = np.zeros((rows, columns), dtype=np.int64)
     exponents[matrix.row, matrix.column] = lb.to_int64(matrix.exponents)
@@ -104,21 +107,29 @@ def spread(matrix: Entries) -> Dense | None:
     above = (exponents - least).astype(np.uint64)
     largest = above.max(axis=0)
     varying = np.flatnonzero(largest)
+    if not varying.size:
+        return None
     varying = varying[np.argsort(largest[varying], kind="stable")]
     return Dense(least, np.ascontiguousarray(above[:, varying]), varying)
 
 
-def products(dense: Dense, window: int) -> int:
-    """What `joint_power` spends, squares included; how many patterns are zero is estimated from some rows."""
-    rows, varying = dense.above.shape
-    if varying == 0:
-        return 0
-    groups, positions = Groups.of(varying, window), dense.positions
-    some = np.random.default_rng(SAMPLE_ROWS).choice(rows, min(rows, SAMPLE_ROWS), replace=False)
-    laid = _patterns(dense.above[some], groups, positions) != 0
-    lookups = np.count_nonzero(laid) - np.count_nonzero(laid.any(axis=2))
-    horner = int(positions[-1]) + positions.size - 1
-    return groups.products + round(rows * (lookups / some.size + horner))
+class LaidBits:
+    """The bits of some rows, by which the cost of any grouping is estimated."""
+
+    def __init__(self, dense: Dense) -> None:
+        rows = len(dense.above)
+        some = np.random.default_rng(SAMPLE_ROWS).choice(rows, min(rows, SAMPLE_ROWS), replace=False)
+        self._rows = rows
+        self._positions = dense.positions
+        self._bits = _bits(dense.above[some], self._positions)  # (rows, columns, positions)
+
+    def products(self, groups: Groups) -> int:
+        """What `joint_power` spends with these groups, squares included."""
+        starts = groups.columns[:, 0]
+        patterns = np.bitwise_or.reduceat(self._bits, starts, axis=1)
+        lookups = np.count_nonzero(patterns) - np.count_nonzero(patterns.any(axis=1))
+        steps = int(self._positions[-1]) + self._positions.size - 1
+        return groups.products + round(self._rows * (lookups / len(patterns) + steps))
 
 
 def joint_power(backend: Backend, dense: Dense, x: Residues, window: int, most: int) -> Residues:
@@ -126,7 +137,7 @@ def joint_power(backend: Backend, dense: Dense, x: Residues, window: int, most: 
     rows, varying = dense.above.shape
     groups, positions = Groups.of(varying, window), dense.positions
     table = _tables(backend, backend.gather(x, dense.columns), groups)
-    laid = positions.size * groups.count * 16
+    laid = positions.size * groups.count * groups.window
     step = max(1, min(most // positions.size, LAID_BITS // laid))
     parts = []
     for start in range(0, rows, step):
@@ -135,35 +146,39 @@ def joint_power(backend: Backend, dense: Dense, x: Residues, window: int, most: 
     return backend.concatenate(parts)
 
 
+def _bits(above: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """uint8[…, positions]: the bits of numbers."""
+    octets = int(positions[-1]) // 8 + 1
+    low = np.ascontiguousarray(above, dtype="<u8").view(np.uint8).reshape(*above.shape, 8)[..., :octets]
+    bits = np.unpackbits(low, axis=-1, bitorder="little")
+    return bits if positions.size == 8 * octets else bits[..., positions]
+
+
 def _patterns(above: NDArray[np.uint64], groups: Groups, positions: NDArray[np.int64]) -> NDArray[np.uint16]:
     """uint16[rows, positions, groups]: bit k is the bit at the position of the group's column k."""
-    rows = above.shape[0]
-    padded = np.concatenate([above, np.zeros((rows, 1), dtype=np.uint64)], axis=1)
-    grouped = np.ascontiguousarray(padded[:, groups.columns], dtype="<u8")
-    octets = int(positions[-1]) // 8 + 1
-    bytes_of = grouped.view(np.uint8).reshape(rows, groups.count, groups.window, 8)[..., :octets]
-    bits = np.unpackbits(bytes_of, axis=-1, bitorder="little")[..., positions]
-    laid = np.zeros((rows, positions.size, groups.count, 16), dtype=np.uint8)
-    laid[..., : groups.window] = bits.transpose(0, 3, 1, 2)
-    return np.packbits(laid, axis=-1, bitorder="little").view("<u2")[..., 0]
+    rows, columns = len(above), groups.columns
+    patterns = np.zeros((rows, groups.count, positions.size), dtype=np.uint16)
+    for k in range(groups.window):
+        width = groups.count if k + 1 < groups.window else groups.full
+        bits = _bits(above[:, columns[:width, k]], positions)
+        patterns[:, :width] |= bits.astype(np.uint16) << np.uint16(k)
+    return np.ascontiguousarray(patterns.transpose(0, 2, 1))
 
 
 def _tables(backend: Backend, bases: Residues, groups: Groups) -> Residues:
-    """Pattern p ≠ 0 of group g at (p − 1)·groups + g; from 2^(window − 1) on, of the full groups alone."""
+    """Pattern p ≠ 0 of group g at (p − 1)·groups + g; from 2^(window − 1) on, of the full groups alone.
+
+    Level by level: the patterns whose highest bit is k are base k, alone and times all that are lower.
+    """
     columns = groups.columns
-    levels: list[Residues] = []
-    for k in range(groups.window):
+    table = backend.gather(bases, columns[:, 0])
+    for k in range(1, groups.window):
         width = groups.count if k + 1 < groups.window else groups.full
-        base = backend.gather(bases, columns[:width, k])
-        if not levels:
-            levels.append(base)
-            continue
-        below = backend.concatenate(levels)
-        patterns = (1 << k) - 1
-        place = np.arange(patterns)[:, None] * groups.count + np.arange(width)
-        factors = backend.gather(base, np.tile(np.arange(width), patterns))
-        levels += [base, backend.mod_mul(backend.gather(below, place.ravel()), factors)]
-    return backend.concatenate(levels)
+        patterns, base = (1 << k) - 1, columns[:width, k]
+        lower = (np.arange(patterns)[:, None] * groups.count + np.arange(width)).ravel()
+        products = backend.mod_mul_at(table, lower, bases, np.tile(base, patterns))
+        table = backend.concatenate([table, backend.gather(bases, base), products])
+    return table
 
 
 def _rows(
@@ -175,19 +190,22 @@ def _rows(
 ) -> Residues:
     """∏_t (∏_g table[g][pattern])^(2^t) for each row of patterns."""
     rows, bits, _ = patterns.shape
-    row, place, group = np.nonzero(patterns)
-    pattern = patterns[row, place, group].astype(np.int64)
+    place = np.flatnonzero(patterns)
+    pattern, group = patterns.ravel()[place].astype(np.int64), place % groups.count
     half = 1 << (groups.window - 1)
     low = (pattern - 1) * groups.count
     high = (half - 1) * groups.count + (pattern - half) * groups.full
     indices = np.where(pattern < half, low, high) + group
     offsets = np.zeros(rows * bits + 1, dtype=np.int64)
     np.cumsum(np.count_nonzero(patterns, axis=2).ravel(), out=offsets[1:])
-    outputs = backend.segment_product(table, indices, offsets)
+    return horner(backend, backend.segment_product(table, indices, offsets), positions.tolist())
 
-    by_row = np.arange(rows, dtype=np.int64) * bits
-    result = backend.gather(outputs, by_row + bits - 1)
-    for t in range(bits - 2, -1, -1):
-        raised = backend.mod_pow(result, 1 << int(positions[t + 1] - positions[t]))
-        result = backend.mod_mul(raised, backend.gather(outputs, by_row + t))
-    return backend.mod_pow(result, 1 << int(positions[0])) if positions[0] else result
+
+def horner(backend: Backend, digits: Residues, shifts: list[int]) -> Residues:
+    """∏_t digits[i·T + t]^(2^shifts[t]) for each i, with T ascending shifts."""
+    row = np.arange(len(digits) // len(shifts), dtype=np.int64)
+    result = backend.gather(digits, row * len(shifts) + len(shifts) - 1)
+    for t in range(len(shifts) - 2, -1, -1):
+        raised = backend.mod_pow(result, 1 << (shifts[t + 1] - shifts[t]))
+        result = backend.mod_mul_at(raised, row, digits, row * len(shifts) + t)
+    return backend.mod_pow(result, 1 << shifts[0]) if shifts[0] else result

@@ -111,11 +111,11 @@ def entries_power(backend: Backend, matrix: Entries, x: Residues, plan: WindowPl
             return entries_power(backend, matrix, backend.gather(x, used), plan)
         except NotInvertible as error:
             raise NotInvertible(int(used[error.index])) from None
-    dense = joint.spread(matrix)
+    dense = joint.spread(matrix, union)
     plan = plan or _cheapest(_plans_of(matrix, union, dense))
     if plan.method == "joint":
         if dense is None:
-            raise ValueError("a joint plan needs a dense matrix of short exponents")
+            raise ValueError("a joint plan needs a dense matrix of short exponents, and unlike rows")
         return _with_joint(backend, dense, x, plan.window)
     if plan.method == "powers":
         return _with_powers(backend, matrix, x)
@@ -133,7 +133,8 @@ def plan_entries(matrix: Entries) -> WindowPlan:
 
 def entry_plans(matrix: Entries) -> list[WindowPlan]:
     """Every plan that may be chosen for a matrix."""
-    return _plans_of(matrix, lb.magnitude_union(matrix.exponents), joint.spread(matrix))
+    union = lb.magnitude_union(matrix.exponents)
+    return _plans_of(matrix, union, joint.spread(matrix, union))
 
 
 def _plans_of(matrix: Entries, union: int, dense: Dense | None) -> list[WindowPlan]:
@@ -192,6 +193,7 @@ def joint_plans(dense: Dense) -> list[WindowPlan]:
     varying = dense.columns.size
     rows = len(dense.above)
     bits = dense.positions.size
+    laid = joint.LaidBits(dense)
     shared = 0  # the product that gives every row its columns' least exponents back
     used = dense.least[dense.least != 0]
     if used.size:
@@ -201,7 +203,7 @@ def joint_plans(dense: Dense) -> list[WindowPlan]:
     for window in range(1, min(varying, joint.MAX_WINDOW) + 1):
         groups = joint.Groups.of(varying, window)
         if groups.window == window and (window == 1 or groups.entries <= MAX_ELEMENTS):
-            plans.append(WindowPlan("joint", window, bits, joint.products(dense, window) + shared))
+            plans.append(WindowPlan("joint", window, bits, laid.products(groups) + shared))
     return plans
 
 
@@ -340,13 +342,7 @@ def _with_buckets(
     running = backend.gather(buckets, (highest - 1) * span.size + span)
     total = running
     for magnitude in range(highest - 1, 0, -1):
-        level = backend.gather(buckets, (magnitude - 1) * span.size + span)
-        running = backend.mod_mul(running, level)
+        running = backend.mod_mul_at(running, span, buckets, (magnitude - 1) * span.size + span)
         total = backend.mod_mul(total, running)
 
-    by_row = np.arange(rows, dtype=np.int64) * windows
-    result = backend.gather(total, by_row + windows - 1)
-    for t in range(windows - 2, -1, -1):
-        raised = backend.mod_pow(result, 1 << (shifts[t + 1] - shifts[t]))
-        result = backend.mod_mul(raised, backend.gather(total, by_row + t))
-    return backend.mod_pow(result, 1 << shifts[0]) if shifts[0] else result
+    return joint.horner(backend, total, shifts)

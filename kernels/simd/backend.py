@@ -100,6 +100,15 @@ class SimdBackend(Backend):
         first, second = spread_indices(len(left), count), spread_indices(len(right), count)
         return self._product(left.constants, left.rows, first, right.rows, second)
 
+    def mod_mul_at(self, a: Residues, a_indices: Indices, b: Residues, b_indices: Indices) -> SimdResidues:
+        left, right = _common(a, b)
+        first, second = np.asarray(a_indices, dtype=np.int64), np.asarray(b_indices, dtype=np.int64)
+        checks.check_indices(len(left), first)
+        checks.check_indices(len(right), second)
+        count = checks.common_length(first.size, second.size)
+        first, second = np.broadcast_to(first, count), np.broadcast_to(second, count)
+        return self._product(left.constants, left.rows, first, right.rows, second)
+
     def mod_pow(self, a: Residues, exponents: int | Limbs) -> SimdResidues:
         x = own(a)
         if isinstance(exponents, int):
@@ -213,8 +222,8 @@ class SimdBackend(Backend):
         checks.check_segments(len(level), indices, offsets)
         while int(np.diff(offsets).max(initial=0)) > 1:
             plan = arrange(indices, offsets, len(level), self._workers.count)
-            level = take(self._multiply_pieces(level, plan), plan.place)
-            indices, offsets = np.arange(len(level), dtype=np.int64), plan.offsets
+            level = self._multiply_pieces(level, plan)
+            indices, offsets = plan.place, plan.offsets
         chosen = np.full(offsets.size - 1, len(level), dtype=np.int64)  # the spare row: 1
         filled = np.diff(offsets) == 1
         chosen[filled] = indices[offsets[:-1][filled]]

@@ -182,6 +182,18 @@ def test_product_broadcasts_a_batch_of_one(backend: Backend, modulus: Modulus, s
         assert_batch(backend, backend.mod_mul(one, batch), modulus, want)
 
 
+def test_products_at_indices(backend: Backend, modulus: Modulus, sample: Sample) -> None:
+    left, right = sample(modulus, 20, 1), sample(modulus, 7, 2)
+    a, b = backend.from_ints(modulus, left), backend.from_ints(modulus, right)
+    for i, j in (([], []), ([0, 19, 19, 5, 7], [6, 0, 6, 3, 3]), ([3], [0, 1, 2]), ([4, 5], [6])):
+        pairs = np.broadcast(np.array(i, dtype=int), np.array(j, dtype=int))
+        want = [left[first] * right[second] % modulus.value for first, second in pairs]
+        assert_batch(backend, backend.mod_mul_at(a, indices(i), b, indices(j)), modulus, want)
+    for i, j in (([20], [0]), ([0], [7]), ([-1], [0]), ([0, 1], [0, 1, 2])):
+        with pytest.raises(ValueError, match=r"index|combined"):
+            backend.mod_mul_at(a, indices(i), b, indices(j))
+
+
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 15, 2**16, 2**17 - 1, 2**64, 2**64 - 1, 2**65 + 1])
 def test_powers_by_one_exponent(backend: Backend, modulus: Modulus, sample: Sample, exponent: int) -> None:
     for count in (0, 1, 7):
@@ -528,6 +540,8 @@ OPERATIONS: dict[str, Callable[[Backend, Residues, Residues, Residues, Residues]
     "to_bytes": lambda k, x, _y, _m, _s: k.to_bytes(x),
     "mod_mul left": lambda k, x, y, _m, _s: k.mod_mul(x, y),
     "mod_mul right": lambda k, x, y, _m, _s: k.mod_mul(y, x),
+    "mod_mul_at left": lambda k, x, y, _m, _s: k.mod_mul_at(x, indices([1, 0]), y, indices([0, 1])),
+    "mod_mul_at right": lambda k, x, y, _m, _s: k.mod_mul_at(y, indices([1, 0]), x, indices([0, 1])),
     "mod_pow": lambda k, x, _y, _m, _s: k.mod_pow(x, 3),
     "mod_pow rows": lambda k, x, _y, _m, _s: k.mod_pow(x, lb.from_ints([2, 3], 1)),
     "mod_inv": lambda k, x, _y, _m, _s: k.mod_inv(x),

@@ -39,6 +39,7 @@ OPERATIONS: dict[str, Callable[..., Residues]] = {
     "from_limbs": lambda k, x, m, a, b: k.from_ints(SQUARE, VALUES),
     "from_signed": lambda k, x, m, a, b: k.from_signed(SQUARE, lb.from_signed_ints([-1, 5], 1)),
     "mod_mul": lambda k, x, m, a, b: k.mod_mul(x, x),
+    "mod_mul_at": lambda k, x, m, a, b: k.mod_mul_at(x, np.array([3, 0, 0]), x, np.array([2, 2, 0])),
     "mod_pow": lambda k, x, m, a, b: k.mod_pow(x, 1000),
     "mod_inv": lambda k, x, m, a, b: k.mod_inv(x),
     "fixed_base": lambda k, x, m, a, b: k.fixed_base(SQUARE, 3, 64).pow(lb.from_ints([7, 8], 1)),
