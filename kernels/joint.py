@@ -2,7 +2,7 @@
 
     M[i, j] = least[j] + Σ_t bit(i, j, t)·2^t         least[j] the smallest exponent of column j
 
-    group g of w columns:   table[g][p] = ∏_k x[g, k]^(bit k of p)        for all patterns p ≠ 0
+    group g of w columns:   table[g][p] = ∏_k x[g, k]^(bit k of p)        for all patterns p
     output (i, t):          ∏_g table[g][pattern(i, g, t)]                one product a group
     result i:               ∏_t output(i, t)^(2^t)                        Horner, once a row
                             · ∏_j x[j]^least[j]                           once for all rows
@@ -60,37 +60,37 @@ class Dense:
 
 @dataclass(frozen=True)
 class Groups:
-    """`varying` columns in groups of `window` or one less; the first `full` groups have `window`."""
+    """`varying` columns in `count` groups of `window`; the last groups may have one less."""
 
+    varying: int
     window: int
     count: int
-    full: int
 
     @classmethod
     def of(cls, varying: int, window: int) -> Groups:
         """As few groups as hold all columns, of sizes that differ by at most one."""
         count = -(-varying // window)
-        window = -(-varying // count)
-        return cls(window, count, varying - count * (window - 1))
+        return cls(varying, -(-varying // count), count)
 
     @property
     def columns(self) -> NDArray[np.int64]:
-        """int64[count, window]: the places of each group's columns; −1 where a short group has none."""
-        sizes = np.full(self.count, self.window - 1)
-        sizes[: self.full] += 1
+        """int64[count, window]: each group's columns; `varying` where a short group has none."""
+        sizes = np.full(self.count, self.window)
+        sizes[self.varying - self.count * self.window :] -= self.varying < self.count * self.window
         places = (np.cumsum(sizes) - sizes)[:, None] + np.arange(self.window)
-        places[self.full :, -1] = -1
+        places[sizes < self.window, -1] = self.varying
         return places
 
     @property
-    def entries(self) -> int:
-        """Of all tables."""
-        return self.count * ((1 << (self.window - 1)) - 1) + (self.full << (self.window - 1))
-
-    @property
     def products(self) -> int:
-        """That fill the tables: one an entry but for the bases themselves."""
-        return self.entries - self.count * (self.window - 1) - self.full
+        """That fill the tables."""
+        return self.count * _table_products(self.window)
+
+
+def _table_products(window: int) -> int:
+    """Of `_subset_products` of one group."""
+    half = window // 2
+    return (1 << window) + _table_products(half) + _table_products(window - half) if window > 1 else 0
 
 
 def spread(matrix: Entries, union: int) -> Dense | None:
@@ -136,13 +136,15 @@ def joint_power(backend: Backend, dense: Dense, x: Residues, window: int, most: 
     """∏_j x[j]^(M[i, j] − least[j]) for every row i, with at most `most` outputs side by side."""
     rows, varying = dense.above.shape
     groups, positions = Groups.of(varying, window), dense.positions
-    table = _tables(backend, backend.gather(x, dense.columns), groups)
+    one = backend.from_ints(x.modulus, [1])
+    bases = backend.concatenate([backend.gather(x, dense.columns), one])
+    table = _subset_products(backend, bases, groups.columns)
     laid = positions.size * groups.count * groups.window
     step = max(1, min(most // positions.size, LAID_BITS // laid))
     parts = []
     for start in range(0, rows, step):
         patterns = _patterns(dense.above[start : start + step], groups, positions)
-        parts.append(_rows(backend, table, patterns, positions, groups))
+        parts.append(_rows(backend, table, patterns, positions))
     return backend.concatenate(parts)
 
 
@@ -159,43 +161,35 @@ def _patterns(above: NDArray[np.uint64], groups: Groups, positions: NDArray[np.i
     rows, columns = len(above), groups.columns
     patterns = np.zeros((rows, groups.count, positions.size), dtype=np.uint16)
     for k in range(groups.window):
-        width = groups.count if k + 1 < groups.window else groups.full
-        bits = _bits(above[:, columns[:width, k]], positions)
-        patterns[:, :width] |= bits.astype(np.uint16) << np.uint16(k)
+        column = columns[columns[:, k] < groups.varying, k]
+        bits = _bits(above[:, column], positions)
+        patterns[:, : column.size] |= bits.astype(np.uint16) << np.uint16(k)
     return np.ascontiguousarray(patterns.transpose(0, 2, 1))
 
 
-def _tables(backend: Backend, bases: Residues, groups: Groups) -> Residues:
-    """Pattern p ≠ 0 of group g at (p − 1)·groups + g; from 2^(window − 1) on, of the full groups alone.
+def _subset_products(backend: Backend, bases: Residues, columns: NDArray[np.int64]) -> Residues:
+    """Element p·groups + g: ∏_k bases[columns[g, k]]^(bit k of p). The last base is 1.
 
-    Level by level: the patterns whose highest bit is k are base k, alone and times all that are lower.
+    A table of half the columns times one of the others; products with 1 cost less than to leave them out.
     """
-    columns = groups.columns
-    table = backend.gather(bases, columns[:, 0])
-    for k in range(1, groups.window):
-        width = groups.count if k + 1 < groups.window else groups.full
-        patterns, base = (1 << k) - 1, columns[:width, k]
-        lower = (np.arange(patterns)[:, None] * groups.count + np.arange(width)).ravel()
-        products = backend.mod_mul_at(table, lower, bases, np.tile(base, patterns))
-        table = backend.concatenate([table, backend.gather(bases, base), products])
-    return table
+    groups, window = columns.shape
+    if window == 1:
+        ones = np.full(groups, len(bases) - 1)
+        return backend.gather(bases, np.concatenate([ones, columns[:, 0]]))
+    half = window // 2
+    lower, upper = (_subset_products(backend, bases, part) for part in np.split(columns, [half], axis=1))
+    pattern, group = np.divmod(np.arange(groups << window), groups)
+    low, high = pattern & ((1 << half) - 1), pattern >> half
+    return backend.mod_mul_at(lower, low * groups + group, upper, high * groups + group)
 
 
 def _rows(
-    backend: Backend,
-    table: Residues,
-    patterns: NDArray[np.uint16],
-    positions: NDArray[np.int64],
-    groups: Groups,
+    backend: Backend, table: Residues, patterns: NDArray[np.uint16], positions: NDArray[np.int64]
 ) -> Residues:
     """∏_t (∏_g table[g][pattern])^(2^t) for each row of patterns."""
-    rows, bits, _ = patterns.shape
+    rows, bits, groups = patterns.shape
     place = np.flatnonzero(patterns)
-    pattern, group = patterns.ravel()[place].astype(np.int64), place % groups.count
-    half = 1 << (groups.window - 1)
-    low = (pattern - 1) * groups.count
-    high = (half - 1) * groups.count + (pattern - half) * groups.full
-    indices = np.where(pattern < half, low, high) + group
+    indices = patterns.ravel()[place].astype(np.int64) * groups + place % groups
     offsets = np.zeros(rows * bits + 1, dtype=np.int64)
     np.cumsum(np.count_nonzero(patterns, axis=2).ravel(), out=offsets[1:])
     return horner(backend, backend.segment_product(table, indices, offsets), positions.tolist())

@@ -202,7 +202,7 @@ def joint_plans(dense: Dense) -> list[WindowPlan]:
     plans = []
     for window in range(1, min(varying, joint.MAX_WINDOW) + 1):
         groups = joint.Groups.of(varying, window)
-        if groups.window == window and (window == 1 or groups.entries <= MAX_ELEMENTS):
+        if groups.window == window and (window == 1 or groups.count << window <= MAX_ELEMENTS):
             plans.append(WindowPlan("joint", window, bits, laid.products(groups) + shared))
     return plans
 

@@ -296,8 +296,10 @@ class SimdBackend(Backend):
         if threads <= 1:
             part(0, blocks)
             return
-        cuts = [blocks * i // threads for i in range(threads + 1)]
-        for future in [self._workers.pool.submit(part, *pair) for pair in pairwise(cuts)]:
+        own, *others = pairwise([blocks * i // threads for i in range(threads + 1)])
+        futures = [self._workers.pool.submit(part, *pair) for pair in others]
+        part(*own)  # a thread less to wake
+        for future in futures:
             future.result()
 
     def lay_digits(
