@@ -77,7 +77,8 @@ def matmul_packed(matrix: Any, batch: CipherBatch, layout: SlotLayout) -> Cipher
     layout.check_key(batch.public)
     scale_bits = check_scale(batch.scale_bits + plain.scale_bits, batch.public)
     rows, columns = plain.shape
-    joined = _joined_rows(plain, layout) if columns * layout.slots < rows else None
+    # Each base is shifted through all slots, which only many rows pay for.
+    joined = _joined_rows(plain, layout) if 4 * columns * layout.slots <= rows else None
     if joined is None or not _saves_products(joined, plain, layout):
         return pack(matmul_left(plain, batch), layout)
     count("matrix_entries", rows * columns)

@@ -33,7 +33,7 @@ MAX_BITS = 62
 #: A matrix with fewer non-zero exponents than one in four is not spread out.
 SPARSEST = 4
 #: Rows looked at to estimate how many patterns are not zero.
-SAMPLE_ROWS = 32
+SAMPLE_ROWS = 16
 #: Bits of patterns laid out at a time.
 LAID_BITS = 1 << 25
 
