@@ -26,7 +26,10 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`."""
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`.
+
+    `seconds` that it has run in this process.
+    """
 
     epoch: int
     epochs: int

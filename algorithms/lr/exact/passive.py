@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -96,12 +97,14 @@ class PassiveTraining:
         _tell_leak(self._peer.name, self._config.optimizer)
         if self._side.resume is None:
             self._keep()
+        started = time.perf_counter()
         orders = shuffled_epochs(self._config.seed, len(self._side.training))
         for epoch, order in zip(range(self._config.epochs), orders, strict=False):
             if epoch < self._epoch:
                 continue
             while self._epoch == epoch and not self._stopped:
                 self._step(epoch, self._batch, order[self._batches[self._batch]])
+                self._tell(time.perf_counter() - started)
                 self._advance()
         if self._kept is not None:
             self.source.block = BlockShare(self._kept, self.source.block.velocity)
@@ -145,12 +148,13 @@ class PassiveTraining:
         leg, epoch, batch = step
         self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=payload))
 
+    def _tell(self, seconds: float) -> None:
+        if self._side.on_progress:
+            at = (self._epoch, self._config.epochs, self._batch + 1, len(self._batches))
+            self._side.on_progress(Progress(*at, None, seconds))
+
     def _advance(self) -> None:
         self._batch += 1
-        on_progress = self._side.on_progress
-        if on_progress:
-            at = (self._epoch, self._config.epochs, self._batch, len(self._batches))
-            on_progress(Progress(*at, None, 0.0))
         if self._batch == len(self._batches):
             self._end_epoch(self._epoch)
             self._epoch, self._batch = self._epoch + 1, 0
