@@ -227,10 +227,13 @@ def test_a_second_process_leaves_the_first_in_peace(tmp_path: Path) -> None:
     [
         (TREES.replace("max_depth = 2", "max_depth = 3"), "algorithm.max_depth is 2 at bank but 3 at shop"),
         (SPLIT.replace("0.2", "0.1"), "split.test is 0.2 at bank but 0.1 at shop"),
-        ("[alignment]\nmethod = 'none'\n", "alignment.method is 'psi' at bank but 'none' at shop"),
+        (
+            "[alignment]\nmethod = 'none'\nmin_intersection = 9\n",
+            "alignment.method is 'psi' at bank but 'none' at shop, alignment.min_intersection is 1 at",
+        ),
     ],
 )
-def test_the_first_difference_is_named_on_both_sides(tmp_path: Path, settings: str, told: str) -> None:
+def test_what_differs_is_named_on_both_sides(tmp_path: Path, settings: str, told: str) -> None:
     bank, shop = make_firms(tmp_path)
     plain = TREES + SPLIT + QUICK
     changed = {TREES: settings} if settings.startswith("[algo") else {SPLIT: settings}
@@ -242,7 +245,8 @@ def test_the_first_difference_is_named_on_both_sides(tmp_path: Path, settings: s
     errors = run_all([bank, shop])
     for error in errors:
         assert isinstance(error, HandshakeError)
-        assert told.split(" is ", maxsplit=1)[0] in str(error)
+        for setting in told.split(", "):
+            assert setting.split(" is ", maxsplit=1)[0] in str(error)
         assert "bank" in str(error)
         assert "shop" in str(error)
     assert told in str(errors[0])
