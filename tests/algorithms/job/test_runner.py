@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -312,6 +313,37 @@ def test_a_job_under_way_is_not_changed(tmp_path: Path, monkeypatch: pytest.Monk
     for firm in firms:  # what there was is put aside
         [kept] = firm.run.parent.glob("credit.*")
         assert load_share(kept / "model.safetensors").party == firm.name
+
+
+@pytest.mark.parametrize("anew", ["bank", "shop"])
+def test_both_sides_hear_that_one_alone_has_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: str
+) -> None:
+    firms = make_firms(tmp_path)
+
+    def broken(*arguments: object) -> None:
+        raise TableError("a disk has broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobData, "rows", broken)
+        run_all(firms)
+
+    def start(firm: Firm, *, again: bool) -> Outcome | Exception:
+        try:
+            return run_job(load_job(firm.file), anew=again)
+        except HandshakeError as error:
+            return error
+
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        errors = list(pool.map(lambda firm: start(firm, again=firm.name == anew), firms))
+    assert time.monotonic() - began < 10
+    for error in errors:
+        assert f"{anew} has begun anew, or its store was removed or set back" in str(error)
+        assert "begin anew with empty stores at all parties (a job: hecore party run --anew)" in str(error)
+    with ThreadPoolExecutor() as pool:  # which of them has been told before does not matter
+        outcomes = list(pool.map(lambda firm: start(firm, again=True), firms))
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes), outcomes
 
 
 def test_progress_is_written_for_others_to_read(done: tuple[list[Firm], list[Outcome]]) -> None:
