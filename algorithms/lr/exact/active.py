@@ -278,8 +278,7 @@ class ActiveTraining:
         return self._epoch * len(self._batches) + self._batch
 
     def _keep(self) -> None:
-        if self._side.save:
-            self._side.save(self.steps, *self._dump())
+        self._side.save(self.steps, self._dump)
 
     def _copies(self) -> Arrays:
         """Copies of all weights, this party's shares of those of others among them."""
