@@ -35,7 +35,6 @@ from typing import TypeAlias
 import msgspec
 
 from hecore.algorithms.channel import FolderStore, Watermark, ZmqChannel
-from hecore.algorithms.channel.disk import make_folder
 from hecore.algorithms.channel.store import folder_name
 from hecore.algorithms.checkpoint_files import (
     Arrays,
@@ -50,6 +49,7 @@ from hecore.algorithms.checkpoint_files import (
 )
 from hecore.algorithms.draws import RepeatableDraws, fresh
 from hecore.algorithms.errors import CheckpointError
+from hecore.algorithms.private_files import make_folder
 from hecore.meter import phase
 from hecore.randomness import Draw
 
