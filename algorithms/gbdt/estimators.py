@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hecore import Meter, generate_key
 from hecore.algorithms.channel import Channel
-from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.checkpoint import Checkpoints, NoRun
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.gbdt.active import Progress
@@ -21,10 +21,11 @@ from hecore.algorithms.gbdt.fitting import Fitting
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, digest, parts_of
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, transform
+from hecore.algorithms.gbdt.objectives import Gradient, transform
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
 from hecore.algorithms.gbdt.standing import Finished, Journal, Scored
 from hecore.algorithms.gbdt.tables import RowsOf, binding, check_evaluation, terms_of_all, weights_hash
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake, telling
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
@@ -135,7 +136,7 @@ class VerticalGBDT:
                     self._joint_margins(part, journal, f"earlier margins {place} ")
                     for place, part in enumerate(tables)
                 ]
-            journal.mix(*(peer.session for peer in peers))
+            journal.run.mix(*(peer.session for peer in peers))
         fitting = Fitting(
             self.channels, self.config, self.key, self.backend, self._categorical, tables, journal, self.meter
         )
@@ -150,7 +151,7 @@ class VerticalGBDT:
         else:
             share = fitting.follow(key, on_progress, before)
         header, arrays = parts_of(share)
-        journal.finish(Finished(share=header), arrays)
+        journal.run.finish(Finished(share=header), arrays)
         return share
 
     # --- prediction ---------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ class VerticalGBDT:
                 return journal.arrays["margins"] if state.told else None
             margins = self._joint_margins(table, journal)
             arrays = {} if margins is None else {"margins": margins}
-            journal.finish(Scored(told=margins is not None), arrays)
+            journal.run.finish(Scored(told=margins is not None), arrays)
         return margins
 
     def _joint_margins(self, table: Table, journal: Journal, label: str = "") -> Floats | None:
@@ -238,7 +239,7 @@ class VerticalGBDT:
                 configuration=terms,
                 table=table,
                 public=self.key.public,
-                draw=journal.draws(f"{label}hello to {channel.peer}"),
+                draw=journal.run.draws(f"{label}hello to {channel.peer}"),
             )
             for channel in self.channels
         ]
@@ -246,7 +247,7 @@ class VerticalGBDT:
     def _journal(self, task: str, tables: Sequence[Table], terms: msgspec.Struct, **more: object) -> Journal:
         """The next run of a party, bound to all that its messages follow from."""
         if self.checkpoints is None:
-            return Journal(None)
+            return Journal(NoRun())
         return Journal(self.checkpoints.begin(task, binding(tables, terms, self.key.public, **more)))
 
     @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hecore.algorithms.channel import ZmqChannel
-from hecore.algorithms.job.home import open_private
+from hecore.algorithms.private_files import open_emptied
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class ProgressKeeper:
     def _write(self) -> None:
         fresh = self._path.with_suffix(".new")
         with self._writing, suppress(OSError):  # a full disk is told by what must not be lost
-            with open_private(fresh) as file:
+            with open_emptied(fresh) as file:
                 file.write(msgspec.json.encode(self.snapshot()))
             fresh.rename(self._path)
 

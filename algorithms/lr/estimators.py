@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from hecore import Meter, generate_key
 from hecore.algorithms.channel import Channel
-from hecore.algorithms.checkpoint import Checkpoints, Run
+from hecore.algorithms.checkpoint import AnyRun, Checkpoints, NoRun
 from hecore.algorithms.data import Table
-from hecore.algorithms.draws import fresh
 from hecore.algorithms.errors import (
     ConfigurationError,
     ProtocolError,
@@ -26,11 +25,12 @@ from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import scaling
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.meeting import ACTIVE, PASSIVE, meet, set_terms, take_terms, with_intercept
-from hecore.algorithms.lr.objectives import Floats, Objective, row_weights
+from hecore.algorithms.lr.objectives import Objective, row_weights
 from hecore.algorithms.lr.saved import Meeting, Saved, SavedMeeting, saver
 from hecore.algorithms.lr.scoring import receive_scores, send_scores
 from hecore.algorithms.lr.share import FORMAT, VERSION, ActiveSide, ModelRecord, load_share, save_share
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side
+from hecore.algorithms.objectives import CLASSES, Floats
 from hecore.algorithms.party import Peer, telling
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
@@ -117,15 +117,14 @@ class VerticalLinearModel:
                 evaluation="" if evaluation is None else evaluation.digest().hex(),
                 weights="" if label is None or label.weight is None else _digest(label.weight.tobytes()),
             )
-            found = run.latest() if run else None
+            found = run.latest()
             saved = None if found is None else msgspec.json.decode(found.state, type=Saved)
             if found is not None and saved is not None and saved.record is not None:
                 self._record = saved.record
                 self._load_extra(found.arrays)
                 return self
             meeting = self._meet(tables, label, run) if saved is None else saved.meeting.load()
-            if run:
-                run.mix(*meeting.sessions)
+            run.mix(*meeting.sessions)
             self._agree(table, meeting)
             side = Side(
                 config=self.config,
@@ -138,15 +137,14 @@ class VerticalLinearModel:
                 key=self.key,
                 backend=self.backend,
                 meter=self.meter,
-                draws=run.draws if run else fresh,
+                draws=run.draws,
                 on_progress=on_progress,
-                save=saver(run, meeting) if run else None,
+                save=saver(run, meeting),
                 resume=None if found is None or saved is None else (bytes(saved.standing), found.arrays),
             )
             outcome = self._train(side)
             record = self._recorded(table, mean, scale, side, outcome)
-            if run:
-                run.finish(Saved(meeting=SavedMeeting.of(meeting), record=record), self._extra())
+            run.finish(Saved(meeting=SavedMeeting.of(meeting), record=record), self._extra())
         self._record = record
         return self
 
@@ -182,19 +180,18 @@ class VerticalLinearModel:
             partial = features @ np.array(record.weights)
             terms = msg.ScoreTerms(model=record.model)
             run = self._begin("lr.predict", table, terms)
-            found = run.latest() if run else None
+            found = run.latest()
             if found is not None:
                 others = found.arrays.get("others")
             else:
                 others = self._joint_logits(table, terms, partial, run)
-                if run:
-                    run.finish(arrays={} if others is None else {"others": others})
+                run.finish(arrays={} if others is None else {"others": others})
         if others is None or record.active is None:
             return None
         return np.asarray(partial + np.array(record.active.intercept) + others)
 
     def _joint_logits(
-        self, table: Table, terms: msg.ScoreTerms, partial: Floats, run: Run | None
+        self, table: Table, terms: msg.ScoreTerms, partial: Floats, run: AnyRun
     ) -> Floats | None:
         """The other parties' part of the logits, at the active party."""
         active = self._fitted().active
@@ -205,7 +202,7 @@ class VerticalLinearModel:
             configuration=terms,
             table=table,
             public=self.key.public,
-            draws=run.draws if run else fresh,
+            draws=run.draws,
         )
         if active is None:
             send_scores(self.channels[0], peers[0].public, self.backend, partial)
@@ -321,10 +318,10 @@ class VerticalLinearModel:
             raise ProtocolError("there is no model yet: call fit, or load a share")
         return self._record
 
-    def _begin(self, task: str, table: Table, terms: msgspec.Struct, **more: str) -> Run | None:
-        """The next run of a party that can be restarted, bound to all that its messages follow from."""
+    def _begin(self, task: str, table: Table, terms: msgspec.Struct, **more: str) -> AnyRun:
+        """The next run, bound to all that its messages follow from."""
         if self.checkpoints is None:
-            return None
+            return NoRun()
         binding = {
             "configuration": _digest(msgspec.json.encode(terms, order="sorted")),
             "row ids": table.alignment().hex(),
@@ -345,7 +342,7 @@ class VerticalLinearModel:
             }
             self.checkpoints.agree(terms)
 
-    def _meet(self, tables: Sequence[Table], label: LabelSide | None, run: Run | None) -> Meeting:
+    def _meet(self, tables: Sequence[Table], label: LabelSide | None, run: AnyRun) -> Meeting:
         """Handshakes over training and evaluation rows, and the active party's terms."""
         role = PASSIVE if label is None else ACTIVE
         peers: list[Peer] = []
@@ -358,7 +355,7 @@ class VerticalLinearModel:
                 configuration=self.config,
                 table=table,
                 public=self.key.public,
-                draws=run.draws if run else fresh,
+                draws=run.draws,
             )
             peers = peers or met
         columns = len(tables[0].columns)
@@ -380,7 +377,7 @@ class VerticalLinearModel:
 class VerticalLogisticRegression(VerticalLinearModel):
     """Logistic regression for classes 0 and 1, or 0, 1, …: one against the rest; mode `exact` has softmax."""
 
-    objectives = ("binary:logistic", "multi:logistic", "multi:softprob")
+    objectives = CLASSES
 
     def predict_proba(self, table: Table) -> Floats | None:
         """Joint probabilities (rows, classes) at the active party, None elsewhere.

@@ -16,12 +16,19 @@ from hecore.algorithms.data import Table
 from hecore.algorithms.draws import Draws
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.messages import Terms
-from hecore.algorithms.lr.objectives import Floats, Objective
+from hecore.algorithms.lr.objectives import Objective
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
+Dump: TypeAlias = Callable[[], tuple[msgspec.Struct, Arrays]]
+Save: TypeAlias = Callable[[int, Dump], None]
+
+
+def keep_nothing(done: int, dump: Dump) -> None:
+    """A Save without checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,8 @@ class Side:
     label         at the active party
     training, evaluation   rows; all parties have evaluation rows, or none
     draws         where masks come from: repeatable ones for a run that may be restarted
-    save          is given the steps done, the mode's own standing and its arrays: at the start and after each
-                  batch
+    save          is given the steps done, and what gives the mode's own standing and its arrays: at the start
+                  and after each batch
     resume        a standing as JSON and its arrays, to go on from
     """
 
@@ -94,7 +101,7 @@ class Side:
     meter: Meter
     draws: Draws
     on_progress: Callable[[Progress], None] | None = None
-    save: Callable[[int, msgspec.Struct, Arrays], None] | None = None
+    save: Save = keep_nothing
     resume: tuple[bytes, Arrays] | None = None
 
     @property

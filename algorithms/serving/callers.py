@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.messages import Name
+from hecore.algorithms.private_files import write_whole
 from hecore.algorithms.serving.settings import Count, Positive
 from hecore.algorithms.settings_file import Section, convert, read_settings
 from hecore.randomness import random_bytes
@@ -85,10 +85,4 @@ class Callers:
             lines += ["", f"[callers.{msgspec.json.encode(name).decode()}]"]
             given = {key: value for key, value in msgspec.to_builtins(caller).items() if value is not None}
             lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in given.items()]
-        fresh = Path(f"{path}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(path, ("\n".join(lines) + "\n").encode())

@@ -31,9 +31,9 @@ from hecore.algorithms.lr.exact.source import ActiveSource, start_share
 from hecore.algorithms.lr.exact.top import Top
 from hecore.algorithms.lr.exact.widths import ERROR_LIMIT_BITS, Widths, precise
 from hecore.algorithms.lr.messages import Step
-from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side, shuffled_epochs
 from hecore.algorithms.lr.steps import BlockShare, batch_places, delivered, split_rows
+from hecore.algorithms.objectives import Floats
 
 log = logging.getLogger(__name__)
 
@@ -278,8 +278,7 @@ class ActiveTraining:
         return self._epoch * len(self._batches) + self._batch
 
     def _keep(self) -> None:
-        if self._side.save:
-            self._side.save(self.steps, *self._dump())
+        self._side.save(self.steps, self._dump)
 
     def _copies(self) -> Arrays:
         """Copies of all weights, this party's shares of those of others among them."""

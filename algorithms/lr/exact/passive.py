@@ -180,8 +180,9 @@ class PassiveTraining:
         return self._epoch * len(self._batches) + self._batch
 
     def _keep(self) -> None:
-        if self._side.save is None:
-            return
+        self._side.save(self.steps, self._dump)
+
+    def _dump(self) -> tuple[Standing, Arrays]:
         block = self.source.block
         arrays: Arrays = {"weights": block.weights.limbs, "velocity": block.velocity.limbs}
         if self._kept is not None:
@@ -189,7 +190,7 @@ class PassiveTraining:
         standing = msgspec.structs.replace(
             self._begun, epoch=self._epoch, batch=self._batch, stopped=self._stopped
         )
-        self._side.save(self.steps, standing, arrays)
+        return standing, arrays
 
     def _load(self, state: bytes, arrays: Arrays) -> None:
         standing = msgspec.json.decode(state, type=Standing)

@@ -208,8 +208,7 @@ class SharedTraining(ABC):
     # --- checkpoints --------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        if self._side.save:
-            self._side.save(self.steps, *self._dump())
+        self._side.save(self.steps, self._dump)
 
     def _dump(self) -> tuple[Standing, Arrays]:
         """All that the rest of the training follows from, besides what never changes in it."""
