@@ -36,6 +36,8 @@ from hecore.algorithms.gbdt.tables import training_rows
 from hecore.algorithms.serving.callers import Callers
 from hecore.errors import HecoreError
 
+from .command import friendly, pair
+
 ACTIVE, PASSIVE = "bank", "shop"
 TRAINING_ROWS = 4000
 SECONDS_TO_START = 60.0
@@ -65,6 +67,7 @@ class Load:
         return len(self.times) * self.rows / self.seconds
 
 
+@friendly
 def serve(
     trees: Annotated[int, typer.Option(min=1, help="Trees of the model.")] = 100,
     depth: Annotated[int, typer.Option(min=1, help="Depth of its trees.")] = 6,
@@ -78,39 +81,35 @@ def serve(
 ) -> None:
     """Joint serving under load: time a request, rows a second, and what a killed party does to it."""
     console = Console()
-    own, other = (int(word) for word in columns.split(","))
+    own, other = pair(columns)
     loads = list(zip(map(int, rows.split(",")), map(float, rate.split(",")), strict=True))
-    try:
-        with tempfile.TemporaryDirectory(prefix="hecore-serve-") as folder:
-            setting = prepare(Path(folder), trees, depth, (own, other))
-            with Parties(setting) as parties:
-                grid = Grid(
-                    title=f"{trees} trees of depth {depth}, {setting.splits} splits, {own} + {other} columns"
-                )
-                for heading in (
-                    "rows a request",
-                    "asked rows/s",
-                    "scored rows/s",
-                    "p50 ms",
-                    "p99 ms",
-                    "max ms",
-                    "errors",
-                    "wrong",
-                ):
-                    grid.add_column(heading, justify="right")
-                for size, wanted in loads:
-                    load = asyncio.run(run_load(parties, size, wanted, seconds))
-                    p50, p99 = np.percentile(load.times, [50, 99])
-                    grid.add_row(
-                        f"{size}", f"{wanted:,.0f}", f"{load.rate:,.0f}", f"{p50:.1f}", f"{p99:.1f}",
-                        f"{max(load.times):.1f}", f"{sum(load.errors.values())}", f"{load.wrong}",
-                    )  # fmt: skip
-                console.print(grid)
-                if kill:
-                    report_kill(console, asyncio.run(run_kill(parties, *loads[-1])))
-    except HecoreError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    with tempfile.TemporaryDirectory(prefix="hecore-serve-") as folder:
+        setting = prepare(Path(folder), trees, depth, (own, other))
+        with Parties(setting) as parties:
+            grid = Grid(
+                title=f"{trees} trees of depth {depth}, {setting.splits} splits, {own} + {other} columns"
+            )
+            for heading in (
+                "rows a request",
+                "asked rows/s",
+                "scored rows/s",
+                "p50 ms",
+                "p99 ms",
+                "max ms",
+                "errors",
+                "wrong",
+            ):
+                grid.add_column(heading, justify="right")
+            for size, wanted in loads:
+                load = asyncio.run(run_load(parties, size, wanted, seconds))
+                p50, p99 = np.percentile(load.times, [50, 99])
+                grid.add_row(
+                    f"{size}", f"{wanted:,.0f}", f"{load.rate:,.0f}", f"{p50:.1f}", f"{p99:.1f}",
+                    f"{max(load.times):.1f}", f"{sum(load.errors.values())}", f"{load.wrong}",
+                )  # fmt: skip
+            console.print(grid)
+            if kill:
+                report_kill(console, asyncio.run(run_kill(parties, *loads[-1])))
 
 
 # --- the model and the parties' folders -------------------------------------------------------------
