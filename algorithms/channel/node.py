@@ -86,7 +86,7 @@ class Node:
             peer_epoch=self.store.peer_epoch(peer),
         )  # fmt: skip
         with self._lock:
-            self._peers[peer] = Served(Mailbox(link, out, into))
+            self._peers[peer] = Served(Mailbox(link, out, into), endpoint)
             for served in self._peers.values():
                 served.box.link.inflow.window = self._share(len(self._peers))
         if endpoint is not None:
@@ -262,22 +262,12 @@ class Node:
             if of_peer and not link.met and now - self._started >= self.options.connect_timeout:
                 raise ChannelTimeout(
                     f"{peer} has not connected to {self.me} within {self.options.connect_timeout:g} s:"
-                    f" {self._hint(served)}"
+                    f" {served.absence()}"
                 )
             until = now + 1.0 if deadline is None else min(deadline, now + 1.0)
             if of_peer and not link.met:
                 until = min(until, self._started + self.options.connect_timeout)
             self._changed.wait(max(0.0, until - now))
-
-    def _hint(self, served: Served) -> str:
-        if served.failure is not None:
-            return (
-                f"a handshake failed; is the key that {self.me} was given for it the right one, and does it"
-                " speak CURVE?"
-            )
-        if self.endpoint is not None:
-            return "nobody came; is it started, does it dial this endpoint, and has it the right keys?"
-        return "nobody answered; is it started, the endpoint right, the firewall open?"
 
     def _share(self, peers: int) -> int:
         """One budget for all peers, so that many cannot flood one; two blocks at the least."""
