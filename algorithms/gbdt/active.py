@@ -53,7 +53,10 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after a round; metrics of the training and the evaluation rows, where known."""
+    """Where a training stands after a round; metrics of the training and the evaluation rows, where known.
+
+    `seconds` that it has run: at the active party in all its processes, at a passive one in this process.
+    """
 
     round: int
     rounds: int

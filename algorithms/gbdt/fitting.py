@@ -185,7 +185,7 @@ def _trees_told(
     def tell(grown: int) -> None:
         if on_progress is None or grown <= before or config.multi_strategy == "one_output_per_tree":
             return  # how many trees a round has, the passive party does not know
-        seconds = (time.perf_counter() - started) * grown / (grown - before)
+        seconds = time.perf_counter() - started
         at = min(grown + config.first_trees_local, config.n_estimators)
         on_progress(Progress(at, config.n_estimators, "", None, None, seconds))
 

@@ -39,22 +39,20 @@ class Round:
 
     is_whole  the round is over
     done      share of all rounds
+    step      share of all rounds by which `done` grows at a time
+    seconds   that the training has run
     """
 
     number: int
     rounds: int
     unit: str
     done: float
+    step: float
     seconds: float
     metric: str = ""
     train: float | None = None
     validation: float | None = None
     is_whole: bool = True
-
-    @property
-    def remaining(self) -> float:
-        """Seconds still to go, if they go as before."""
-        return self.seconds / self.done - self.seconds if self.done else float("inf")
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,8 @@ class _Trees:
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         def tell(progress: TreeProgress) -> None:
-            at = (progress.round, progress.rounds, "tree", progress.done, progress.seconds)
-            on_round(Round(*at, progress.metric_name, progress.train, progress.evaluation))
+            at = (progress.round, progress.rounds, "tree", progress.done, 1 / progress.rounds)
+            on_round(Round(*at, progress.seconds, progress.metric_name, progress.train, progress.evaluation))
 
         self._model.fit(train, validation, on_progress=tell)
 
@@ -178,12 +176,12 @@ class _Linear:
         self._columns: tuple[str, ...] = ()
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
-        told, seconds = 0, 0.0
+        told, step, seconds = 0, 1.0, 0.0
 
         def tell(progress: LinearProgress) -> None:
-            nonlocal told, seconds
-            seconds = progress.seconds
-            at = (progress.epochs, "epoch", progress.done, seconds, "loss", progress.loss)
+            nonlocal told, step, seconds
+            step, seconds = 1 / (progress.epochs * progress.batches), progress.seconds
+            at = (progress.epochs, "epoch", progress.done, step, seconds, "loss", progress.loss)
             if progress.epoch > told:  # the loss is that of the epoch before, which is over
                 told = progress.epoch
                 on_round(Round(told, *at))
@@ -192,7 +190,7 @@ class _Linear:
         self._model.fit(train, validation, on_progress=tell)
         self._columns, loss = train.columns, self._model.loss_
         if len(loss) > told:
-            on_round(Round(len(loss), len(loss), "epoch", 1.0, seconds, "loss", loss[-1]))
+            on_round(Round(len(loss), len(loss), "epoch", 1.0, step, seconds, "loss", loss[-1]))
 
     def measured(self) -> list[Measured]:
         name = self._model.metric_name

@@ -33,7 +33,10 @@ def keep_nothing(done: int, dump: Dump) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`."""
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`.
+
+    `seconds` that it has run in this process.
+    """
 
     epoch: int
     epochs: int
