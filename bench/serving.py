@@ -37,6 +37,7 @@ from hecore.algorithms.serving.callers import Callers
 from hecore.errors import HecoreError
 
 from .command import friendly, pair
+from .synthetic import make_tables
 
 ACTIVE, PASSIVE = "bank", "shop"
 TRAINING_ROWS = 4000
@@ -127,13 +128,7 @@ class Setting:
 
 def prepare(folder: Path, trees: int, depth: int, columns: tuple[int, int]) -> Setting:
     """A model of the size wanted, trained in one place, its shares in two folders."""
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((TRAINING_ROWS, sum(columns)))
-    label = (values @ rng.normal(size=sum(columns)) + rng.logistic(size=TRAINING_ROWS) > 0).astype(float)
-    ids = tuple(f"customer-{number}" for number in range(TRAINING_ROWS))
-    names = tuple(f"x{number}" for number in range(sum(columns)))
-    own = Table(ACTIVE, ids, names[: columns[0]], values[:, : columns[0]], label)
-    other = Table(PASSIVE, ids, names[columns[0] :], values[:, columns[0] :])
+    own, other = make_tables(TRAINING_ROWS, columns, parties=(ACTIVE, PASSIVE), prefix="customer-")
     config = GBDTConfig(n_estimators=trees, max_depth=depth, max_bin=64, learning_rate=0.1, reg_lambda=1.0)
     model = train_centrally(config, [(ACTIVE, own), (PASSIVE, other)], training_rows([own], None))
     keys = {name: CurveKeys.generate() for name in (ACTIVE, PASSIVE)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,12 @@ from hecore.algorithms.lr import (
     VerticalPoissonRegression,
 )
 from hecore.algorithms.lr import Progress as LinearProgress
+from hecore.algorithms.objectives import CLASSES
 
 Scores = NDArray[np.float64]
-#: Objectives that predict numbers and no classes.
-NUMBERS = ("reg:squarederror", "count:poisson")
+Trees: TypeAlias = VerticalGBDTClassifier | VerticalGBDTRegressor
+Linear: TypeAlias = VerticalLogisticRegression | VerticalLinearRegression | VerticalPoissonRegression
+Model = TypeVar("Model", bound=Trees | Linear)
 
 
 @dataclass(frozen=True)
@@ -98,34 +100,37 @@ def make_training(
     meter: Meter,
 ) -> Training:
     """The estimator that a job file asks for; it counts into `meter`."""
-    if isinstance(job.parameters, GBDTConfig):
-        return _Trees(job, job.parameters, channels, key, checkpoints, meter)
-    return _Linear(job, job.parameters, channels, key, checkpoints, meter)
-
-
-class _Trees:
-    def __init__(
-        self,
-        job: JobFile,
-        config: GBDTConfig,
-        channels: Sequence[Channel],
-        key: PrivateKey,
-        checkpoints: Checkpoints,
-        meter: Meter,
-    ) -> None:
-        self.objective: str = config.objective
-        kind = VerticalGBDTRegressor if self.objective in NUMBERS else VerticalGBDTClassifier
-        self._model = kind(
-            channels,
-            config,
-            key=key,
-            backend=job.run.backend,
-            categorical=job.data.categorical,
-            checkpoints=checkpoints,
+    config = job.parameters
+    if not isinstance(config, GBDTConfig):
+        linear = _linear_kind(config)(
+            channels, config, key=key, backend=job.run.backend, checkpoints=checkpoints
         )
-        self._model.meter = meter
-        self.backend = self._model.backend.name
+        return _Linear(linear, meter)
+    trees = (VerticalGBDTClassifier if config.objective in CLASSES else VerticalGBDTRegressor)(
+        channels,
+        config,
+        key=key,
+        backend=job.run.backend,
+        categorical=job.data.categorical,
+        checkpoints=checkpoints,
+    )
+    return _Trees(trees, meter)
 
+
+class _Adaptor(Generic[Model]):
+    def __init__(self, model: Model, meter: Meter) -> None:
+        self._model = model
+        model.meter = meter
+        self.objective: str = model.config.objective
+        self.backend = model.backend.name
+
+    def predict(self, table: Table) -> Scores | None:
+        if isinstance(self._model, VerticalGBDTClassifier | VerticalLogisticRegression):
+            return self._model.predict_proba(table)
+        return self._model.predict(table)
+
+
+class _Trees(_Adaptor[Trees]):
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         def tell(progress: TreeProgress) -> None:
             at = (progress.round, progress.rounds, "tree", progress.done, 1 / progress.rounds)
@@ -135,11 +140,6 @@ class _Trees:
 
     def measured(self) -> list[Measured]:
         return []
-
-    def predict(self, table: Table) -> Scores | None:
-        if isinstance(self._model, VerticalGBDTClassifier):
-            return self._model.predict_proba(table)
-        return self._model.predict(table)
 
     def save(self, folder: Path) -> Path:
         path = folder / "model.safetensors"
@@ -157,23 +157,8 @@ class _Trees:
         return ranked(share.columns, list(splits.values()), gains)
 
 
-class _Linear:
-    def __init__(
-        self,
-        job: JobFile,
-        config: LinearConfig,
-        channels: Sequence[Channel],
-        key: PrivateKey,
-        checkpoints: Checkpoints,
-        meter: Meter,
-    ) -> None:
-        self.objective: str = config.objective
-        self._model = _linear_kind(config)(
-            channels, config, key=key, backend=job.run.backend, checkpoints=checkpoints
-        )
-        self._model.meter = meter
-        self.backend = self._model.backend.name
-        self._columns: tuple[str, ...] = ()
+class _Linear(_Adaptor[Linear]):
+    _columns: tuple[str, ...] = ()
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         told, step, seconds = 0, 1.0, 0.0
@@ -197,11 +182,6 @@ class _Linear:
         return (
             [] if name is None else curves(self._model.evals_result_, name, self._model.config.evaluate_every)
         )
-
-    def predict(self, table: Table) -> Scores | None:
-        if isinstance(self._model, VerticalLogisticRegression):
-            return self._model.predict_proba(table)
-        return self._model.predict(table)
 
     def save(self, folder: Path) -> Path:
         path = folder / "model.json"
@@ -237,9 +217,7 @@ def curves(result: Mapping[str, Sequence[float]], metric: str, every: int) -> li
     return found
 
 
-def _linear_kind(
-    config: LinearConfig,
-) -> type[VerticalLogisticRegression | VerticalLinearRegression | VerticalPoissonRegression]:
+def _linear_kind(config: LinearConfig) -> type[Linear]:
     if config.objective == "reg:squarederror":
         return VerticalLinearRegression
     return VerticalPoissonRegression if config.objective == "count:poisson" else VerticalLogisticRegression
