@@ -14,13 +14,14 @@ import msgspec
 from hecore.algorithms.channel.board import Board, Served
 from hecore.algorithms.channel.carrier import Carrier
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
+from hecore.algorithms.channel.dialled import WireTimes
 from hecore.algorithms.channel.link import Link
 from hecore.algorithms.channel.mailbox import Mailbox, Watermark, prepare
 from hecore.algorithms.channel.options import ZmqOptions
 from hecore.algorithms.channel.packet import CHUNK, Buffer
 from hecore.algorithms.channel.ports import Metrics
 from hecore.algorithms.channel.store import MemoryStore, Store, in_streams, out_streams
-from hecore.algorithms.channel.wire import Wire, WireTimes
+from hecore.algorithms.channel.wire import Wire
 from hecore.algorithms.errors import ChannelError, ChannelTimeout, StoreError
 from hecore.algorithms.messages import Name
 from hecore.randomness import random_bytes

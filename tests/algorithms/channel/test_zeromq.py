@@ -21,9 +21,9 @@ import pytest
 import zmq
 
 from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions, listen
+from hecore.algorithms.channel.dialled import PIECE
 from hecore.algorithms.channel.mailbox import prepare
 from hecore.algorithms.channel.packet import CHUNK, Data, Greeting, Standing, State, dump_header, load_header
-from hecore.algorithms.channel.wire import PIECE
 from hecore.algorithms.errors import (
     AuthenticationError,
     ChannelError,
