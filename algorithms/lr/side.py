@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -124,12 +124,6 @@ class Outcome:
     loss: list[float]
     metrics: list[float] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
-
-
-class Train(Protocol):
-    """The training of a mode."""
-
-    def __call__(self, side: Side) -> Outcome: ...
 
 
 def shuffled_epochs(seed: int, rows: int) -> Any:
