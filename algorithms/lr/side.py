@@ -26,7 +26,7 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`."""
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch."""
 
     epoch: int
     epochs: int
@@ -34,7 +34,6 @@ class Progress:
     batches: int
     loss: float | None
     seconds: float
-    unit: str = "epoch"
 
     @property
     def done(self) -> float:
