@@ -18,7 +18,7 @@ from hecore.algorithms.gbdt.binning import Binned
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.gradients import Gradients, quantise
 from hecore.algorithms.gbdt.growth import LEAF, Grower, GrownTree
-from hecore.algorithms.gbdt.objectives import Floats, Objective
+from hecore.algorithms.gbdt.objectives import Objective
 from hecore.algorithms.gbdt.planner import Plan
 from hecore.algorithms.gbdt.remote import RemoteSource, send_gradients
 from hecore.algorithms.gbdt.rows import NodeRows
@@ -28,6 +28,7 @@ from hecore.algorithms.gbdt.splits import Penalty
 from hecore.algorithms.gbdt.standing import ActiveStanding
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
 from hecore.algorithms.gbdt.weights import check_weights
+from hecore.algorithms.objectives import Floats
 
 #: A tree's number, and a block's splits of it.
 TreeSplits: TypeAlias = tuple[int, list[OwnSplit]]

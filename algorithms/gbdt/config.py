@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.objectives import TreeObjective
 
 #: Sums of (g, h) must be exact in float64 as well as in int64: value bits and row bits together.
 EXACT_BITS = 52
@@ -14,9 +15,6 @@ DEPTH_WITHOUT_LIMIT = 62
 MAX_OUTPUTS = 4096
 
 Growth = Literal["depthwise", "lossguide"]
-ObjectiveName = Literal[
-    "binary:logistic", "multi:softprob", "reg:squarederror", "count:poisson", "custom"
-]  # XGBoost's names
 Outputs = Literal["multi_output_tree", "one_output_per_tree"]
 Weights = Literal["none", "levels", "any"]
 
@@ -58,7 +56,7 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Raises ConfigurationError naming the field, its value and what is allowed.
     """
 
-    objective: ObjectiveName = "binary:logistic"
+    objective: TreeObjective = "binary:logistic"
     n_estimators: int = 50
     learning_rate: float = 0.3
     max_depth: int = 6

@@ -21,10 +21,11 @@ from hecore.algorithms.gbdt.fitting import Fitting
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, digest, parts_of
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, transform
+from hecore.algorithms.gbdt.objectives import Gradient, transform
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
 from hecore.algorithms.gbdt.standing import Finished, Journal, Scored
 from hecore.algorithms.gbdt.tables import RowsOf, binding, check_evaluation, terms_of_all, weights_hash
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake, telling
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve

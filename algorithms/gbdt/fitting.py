@@ -16,7 +16,7 @@ from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective
+from hecore.algorithms.gbdt.objectives import Gradient, Objective, make_objective
 from hecore.algorithms.gbdt.passive import PassiveTraining
 from hecore.algorithms.gbdt.planner import Plan, most_candidates, plan
 from hecore.algorithms.gbdt.standing import (
@@ -27,6 +27,7 @@ from hecore.algorithms.gbdt.standing import (
     PassiveState,
 )
 from hecore.algorithms.gbdt.tables import binned, fitted_bins, training_rows
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey, PublicKey

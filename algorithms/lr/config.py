@@ -8,12 +8,10 @@ from typing import Literal, get_args
 import msgspec
 
 from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.objectives import CLASSES, LinearObjective
 
 MINIMUM_MASK_BITS = 40
 
-ObjectiveName = Literal[
-    "binary:logistic", "multi:logistic", "multi:softprob", "reg:squarederror", "count:poisson"
-]  # XGBoost's names, as for trees
 Mode = Literal["shared", "exact"]
 Schedule = Literal["exponential", "inverse", "cosine"]
 
@@ -60,7 +58,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Raises ConfigurationError naming the field, its value and what is allowed.
     """
 
-    objective: ObjectiveName = "binary:logistic"
+    objective: LinearObjective = "binary:logistic"
     mode: Mode = "shared"
     epochs: int = 4
     batch_size: int = 1024
@@ -131,7 +129,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def is_logistic(self) -> bool:
         """Whether the labels are classes."""
-        return self.objective in ("binary:logistic", "multi:logistic", "multi:softprob")
+        return self.objective in CLASSES
 
     def rate(self, epoch: int) -> float:
         """Learning rate of epoch 0, 1, …"""
@@ -151,7 +149,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 _CHOICES = {
-    "objective": ObjectiveName,
+    "objective": LinearObjective,
     "mode": Mode,
     "optimizer": Literal["sgd", "adam"],
     "schedule": Schedule,

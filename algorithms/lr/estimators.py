@@ -26,11 +26,12 @@ from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import scaling
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.meeting import ACTIVE, PASSIVE, meet, set_terms, take_terms, with_intercept
-from hecore.algorithms.lr.objectives import Floats, Objective, row_weights
+from hecore.algorithms.lr.objectives import Objective, row_weights
 from hecore.algorithms.lr.saved import Meeting, Saved, SavedMeeting, saver
 from hecore.algorithms.lr.scoring import receive_scores, send_scores
 from hecore.algorithms.lr.share import FORMAT, VERSION, ActiveSide, ModelRecord, load_share, save_share
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side
+from hecore.algorithms.objectives import CLASSES, Floats
 from hecore.algorithms.party import Peer, telling
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
@@ -380,7 +381,7 @@ class VerticalLinearModel:
 class VerticalLogisticRegression(VerticalLinearModel):
     """Logistic regression for classes 0 and 1, or 0, 1, …: one against the rest; mode `exact` has softmax."""
 
-    objectives = ("binary:logistic", "multi:logistic", "multi:softprob")
+    objectives = CLASSES
 
     def predict_proba(self, table: Table) -> Floats | None:
         """Joint probabilities (rows, classes) at the active party, None elsewhere.

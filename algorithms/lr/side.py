@@ -16,7 +16,8 @@ from hecore.algorithms.data import Table
 from hecore.algorithms.draws import Draws
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.messages import Terms
-from hecore.algorithms.lr.objectives import Floats, Objective
+from hecore.algorithms.lr.objectives import Objective
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey

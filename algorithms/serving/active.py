@@ -18,7 +18,7 @@ import numpy as np
 
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
-from hecore.algorithms.gbdt.objectives import Floats
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.batching import Batcher, Job, Overloaded

@@ -31,9 +31,9 @@ from hecore.algorithms.lr.exact.source import ActiveSource, start_share
 from hecore.algorithms.lr.exact.top import Top
 from hecore.algorithms.lr.exact.widths import ERROR_LIMIT_BITS, Widths, precise
 from hecore.algorithms.lr.messages import Step
-from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side, shuffled_epochs
 from hecore.algorithms.lr.steps import BlockShare, batch_places, delivered, split_rows
+from hecore.algorithms.objectives import Floats
 
 log = logging.getLogger(__name__)
 

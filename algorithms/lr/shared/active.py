@@ -12,7 +12,6 @@ from hecore.algorithms.errors import ProtocolError, TableError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.bounds import ROW_WEIGHT_BITS, ROW_WEIGHT_LIMIT_BITS, Packing
-from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.scoring import SCORE_BITS
 from hecore.algorithms.lr.shared import link
 from hecore.algorithms.lr.shared.training import (
@@ -26,6 +25,7 @@ from hecore.algorithms.lr.shared.training import (
     SharedTraining,
 )
 from hecore.algorithms.lr.side import LabelSide, Side
+from hecore.algorithms.objectives import Floats
 
 #: A loss share is a number of some 100 bytes.
 MAX_LOSS_BYTES = 512
