@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +27,7 @@ def demo(
     epochs: Annotated[
         int, typer.Option(min=1, max=10_000, help="Passes over the training rows, for linear.")
     ] = 6,
+    parties: Annotated[int, typer.Option(min=2, max=3, help="Companies that take part.")] = 2,
     key_bits: Annotated[int, typer.Option(help="Length of each party's key: 2048, 3072 or 4096.")] = 2048,
     backend: Annotated[
         str | None, typer.Option(help="Arithmetic backend; the fastest present by default.")
@@ -39,11 +39,11 @@ def demo(
         Path | None, typer.Option(help="A new folder for the companies; one in /tmp by default.")
     ] = None,
 ) -> None:
-    """Train one model between two companies that do not show each other their data.
+    """Train one model between companies that do not show each other their data.
 
     Breast cancer data, split by columns: a hospital has ten and the diagnosis, a laboratory twenty more. Each
-    gets a folder with its table, its keys and a job file, and `hecore party run` runs in both, as it would on
-    two machines. The folder stays, to be looked into.
+    gets a folder with its table, its keys and a job file, and `hecore party run` runs in each, as it would on
+    a machine of its own. The folder stays, to be looked into.
     """
     from hecore.algorithms.cli.progress import progress_lines
     from hecore.algorithms.demo import DemoSettings, compare, run_parties, write_demo
@@ -53,8 +53,8 @@ def demo(
     hecore.KeySpec(key_bits)
     hecore.get_backend(backend)
     backend = backend or os.environ.get("HECORE_BACKEND") or "auto"
-    settings = DemoSettings(algorithm, trees, epochs, key_bits, backend)
-    jobs = write_demo(settings, folder or Path(mkdtemp(prefix="hecore-demo-")))
+    settings = DemoSettings(algorithm, trees, epochs, key_bits, backend, parties)
+    jobs = write_demo(settings, folder)
     for job in jobs:
         _note(f"{job.party.name:<9} {_hecore()} party run {job.path}")
     with progress_lines() as show:
@@ -62,8 +62,8 @@ def demo(
         show(JobProgress(phase="training in the clear, to compare"))
         comparison = compare(jobs)
     console.print(score_table(comparison))
+    say(verdict(comparison) + "\n")
     console.print(party_table(jobs))
-    say(verdict(comparison))
     _tell_more(jobs)
 
 

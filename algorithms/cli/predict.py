@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hecore.algorithms.cli.console import friendly, refuse_to_overwrite, say
-from hecore.algorithms.cli.rows_line import RowsLine
+from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.cli.serve import SETTINGS
 from hecore.algorithms.errors import ConfigurationError
 
@@ -82,10 +82,10 @@ def _lead(
     features = Adapted(features_of(settings, source, [whole]), whole)
     peers = Peers(whole.party, settings.contact(), list(settings.peers), job=settings.job)
     try:
-        with RowsLine() as line:
+        with progress_lines() as tell:
 
             def show(progress: RowsDone) -> None:
-                line.show("scoring", progress)
+                tell(rows_progress("scoring", progress))
 
             summary = FileScoring(whole, features, wanted, out, peers, wait=wait).run(show)
         finish(peers)

@@ -17,6 +17,7 @@ from hecore.algorithms.cli.console import errors
 
 if TYPE_CHECKING:
     from hecore.algorithms.job.progress import JobProgress
+    from hecore.algorithms.rows_done import RowsDone
 
 #: Seconds between two lines of one phase where there is no terminal.
 QUIET = 30.0
@@ -121,6 +122,15 @@ class _Plain:
         self._said, self._spoken = here, now
         parts = [phase_text(progress), left_text(progress), line_text(progress)]
         errors.print(", ".join(filter(None, parts)), highlight=False, soft_wrap=True, markup=False)
+
+
+def rows_progress(phase: str, rows: RowsDone) -> JobProgress:
+    """Work on rows, as a phase: rate, share of the rows done, time left."""
+    from hecore.algorithms.job.progress import JobProgress  # heavy: ZeroMQ
+
+    detail = f"{rows.rate:,.0f} rows/s" if rows.rate else ""
+    done = rows.done / max(1, rows.total)
+    return JobProgress(phase=phase, detail=detail, done=done, remaining=rows.remaining)
 
 
 def fitting(text: str, width: int) -> str:

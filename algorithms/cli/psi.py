@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hecore.algorithms.cli.console import errors, friendly, refuse_to_overwrite, say
-from hecore.algorithms.cli.rows_line import RowsLine
+from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.errors import (
     AlignmentError,
     CheckpointError,
@@ -69,10 +69,10 @@ def psi(
         ids = read_ids(source, id_column)
     if out is not None and not out.absolute().parent.is_dir():
         raise ConfigurationError(f"{out.absolute().parent} is no folder: --out needs one that is there")
-    with meeting.open(keys, state, wait) as (channels, checkpoints), RowsLine() as line:
+    with meeting.open(keys, state, wait) as (channels, checkpoints), progress_lines() as tell:
 
         def show(progress: Progress) -> None:
-            line.show(f"matching with {progress.peer}", progress)
+            tell(rows_progress(f"matching with {progress.peer}", progress))
 
         found = align(channels, ids, role, config, checkpoints=checkpoints, on_progress=show)
     say(f"{found.common:,} of {len(ids):,} ids are common")

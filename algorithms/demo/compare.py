@@ -11,18 +11,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet
-from numpy.typing import NDArray
 
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import TableError
 from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.central import train_centrally
 from hecore.algorithms.gbdt.tables import training_rows
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData
 from hecore.algorithms.job.scores import PREDICTIONS, evaluate
-
-Floats = NDArray[np.float64]
+from hecore.algorithms.objectives import BINARY, Floats, label_of
 
 
 @dataclass(frozen=True)
@@ -49,10 +46,10 @@ def compare(jobs: Sequence[JobFile]) -> Comparison:
     common = set.intersection(*(set(file.ids) for file in files))
     train = [_rows(file, sorted(common.difference(tested))) for file in files]
     test = [_rows(file, tested) for file in files]
-    truth = _label(test[0])
+    truth = label_of(test[0])
 
     def judge(scores: Floats) -> dict[str, float]:
-        return evaluate("binary:logistic", truth, np.column_stack([1 - scores, scores]))
+        return evaluate(BINARY, truth, np.column_stack([1 - scores, scores]))
 
     scores = np.asarray(joint["score"], np.float64)
     metrics = {"joint, nobody shows data": judge(scores)}
@@ -66,7 +63,7 @@ def compare(jobs: Sequence[JobFile]) -> Comparison:
         metrics["the same trees on all columns in one place"] = judge(same)
     alone = f"at the {jobs[0].party.name} alone"
     for what, count in (("on all columns in one place", len(jobs)), (alone, 1)):
-        model = _in_the_clear(config).fit(_columns(train[:count]), _label(train[0]))
+        model = _in_the_clear(config).fit(_columns(train[:count]), label_of(train[0]))
         metrics[f"scikit-learn {what}"] = judge(model.predict_proba(_columns(test[:count]))[:, 1])
     return Comparison(metrics, len(common), len(tested), difference)
 
@@ -75,12 +72,6 @@ def _rows(file: JobData, ids: Sequence[str]) -> Table:
     """The rows of these ids, in this order."""
     places = {one: place for place, one in enumerate(file.ids)}
     return file.rows(np.array([places[one] for one in ids], np.int64))
-
-
-def _label(table: Table) -> Floats:
-    if table.label is None:
-        raise TableError(f"{table.name} has no label")
-    return table.label
 
 
 def _columns(tables: Sequence[Table]) -> Floats:

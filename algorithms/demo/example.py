@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pyarrow as pa
@@ -21,70 +22,81 @@ from hecore.algorithms.job.config import JobFile, load_job
 from hecore.algorithms.job.template import job_template
 from hecore.algorithms.party import ACTIVE, PASSIVE
 
-HOSPITAL, LAB = "hospital", "lab"
-FILES = {HOSPITAL: "patients.csv", LAB: "samples.parquet"}
+#: Each company's table; the first one is the active party.
+TABLES = {"hospital": "patients.csv", "lab": "samples.parquet", "imaging": "scans.parquet"}
+ACTIVE_NAME = next(iter(TABLES))
 ID, LABEL = "patient", "malignant"
-#: Columns of the hospital; the laboratory has the others.
-HOSPITAL_COLUMNS = 10
+#: Columns of the active party; the others have the rest.
+OWN_COLUMNS = 10
 #: Each company knows so large a part of all patients.
-KNOWN = 0.97
+KNOWN = 0.98
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the command line chooses: settings of the job files, by the names that they have there."""
+    """What the command line chooses: how many companies, and settings of their job files."""
 
     algorithm: str = "gbdt"
     trees: int = 20
     epochs: int = 6
     key_bits: int = 2048
     backend: str = "auto"
+    parties: int = 2
+
+    @property
+    def names(self) -> list[str]:
+        """The companies, the active party first."""
+        return list(TABLES)[: self.parties]
+
+    def peers(self, name: str) -> list[str]:
+        """Whom a company talks to."""
+        return self.names[1:] if name == ACTIVE_NAME else [ACTIVE_NAME]
 
 
-def write_demo(settings: DemoSettings, folder: Path) -> list[JobFile]:
-    """Write the companies' folders; the job files, the active party's first.
+def write_demo(settings: DemoSettings, folder: Path | None = None) -> list[JobFile]:
+    """Write a folder for each company into a new one, or a temporary one; the job files, the active first.
 
-    ConfigurationError for settings out of range, or a folder that holds something: it is left as it is then.
+    ConfigurationError for settings out of range, or a folder that is there already; nothing is written then.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:  # a port that nobody uses
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-    texts = {name: _job_text(settings, name, address) for name in FILES}
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigurationError(f"{folder} is there already: choose another folder")
-    make_folder(folder)
+    texts = {name: _job_text(settings, name, address) for name in settings.names}
+    if folder is None:
+        folder = Path(mkdtemp(prefix="hecore-demo-"))
+    elif folder.exists():
+        raise ConfigurationError(f"{folder} is there already: choose another name")
     try:
-        keys = {name: CurveKeys.generate() for name in FILES}
-        for name, table in example_tables().items():
+        keys = {name: CurveKeys.generate() for name in texts}
+        for name, table in example_tables(settings.parties).items():
             home = folder / name
             make_folder(home)
-            _write_table(table, home / FILES[name])
+            _write_table(table, home / TABLES[name])
             keys[name].save(home / f"{name}.keys")
-            AllowList({other: keys[other].public for other in FILES if other != name}).save(
-                home / "allowed.toml"
-            )
+            trusted = {peer: keys[peer].public for peer in settings.peers(name)}
+            AllowList(trusted).save(home / "allowed.toml")
             (home / "job.toml").write_text(texts[name], encoding="utf-8")
-        return [load_job(folder / name / "job.toml") for name in FILES]
+        return [load_job(folder / name / "job.toml") for name in texts]
     except BaseException:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def example_tables() -> dict[str, pa.Table]:
-    """Each company's table, the same every time: its own patients, in its own order."""
+def example_tables(parties: int = 2) -> dict[str, pa.Table]:
+    """Each company's table, the same every time: its own patients, in an order of its own."""
     from sklearn.datasets import load_breast_cancer
 
     data, draw = load_breast_cancer(), np.random.default_rng(0)
-    columns = {str(name): values for name, values in zip(data.feature_names, data.data.T, strict=True)}
     ids = pa.array([f"patient-{number:04d}" for number in range(len(data.target))])
-    first = list(columns)[:HOSPITAL_COLUMNS]
-    parts = {
-        HOSPITAL: {name: columns[name] for name in first} | {LABEL: 1 - data.target},  # there 1 is benign
-        LAB: {name: values for name, values in columns.items() if name not in first},
-    }
-    return {
-        company: pa.table({ID: ids, **part}).take(draw.permutation(len(ids))[: int(KNOWN * len(ids))])
-        for company, part in parts.items()
-    }
+    places = np.arange(data.data.shape[1])
+    groups = [places[:OWN_COLUMNS], *np.array_split(places[OWN_COLUMNS:], parties - 1)]
+    tables = {}
+    for company, group in zip(TABLES, groups, strict=False):
+        columns = {ID: ids, **{str(data.feature_names[place]): data.data[:, place] for place in group}}
+        if company == ACTIVE_NAME:
+            columns[LABEL] = 1 - data.target  # there 1 is benign
+        known = draw.permutation(len(ids))[: int(KNOWN * len(ids))]
+        tables[company] = pa.table(columns).take(known)
+    return tables
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
@@ -96,13 +108,13 @@ def _write_table(table: pa.Table, path: Path) -> None:
 
 def _job_text(settings: DemoSettings, name: str, address: str) -> str:
     """What `hecore job init` writes, edited as people edit it."""
-    is_active = name == HOSPITAL
+    is_active = name == ACTIVE_NAME
     text = job_template(
         job="demo",
         name=name,
         role=ACTIVE if is_active else PASSIVE,
-        peers=[other for other in FILES if other != name],
-        file=FILES[name],
+        peers=settings.peers(name),
+        file=TABLES[name],
         listen=address if is_active else None,
         dial=None if is_active else address,
         label=LABEL if is_active else None,
@@ -122,12 +134,13 @@ def _job_text(settings: DemoSettings, name: str, address: str) -> str:
         {
             **chosen,
             "validation": "0.0",
-            "test": '0.3\nkey = "the rows of the demo"  # the same ones are kept for testing every time',
+            "test": '0.25\nkey = "the rows of the demo"  # the same ones are kept for testing every time',
             "bits": str(settings.key_bits),
-            "checkpoint_seconds": "2.0\n"
-            "wait = 60.0\n"
-            f"grace = 60.0  # seconds for which the others wait for a party that is away\n"
-            f'backend = "{settings.backend}"',
+            "checkpoint_seconds": f"""2.0
+wait = 60.0
+grace = 60.0  # seconds for which the others wait for a party that is away
+backend = "{settings.backend}"
+""".rstrip(),
         },
     )
 

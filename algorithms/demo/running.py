@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from hecore.algorithms.errors import ProtocolError
+from hecore.algorithms.errors import ChannelTimeout, PeerAborted, PeerLost, ProtocolError
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.folder import RECORD, read_record
 from hecore.algorithms.job.progress import PROGRESS, JobProgress, read_progress
@@ -20,6 +20,8 @@ OUTPUT = "output.txt"
 PATIENCE = 5.0
 #: Phases of a job whose training is over.
 AFTER_TRAINING = ("scoring test rows", "waiting until the others have everything", "finished")
+#: How errors begin where the fault is another party's.
+ECHOES = tuple(f"{kind.__name__}:" for kind in (PeerAborted, PeerLost, ChannelTimeout))
 #: Seconds between two looks at the parties.
 INTERVAL = 0.1
 
@@ -110,17 +112,23 @@ class _Processes:
         while time.monotonic() < deadline and None in [one.poll() for one in self._processes.values()]:
             time.sleep(INTERVAL)
         codes = {name: process.poll() for name, process in self._processes.items()}
-        return "; ".join(f"{name} {self._words(name, code)}" for name, code in codes.items() if code)
+        words = {name: self._words(name, code) for name, code in codes.items() if code}
+        causes = {name: text for name, text in words.items() if not text.startswith(ECHOES)} or words
+        texts = dict.fromkeys(causes.values())
+        return "; ".join(
+            f"{' and '.join(name for name in causes if causes[name] == text)} failed: {text}"
+            for text in texts
+        )
 
     def _words(self, name: str, code: int) -> str:
         if code < 0:
-            return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+            return f"its process was ended by signal {-code} ({signal.strsignal(-code)})"
         job = self._jobs[name]
         if (job.folder / RECORD).exists():
             record = read_record(job.folder)
             if record.status == "failed":
-                return f"failed: {record.error}"
-        return f"ended with exit code {code}: {job.path.parent / OUTPUT} says why"
+                return record.error
+        return f"exit code {code}, {job.path.parent / OUTPUT} says why"
 
     def _stop(self) -> None:
         for process in self._processes.values():

@@ -30,14 +30,13 @@ def score_table(comparison: Comparison) -> Table:
 
 def verdict(comparison: Comparison) -> str:
     """Whether the joint model is the centralised one."""
-    if comparison.difference == 0:
-        return f"The joint trees are those of all columns in one place: {comparison.tested} equal scores of as many."
-    if comparison.difference is not None:
-        return (
-            f"Joint scores differ from those of all columns in one place, by up to {comparison.difference:g}."
-        )
+    where, apart = "those of all columns in one place", comparison.difference
+    if apart == 0:
+        return f"The joint trees are {where}: all {comparison.tested} scores are equal, bit for bit."
+    if apart is not None:
+        return f"The joint scores are not {where}: they differ by up to {apart:g}."
     joint, together = (values["AUC"] for values in list(comparison.metrics.values())[:2])
-    return f"The joint AUC differs from that of all columns in one place by {abs(joint - together):.4f}."
+    return f"The joint AUC and that of all columns in one place differ by {abs(joint - together):.4f}."
 
 
 def party_table(jobs: Sequence[JobFile]) -> Table:
@@ -46,7 +45,7 @@ def party_table(jobs: Sequence[JobFile]) -> Table:
     table = Table(title=f"what it took ({records[0].elapsed:.1f} s)")
     table.add_column("")
     for record in records:
-        table.add_column(f"{record.party} ({record.role})", justify="right")
+        table.add_column(f"{record.party}\n{record.role}", justify="right")
     for phase, text in PHASES.items():
         if any(record.seconds.get(phase) for record in records):
             table.add_row(f"{text}, seconds", *(f"{one.seconds.get(phase, 0.0):.2f}" for one in records))

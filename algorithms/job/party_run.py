@@ -222,9 +222,10 @@ class PartyRun:
             detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
         pace = f"{round.seconds / (round.done * round.rounds):.1f} s per {round.unit}" if round.done else ""
         self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
-        if round.is_whole:
-            log.info("%s", detail)
-        if round.is_whole and (round.train, round.validation) != (None, None):
+        if not round.is_whole:
+            return
+        log.info("%s", detail)
+        if (round.train, round.validation) != (None, None):
             self._folder.round(
                 round.number,
                 seconds=round.seconds,
@@ -232,4 +233,4 @@ class PartyRun:
                 train=round.train,
                 validation=round.validation,
             )
-            self._measure()
+        self._measure()  # at every party: what a killed process did stays in the records
