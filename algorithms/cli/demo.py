@@ -23,10 +23,8 @@ def demo(
     algorithm: Annotated[
         str, typer.Option(help="What is trained: gbdt (trees) or linear (logistic regression).")
     ] = "gbdt",
-    trees: Annotated[int, typer.Option(min=1, max=10_000, help="Trees to grow, for gbdt.")] = 20,
-    epochs: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Passes over the training rows, for linear.")
-    ] = 6,
+    trees: Annotated[int, typer.Option(min=1, help="Trees to grow, for gbdt.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows, for linear.")] = 6,
     parties: Annotated[int, typer.Option(min=2, max=3, help="Companies that take part.")] = 2,
     key_bits: Annotated[int, typer.Option(help="Length of each party's key: 2048, 3072 or 4096.")] = 2048,
     backend: Annotated[

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -81,20 +81,20 @@ class _Live:
 
     def show(self, progress: JobProgress) -> None:
         """Draw a snapshot."""
+        look: dict[str, Any] = {
+            "description": fitting(phase_text(progress), errors.width - BESIDE),
+            "total": None if progress.done is None else 1.0,
+            "completed": min(progress.done or 0.0, 0.999),  # a full bar's clock stands still
+            "left": left_text(progress),
+        }
+        self._lines.below = line_text(progress)
         now = time.monotonic()
-        if progress.phase != self._phase:
+        if self._task is None or progress.phase != self._phase:
             self._finish(brief=now < self._began + BRIEF)
             self._phase, self._began = progress.phase, now
-            self._task = self._lines.add_task("", total=None, left="")
-        if self._task is not None:
-            self._lines.below = line_text(progress)
-            self._lines.update(
-                self._task,
-                description=fitting(phase_text(progress), errors.width - BESIDE),
-                total=None if progress.done is None else 1.0,
-                completed=min(progress.done or 0.0, 0.999),  # a full bar's clock stands still
-                left=left_text(progress),
-            )
+            self._task = self._lines.add_task(**look)
+        else:
+            self._lines.update(self._task, **look)
 
     def _finish(self, *, brief: bool = False) -> None:
         if self._task is None:

@@ -124,11 +124,7 @@ def _job_text(settings: DemoSettings, name: str, address: str) -> str:
     if settings.algorithm == "gbdt":
         chosen = {"n_estimators": str(settings.trees), "max_depth": "3", "max_bin": "32"}
     else:
-        chosen = {
-            "epochs": str(settings.epochs),
-            "batch_size": "128",
-            "learning_rate": "0.05\nlearning_rate_decay = 0.8",
-        }
+        chosen = {"epochs": str(settings.epochs), "batch_size": "128"}
     return _edited(
         text,
         {
@@ -136,11 +132,10 @@ def _job_text(settings: DemoSettings, name: str, address: str) -> str:
             "validation": "0.0",
             "test": '0.25\nkey = "the rows of the demo"  # the same ones are kept for testing every time',
             "bits": str(settings.key_bits),
-            "checkpoint_seconds": f"""2.0
-wait = 60.0
-grace = 60.0  # seconds for which the others wait for a party that is away
-backend = "{settings.backend}"
-""".rstrip(),
+            "checkpoint_seconds": "2.0\n"
+            f'backend = "{settings.backend}"\n'
+            "wait = 60.0\n"
+            "grace = 60.0  # seconds for which the others wait for a party that is away",
         },
     )
 

@@ -23,7 +23,7 @@ AFTER_TRAINING = ("scoring test rows", "waiting until the others have everything
 #: How errors begin where the fault is another party's.
 ECHOES = tuple(f"{kind.__name__}:" for kind in (PeerAborted, PeerLost, ChannelTimeout))
 #: Seconds between two looks at the parties.
-INTERVAL = 0.1
+INTERVAL = 0.02
 
 
 def run_parties(
@@ -107,18 +107,18 @@ class _Processes:
         return [name for name, code in codes.items() if code is None]
 
     def _why(self) -> str:
-        """How they failed: where one did, another may only have seen it go, and be sooner to say so."""
-        deadline = time.monotonic() + PATIENCE / 2
-        while time.monotonic() < deadline and None in [one.poll() for one in self._processes.values()]:
+        """How they failed. A party that only saw another one go may be the first to say so."""
+        deadline, causes = time.monotonic() + PATIENCE, {}
+        while not causes and time.monotonic() < deadline:
+            codes = {name: process.poll() for name, process in self._processes.items()}
+            words = {name: self._words(name, code) for name, code in codes.items() if code}
+            causes = {name: text for name, text in words.items() if not text.startswith(ECHOES)}
+            if None not in codes.values():
+                break
             time.sleep(INTERVAL)
-        codes = {name: process.poll() for name, process in self._processes.items()}
-        words = {name: self._words(name, code) for name, code in codes.items() if code}
-        causes = {name: text for name, text in words.items() if not text.startswith(ECHOES)} or words
-        texts = dict.fromkeys(causes.values())
-        return "; ".join(
-            f"{' and '.join(name for name in causes if causes[name] == text)} failed: {text}"
-            for text in texts
-        )
+        causes = causes or words
+        named = {text: [name for name in causes if causes[name] == text] for text in causes.values()}
+        return "; ".join(f"{' and '.join(names)} failed: {text}" for text, names in named.items())
 
     def _words(self, name: str, code: int) -> str:
         if code < 0:
