@@ -53,7 +53,10 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after a round; metrics of the training and the evaluation rows, where known."""
+    """Where a training stands after a round; metrics of the training and the evaluation rows, where known.
+
+    `seconds` that it has run: at the active party in all its processes, at a passive one in this process.
+    """
 
     round: int
     rounds: int
@@ -132,12 +135,13 @@ class ActiveTraining:
             margins = np.full((rows.label.size, objective.outputs), objective.start)
         self._model, self._save = draws("model")(16).hex(), save
         nothing = [SplitTable.of([]) for _ in blocks]
+        self._resumed = resume is not None
         self._at = resume or ActiveStanding(0, 0, np.inf, margins, [], nothing, [])
 
     def run(self) -> Trained:
         """Train, and tell the passive parties how many trees are kept."""
         started = time.perf_counter() - self._at.seconds
-        if self._at.rounds == 0:
+        if not self._resumed:
             self._keep()
         while not self._over():
             self._at = replace(self._round(), seconds=time.perf_counter() - started)

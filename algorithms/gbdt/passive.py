@@ -67,11 +67,12 @@ class PassiveTraining:
         local = config.first_trees_local if earlier is None else 0
         self._most = max(0, config.n_estimators - local) * config.most_outputs
         self._before = int(self._earlier.tree.max(initial=-1))
+        self._resumed = resume is not None
         self._at = resume or PassiveStanding(0, self._before, SplitTable.of([]))
 
     def run(self) -> tuple[str, SplitTable]:
         """The model's name, and this party's splits of the trees that are kept."""
-        if self._at.grown == 0:
+        if not self._resumed:
             self._keep()
         while True:
             start = self._channel.receive(msg.Round)

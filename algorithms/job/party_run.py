@@ -24,7 +24,7 @@ from hecore.algorithms.job.ending import all_delivered, end_job
 from hecore.algorithms.job.folder import RunFolder
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.meeting import JobRefused, meet
-from hecore.algorithms.job.progress import ProgressKeeper
+from hecore.algorithms.job.progress import Pace, ProgressKeeper
 from hecore.algorithms.job.recording import row_counts
 from hecore.algorithms.job.scores import PREDICTIONS, evaluate, write_predictions
 from hecore.algorithms.job.training import Round, Training, make_training
@@ -61,6 +61,7 @@ class PartyRun:
         self._meter = Meter()
         self._node: Node | None = None
         self._channels: list[ZmqChannel] = []
+        self._pace = Pace(keeper.together)
         self._aligned_already = False
 
     def run(self) -> Outcome:
@@ -170,7 +171,7 @@ class PartyRun:
         check_parts(job, table, parts)
         train = table.take(parts.train)
         validation = table.take(parts.validation) if parts.validation.size else None
-        started = time.perf_counter()
+        started, self._pace = time.perf_counter(), Pace(self._keeper.together)
         training.fit(train, validation, self._tell_round)
         seconds = time.perf_counter() - started
         for one in training.measured():
@@ -220,8 +221,9 @@ class PartyRun:
         detail = f"{round.unit} {round.number}/{round.rounds}"
         for value, part in ((round.train, ""), (round.validation, " validation")):
             detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
-        pace = f"{round.seconds / (round.done * round.rounds):.1f} s per {round.unit}" if round.done else ""
-        self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
+        self._pace.step(round.done, round.step)
+        pace = f"{self._pace.whole / round.rounds:.1f} s per {round.unit}"
+        self._keeper.tell("training", f"{detail}, {pace}", round.done, self._pace.remaining)
         if not round.is_whole:
             return
         log.info("%s", detail)

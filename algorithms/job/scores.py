@@ -8,8 +8,8 @@ import numpy as np
 
 from hecore.algorithms import metrics
 from hecore.algorithms.data import Ids, Table
-from hecore.algorithms.job.home import open_private
 from hecore.algorithms.objectives import COUNTS, Floats
+from hecore.algorithms.private_files import open_emptied
 
 PREDICTIONS = "predictions.parquet"
 
@@ -67,5 +67,5 @@ def write_predictions(path: Path, table: Table, scores: Floats) -> None:
         columns["score"] = pa.array(scores)
     else:
         columns |= {f"score_{place}": pa.array(column) for place, column in enumerate(scores.T)}
-    with open_private(path) as file:
+    with open_emptied(path) as file:
         pq.write_table(pa.table(columns), file)

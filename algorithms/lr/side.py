@@ -23,11 +23,20 @@ from hecore.kernels import Backend
 from hecore.keys import PrivateKey
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
+Dump: TypeAlias = Callable[[], tuple[msgspec.Struct, Arrays]]
+Save: TypeAlias = Callable[[int, Dump], None]
+
+
+def keep_nothing(done: int, dump: Dump) -> None:
+    """A Save without checkpoints."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch."""
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch.
+
+    `seconds` that it has run in this process.
+    """
 
     epoch: int
     epochs: int
@@ -74,8 +83,8 @@ class Side:
     label         at the active party
     training, evaluation   rows; all parties have evaluation rows, or none
     draws         where masks come from: repeatable ones for a run that may be restarted
-    save          is given the steps done, the mode's own standing and its arrays: at the start and after each
-                  batch
+    save          is given the steps done, and what gives the mode's own standing and its arrays: at the start
+                  and after each batch
     resume        a standing as JSON and its arrays, to go on from
     """
 
@@ -91,7 +100,7 @@ class Side:
     meter: Meter
     draws: Draws
     on_progress: Callable[[Progress], None] | None = None
-    save: Callable[[int, msgspec.Struct, Arrays], None] | None = None
+    save: Save = keep_nothing
     resume: tuple[bytes, Arrays] | None = None
 
     @property

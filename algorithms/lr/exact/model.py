@@ -12,10 +12,10 @@ from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.lr.config import LinearConfig
-from hecore.algorithms.lr.estimators import VerticalLinearModel
 from hecore.algorithms.lr.exact.active import ActiveTraining
 from hecore.algorithms.lr.exact.passive import PassiveTraining
 from hecore.algorithms.lr.exact.top import TorchTop
+from hecore.algorithms.lr.linear import VerticalLinearModel
 from hecore.algorithms.lr.objectives import Objective
 from hecore.algorithms.lr.side import Arrays, Outcome, Side
 from hecore.algorithms.objectives import Floats, LinearObjective

@@ -12,6 +12,7 @@ from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.bounds import Packing
+from hecore.algorithms.lr.epochs import Places
 from hecore.algorithms.lr.meeting import other_keys
 from hecore.algorithms.lr.scoring import SCORE_BITS
 from hecore.algorithms.lr.shared import link, seeds
@@ -22,7 +23,6 @@ from hecore.algorithms.lr.shared.training import (
     LINK,
     LOSS,
     OWN,
-    Places,
     SharedTraining,
 )
 from hecore.algorithms.lr.side import Arrays, Side
@@ -84,7 +84,8 @@ class PassiveTraining(SharedTraining):
 
     # --- a batch ------------------------------------------------------------------------------------
 
-    def _step(self, at: tuple[int, int], rows: Places) -> None:
+    def _step(self, epoch: int, number: int, rows: Places) -> None:
+        at = (epoch, number)
         meter = self._side.meter
         features = self._features[rows]
         logits = self._logits((FORWARD, *at), features)
@@ -96,13 +97,7 @@ class PassiveTraining(SharedTraining):
             forward = self._packing(self._side.key.public, self._forward)
             self._ahead.prepare(self._active.columns * forward.groups(residual.shape[1]))  # of weights
         theirs = self._take_share(step, residual.shape, residual.scale_bits, BACKWARD)
-        packing = self._packing(self._active.public, self._backward)
-        draw = self._side.draws(f"backward {at[0]} {at[1]} for {self._active.name}")
-        with meter.phase("product"):
-            reply, mask = steps.masked_product(
-                features.transpose(), residual, theirs, packing, self._config, draw
-            )
-        self._send_product(self._channel, step, reply)
+        mask = self._own_product(step, features.transpose(), residual, theirs, BACKWARD)
         gradients = {OWN: steps.cut_mask(mask, self._config.feature_bits)}
         if self._is_first:
             shape = (self._active.columns, self._terms.outputs)
@@ -180,16 +175,6 @@ class PassiveTraining(SharedTraining):
             self._send_product(self._channel, step, (reply,))
         return -link.at_residual_scale(mask, logits.shape, self._bounds)
 
-    def _take_share(self, step: msg.Step, shape: tuple[int, ...], scale_bits: int, leg: str) -> CipherBatch:
-        message = self._channel.receive(msg.EncryptedShare)
-        data = msg.expect_one(message, step)
-        public = self._active.public
-        packing = self._packing(public, self._forward if leg == FORWARD else self._backward)
-        with self._side.meter.phase("validate"):
-            return steps.read_share(
-                data, public, self._side.backend, shape, scale_bits, packing, self._active.name
-            )
-
     # --- the end of an epoch ------------------------------------------------------------------------
 
     def _add_loss(self, at: tuple[int, int], residual: FixedPoint) -> None:
@@ -200,7 +185,7 @@ class PassiveTraining(SharedTraining):
             self._send_share(self._channel, (LOSS, *at), data)
         self._sum.add(residual, None)
 
-    def _end_epoch(self, epoch: int) -> msg.EpochEnd:
+    def _close_epoch(self, epoch: int) -> msg.EpochEnd:
         if self._config.loss and self._is_first:
             self._answer_loss(epoch)
         if self._evaluation is not None and (epoch + 1) % self._config.evaluate_every == 0:

@@ -30,6 +30,7 @@ from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.folder import read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.log import log_to
+from hecore.algorithms.job.recording import open_records
 
 from ..job.firms import Firm, make_firms
 
@@ -127,6 +128,23 @@ def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:
     assert ended.exit_code == 3
     assert "shop has not connected to bank" in ended.stderr
     assert "again to go on" in ended.stderr
+    assert '"waiting for the other parties"' in (bank.run / "log.jsonl").read_text()
+
+
+def test_who_begins_anew_and_who_has_finished_hear_that_the_other_must_do_so_too(bank: Firm) -> None:
+    bank.edit("wait = 20.0", "wait = 0.3")
+    with open_records(load_job(bank.file)) as folder:
+        folder.update(model="model.json")
+        folder.finish("finished")
+    finished = run("party", "run", bank.file)
+    assert finished.exit_code == 0
+    assert "nothing was done" in finished.stdout
+    assert "begun it anew, and waits: start with --anew here as well" in finished.stdout
+    ended = run("party", "run", bank.file, "--anew")
+    assert ended.exit_code == 3
+    assert "bank begins anew, and shop must be started with --anew as well" in ended.stderr
+    [kept] = bank.run.parent.glob("credit.*")
+    assert read_record(kept).status == "finished"
     assert '"waiting for the other parties"' in (bank.run / "log.jsonl").read_text()
 
 
