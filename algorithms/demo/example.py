@@ -16,11 +16,11 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from hecore.algorithms.channel import AllowList, CurveKeys
-from hecore.algorithms.channel.disk import make_folder
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.job.config import JobFile, load_job
 from hecore.algorithms.job.template import job_template
 from hecore.algorithms.party import ACTIVE, PASSIVE
+from hecore.algorithms.private_files import make_folder
 
 #: Each company's table; the first one is the active party.
 TABLES = {"hospital": "patients.csv", "lab": "samples.parquet", "imaging": "scans.parquet"}

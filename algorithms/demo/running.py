@@ -108,7 +108,8 @@ class _Processes:
 
     def _why(self) -> str:
         """How they failed. A party that only saw another one go may be the first to say so."""
-        deadline, causes = time.monotonic() + PATIENCE, {}
+        deadline = time.monotonic() + PATIENCE
+        causes: dict[str, str] = {}
         while not causes and time.monotonic() < deadline:
             codes = {name: process.poll() for name, process in self._processes.items()}
             words = {name: self._words(name, code) for name, code in codes.items() if code}
