@@ -11,6 +11,8 @@ from rich.console import Console
 
 from hecore import HecoreError
 
+from .record import Machine
+
 #: Columns of output that goes to a file or a pipe.
 WIDTH_OF_FILES = 120
 
@@ -60,3 +62,12 @@ def pair(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
         raise typer.BadParameter(f"{text!r} are not two numbers", param_hint="--columns")
     return int(parts[0]), int(parts[1])
+
+
+def print_machine(machine: Machine, command: str, console: Console) -> None:
+    """Where figures were measured, and by which command."""
+    console.print(
+        f"{machine.cpu}, {machine.usable_cores} cores, load {machine.load} before; {command}",
+        highlight=False,
+        soft_wrap=True,
+    )

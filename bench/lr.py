@@ -27,6 +27,7 @@ from hecore.algorithms.lr.steps import encode_features
 from hecore.kernels import limbs as lb
 from hecore.kernels.multiexp import Entries, plan_windows, sample_entries
 
+from .command import print_machine
 from .gbdt import PartyCost, ProblemError
 from .gbdt_estimate import H200_TARGETS, Rates, measured_rates
 from .machine import describe, versions
@@ -211,11 +212,7 @@ def measure_and_print(
     _print(run, console)
     if estimate:
         _print_estimates(run, console)
-    console.print(
-        f"{machine.cpu}, {machine.usable_cores} cores, load {machine.load} before; {record.command}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_machine(machine, record.command, console)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(record)))
     return record

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from hecore.algorithms.checks import check_choice, check_range
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.objectives import CLASSES, LinearObjective
 
@@ -90,10 +91,10 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():
-            _check_choice(name, getattr(self, name), get_args(kind))
+            check_choice(name, getattr(self, name), get_args(kind))
         for name, (lowest, highest) in _RANGES.items():
-            _check(name, getattr(self, name), lowest, highest)
-        _check("output_bits", self.output_bits, 4, self.weight_bits)
+            check_range(name, getattr(self, name), lowest, highest)
+        check_range("output_bits", self.output_bits, 4, self.weight_bits)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -178,13 +179,3 @@ _RANGES: dict[str, tuple[float, float]] = {
     "logit_limit_bits": (3, 32),
     "mask_bits": (MINIMUM_MASK_BITS, 128),
 }
-
-
-def _check(name: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
-        raise ConfigurationError(f"{name} = {value} is not in {lowest} … {highest}")
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigurationError(f"{name} = {value!r} is not one of {', '.join(map(repr, allowed))}")

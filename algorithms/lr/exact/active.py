@@ -159,7 +159,7 @@ class ActiveTraining(Epochs):
         for channel, (_, source) in self._pairs():
             with self._side.meter.phase("encrypt"):
                 payload = source.encrypted()
-            self._send(channel, step, payload)
+            channel.send(msg.EncryptedShare.at(step, payload))
         shape, scale = (rows, self._widths.outputs), self._widths.scale_bits
         total = FixedPoint.zeros(shape, scale)
         for channel, (_, source) in self._pairs():
@@ -178,12 +178,7 @@ class ActiveTraining(Epochs):
             encoded = encode(errors, self._config.weight_bits)
             payload = steps.encrypt(self._encryptor, encoded, self._widths.backward)
         for channel in self._side.channels:
-            self._send(channel, step, payload)
-
-    @staticmethod
-    def _send(channel: Channel, step: Step, payload: bytes) -> None:
-        leg, epoch, batch = step
-        channel.send(msg.EncryptedShare(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
+            channel.send(msg.EncryptedShare.at(step, payload))
 
     @staticmethod
     def _receive(channel: Channel, step: Step) -> tuple[bytes, ...]:

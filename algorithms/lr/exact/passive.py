@@ -105,7 +105,7 @@ class PassiveTraining(Epochs):
         with self._side.meter.phase("product"):
             draw = self._side.draws(f"gradient {epoch} {number}")
             payload = self.source.gradient(rows, encrypted, draw, epoch)
-        self._send(step, payload)
+        self._channel.send(msg.MaskedProduct.at(step, *payload))
 
     def _answer(self, step: Step, values: Any) -> None:
         """The logits of some rows, with the weights of the moment."""
@@ -116,7 +116,7 @@ class PassiveTraining(Epochs):
             shape = (values.shape[0], widths.outputs)
             mask = self._masks.mask(label, *shape, widths.cancelling_bits, widths.scale_bits)
             payload = self.source.logits(values, encrypted, mask, self._side.draws(f"cover {label}"))
-        self._send(step, payload)
+        self._channel.send(msg.MaskedProduct.at(step, *payload))
 
     def _receive(self, step: Step, rows: int, packing: Packing) -> CipherBatch:
         message = self._channel.receive(msg.EncryptedShare)
@@ -129,10 +129,6 @@ class PassiveTraining(Epochs):
             return steps.read_encrypted(
                 message.payload[0], public, self._side.backend, shape, scale, packing, name
             )
-
-    def _send(self, step: Step, payload: tuple[bytes, ...]) -> None:
-        leg, epoch, batch = step
-        self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=payload))
 
     def _end_epoch(self, epoch: int) -> None:
         rows = self._side.evaluation

@@ -105,7 +105,7 @@ class ActiveTraining(SharedTraining):
         own = self._packing(self._side.key.public, self._backward)
         share = self._encrypt(residual, own)
         for channel in self._side.channels:
-            self._send_share(channel, step, share)
+            channel.send(msg.EncryptedShare.at(step, share))
         first = self._side.peers[0].columns  # whose weights come first in the next batch
         self._ahead.prepare(
             first * self._packing(self._side.key.public, self._forward).groups(residual.shape[1])
@@ -130,7 +130,7 @@ class ActiveTraining(SharedTraining):
         own = self._packing(self._side.key.public, self._forward)
         for channel in self._side.channels:
             share = self._encrypt(self._blocks[channel.peer].weights, own)
-            self._send_share(channel, step, share)
+            channel.send(msg.EncryptedShare.at(step, share))
         self._ahead.prepare(features.shape[0] * own.groups(self._terms.outputs))  # of residuals
         weights = self._blocks[OWN].weights
         theirs = self._take_share(step, weights.shape, weights.scale_bits, FORWARD)
@@ -152,12 +152,11 @@ class ActiveTraining(SharedTraining):
         targets = self._targets[rows]
         if not self._bounds.by_link:
             return steps.affine(logits, self._bounds.polynomial) - targets
-        leg, epoch, batch = step
         weights = None if self._weights is None else self._weights[rows].ravel()
         with self._side.meter.phase("link"):
             powers = link.encrypt_powers(self._encryptor, logits, weights, self._bounds)
         channel = self._side.channels[0]
-        channel.send(msg.LinkShare(leg=leg, epoch=epoch, batch=batch, payload=powers))
+        channel.send(msg.LinkShare.at(step, *powers))
         packing = Packing.of(self._side.key.public, self._bounds.link_leg(), self._config, 1)
         product = self._take_product(channel, step, (len(logits.limbs), 1), 0, packing)
         return link.at_residual_scale(product, logits.shape, self._bounds) - targets

@@ -93,7 +93,7 @@ class PassiveTraining(SharedTraining):
         step = (BACKWARD, *at)
         mine = self._packing(self._side.key.public, self._backward)
         if self._is_first:
-            self._send_share(self._channel, step, self._encrypt(residual, mine))
+            self._channel.send(msg.EncryptedShare.at(step, self._encrypt(residual, mine)))
             forward = self._packing(self._side.key.public, self._forward)
             self._ahead.prepare(self._active.columns * forward.groups(residual.shape[1]))  # of weights
         theirs = self._take_share(step, residual.shape, residual.scale_bits, BACKWARD)
@@ -116,7 +116,7 @@ class PassiveTraining(SharedTraining):
         mine = self._packing(self._side.key.public, self._forward)
         if self._is_first:
             weights = self._blocks[self._active.name].weights
-            self._send_share(self._channel, step, self._encrypt(weights, mine))
+            self._channel.send(msg.EncryptedShare.at(step, self._encrypt(weights, mine)))
             self._ahead.prepare(features.shape[0] * mine.groups(shape[1]))  # of residuals
         weights = self._blocks[OWN].weights
         theirs = self._take_share(step, weights.shape, weights.scale_bits, FORWARD)
@@ -126,7 +126,7 @@ class PassiveTraining(SharedTraining):
             reply, mask = steps.masked_product(
                 features, weights, theirs, packing, config, self._draws[self._me](label)
             )
-        self._send_product(self._channel, step, reply)
+        self._channel.send(msg.MaskedProduct.at(step, *reply))
         total = steps.cut_mask(mask, config.feature_bits)
         for name in self._terms.passive:
             if name != self._me:
@@ -146,8 +146,7 @@ class PassiveTraining(SharedTraining):
         draw = self._draws[self._first](f"reshared {leg} {epoch} {batch}")
         share = steps.random_mask(shape, mine.mask_bits, scale, draw)
         if product is not None:
-            payload = (lb.to_bytes((product - share).limbs),)
-            self._channel.send(msg.Reshared(leg=leg, epoch=epoch, batch=batch, payload=payload))
+            self._channel.send(msg.Reshared.at(step, lb.to_bytes((product - share).limbs)))
         return share
 
     def _residual(self, step: msg.Step, logits: FixedPoint) -> FixedPoint:
@@ -172,7 +171,7 @@ class PassiveTraining(SharedTraining):
                     self._bounds,
                     self._config,
                 )
-            self._send_product(self._channel, step, (reply,))
+            self._channel.send(msg.MaskedProduct.at(step, reply))
         return -link.at_residual_scale(mask, logits.shape, self._bounds)
 
     # --- the end of an epoch ------------------------------------------------------------------------
@@ -182,7 +181,7 @@ class PassiveTraining(SharedTraining):
             with self._side.meter.phase("loss"):
                 alone = Packing.of(self._side.key.public, self._backward, self._config, 1)
                 data = self._ahead.encrypt(residual.reshape(-1, 1), alone)
-            self._send_share(self._channel, (LOSS, *at), data)
+            self._channel.send(msg.EncryptedShare.at((LOSS, *at), data))
         self._sum.add(residual, None)
 
     def _close_epoch(self, epoch: int) -> msg.EpochEnd:

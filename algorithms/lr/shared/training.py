@@ -124,14 +124,6 @@ class SharedTraining(Epochs):
         with self._side.meter.phase("encrypt"):
             return self._ahead.encrypt(share, packing)
 
-    def _send_share(self, channel: Channel, step: msg.Step, payload: bytes) -> None:
-        leg, epoch, batch = step
-        channel.send(msg.EncryptedShare(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
-
-    def _send_product(self, channel: Channel, step: msg.Step, payload: tuple[bytes, ...]) -> None:
-        leg, epoch, batch = step
-        channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=payload))
-
     def _take_product(
         self, channel: Channel, step: msg.Step, shape: tuple[int, int], scale_bits: int, packing: Packing
     ) -> FixedPoint:
@@ -162,7 +154,7 @@ class SharedTraining(Epochs):
         draw = self._side.draws(f"{step[0]} {step[1]} {step[2]} for {peer.name}")
         with self._side.meter.phase("product"):
             reply, mask = steps.masked_product(matrix, own, theirs, packing, self._config, draw)
-        self._send_product(channel, step, reply)
+        channel.send(msg.MaskedProduct.at(step, *reply))
         return mask
 
     def _packing_of(self, leg: str, public: PublicKey) -> Packing:

@@ -74,6 +74,8 @@ def test_check_finds_what_is_wrong_and_says_how_many(bank: Firm) -> None:
     assert good.exit_code == 0, good.output
     assert "ready: hecore party run" in good.stdout
     assert "36, all different" in good.stdout
+    [trusted] = AllowList.load(bank.folder / "allowed.toml").keys_of("shop")
+    assert f"shop with {trusted}" in flat(good.stdout)
     (bank.folder / "keys").chmod(0o644)
     path = bank.folder / "people.csv"
     lines = path.read_text().splitlines()
@@ -120,6 +122,28 @@ def test_status_of_a_job_that_never_ran_that_stopped_and_that_runs(bank: Firm) -
     stopped = run("party", "status", bank.file).stdout
     assert "stopped" in stopped
     assert "hecore party run" in stopped
+
+
+def test_status_tells_of_a_peer_what_is_true_then(bank: Firm) -> None:
+    job = load_job(bank.file)
+    peer = {"connected": False, "met": True, "away": 75.0, "sent": 1234, "received": 5}
+    peer |= {"waiting": 0, "round_trip": None}
+    line = {"phase": "training", "peers": {"shop": peer}}
+    store = Home(job).open_store()
+    (bank.run / "progress.json").write_text(json.dumps(line))
+    sent = "1,234 bytes sent, 5 received"
+    assert f"shop away for 0:01:15, {sent}" in flat(run("party", "status", bank.file).stdout)
+    store.close()
+    assert f"shop was met, {sent}" in flat(run("party", "status", bank.file).stdout)
+    with open_records(job) as folder:
+        folder.finish("finished")
+    Home(job).remove()
+    told = flat(run("party", "status", bank.file).stdout)
+    assert f"status finished phase training shop was met, {sent}" in told
+    assert "away" not in told
+    peer["met"] = False
+    (bank.run / "progress.json").write_text(json.dumps(line))
+    assert f"shop never came, {sent}" in flat(run("party", "status", bank.file).stdout)
 
 
 def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:

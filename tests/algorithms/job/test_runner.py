@@ -92,7 +92,9 @@ def test_the_records_tell_what_happened(done: tuple[list[Firm], list[Outcome]]) 
         assert rows.train + rows.validation + rows.test == rows.common  # type: ignore[operator]
         assert set(record.timelines) >= {"bank", firm.name}
         assert sum(one.share for one in record.importances) == pytest.approx(1.0)
-        assert record.seconds["psi"] > 0
+        assert all(record.seconds[phase] > 0 for phase in ("psi", "read", "keys", "train", "score"))
+        own = record.timelines[firm.name]
+        assert sum(own.seconds().values()) > 0.9 * own.end - 2 * own.width  # without a hole
     sent, got = records[0].traffic["shop"].sent, records[1].traffic["bank"].received
     assert sent == got
     assert "gbdt.block" in sent.by_type
