@@ -13,9 +13,10 @@ from hecore.algorithms.errors import HandshakeError
 
 if TYPE_CHECKING:
     from hecore.algorithms.channel.link import Link
-    from hecore.algorithms.channel.packet import Greeting
+    from hecore.algorithms.channel.packet import AnyPacket, Greeting
 
-
+#: The process of a peer that was not met yet.
+UNKNOWN = bytes(16)
 ANEW = "begin anew with empty stores at all parties (a job: hecore party run --anew)"
 
 
@@ -46,6 +47,12 @@ def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:
             short = f"{link.peer} keeps blocks from {kept.first} on, but {link.me} has {accepted} of them"
             return _set_back(link.me, link.peer, short)
     return None
+
+
+def is_bystander(link: Link, packet: AnyPacket) -> bool:
+    """The packet is not of the process that the link goes on with, nor of one that takes over."""
+    same = link.peer_process in (UNKNOWN, packet.process)
+    return packet.epoch < link.peer_epoch or (packet.epoch == link.peer_epoch and not same)
 
 
 def another_process(link: Link) -> HandshakeError:

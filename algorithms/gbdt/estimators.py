@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import Checkpoints, NoRun
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.estimator import Estimator
 from hecore.algorithms.gbdt.active import Progress
 from hecore.algorithms.gbdt.config import GBDTConfig
@@ -25,7 +25,7 @@ from hecore.algorithms.gbdt.predict import joint_margins, send_directions
 from hecore.algorithms.gbdt.standing import Finished, Journal, Scored
 from hecore.algorithms.gbdt.tables import RowsOf, binding, check_evaluation, terms_of_all, weights_hash
 from hecore.algorithms.objectives import Floats
-from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake
+from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
 
@@ -218,20 +218,14 @@ class VerticalGBDT(Estimator):
         """Handshakes of a training, or of a prediction with `share`; `label` tells those of a run apart."""
         terms = self.config if share is None else PredictTerms(model=share.model)
         active = table.label is not None if share is None else isinstance(share, ActiveShare)
-        if not active and len(self.channels) != 1:
-            raise ConfigurationError(f"a passive party has one channel, not {len(self.channels)}")
-        return [
-            handshake(
-                channel,
-                task=task,
-                role=ACTIVE if active else PASSIVE,
-                configuration=terms,
-                table=table,
-                public=self.key.public,
-                draw=journal.run.draws(f"{label}hello to {channel.peer}"),
-            )
-            for channel in self.channels
-        ]
+        return self._shake_hands(
+            task=task,
+            active=active,
+            configuration=terms,
+            table=table,
+            draws=journal.run.draws,
+            label=f"{label}hello to",
+        )
 
     def _journal(self, task: str, tables: Sequence[Table], terms: msgspec.Struct, **more: object) -> Journal:
         """The next run of a party, bound to all that its messages follow from."""

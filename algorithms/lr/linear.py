@@ -22,14 +22,13 @@ from hecore.algorithms.estimator import Estimator
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import scaling
 from hecore.algorithms.lr.config import LinearConfig
-from hecore.algorithms.lr.meeting import ACTIVE, PASSIVE, meet, set_terms, take_terms, with_intercept
+from hecore.algorithms.lr.meeting import set_terms, take_terms, with_intercept
 from hecore.algorithms.lr.objectives import Objective, row_weights
 from hecore.algorithms.lr.saved import Meeting, Saved, SavedMeeting, saver
 from hecore.algorithms.lr.scoring import receive_scores, send_scores
 from hecore.algorithms.lr.share import FORMAT, VERSION, ActiveSide, ModelRecord, load_share, save_share
 from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side
 from hecore.algorithms.objectives import Floats
-from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
 from hecore.wire import dump_key
@@ -183,14 +182,13 @@ class VerticalLinearModel(Estimator):
     ) -> Floats | None:
         """The other parties' part of the logits, at the active party."""
         active = self._fitted().active
-        peers = meet(
-            self.channels,
+        peers = self._shake_hands(
             task="lr.predict",
-            role=PASSIVE if active is None else ACTIVE,
+            active=active is not None,
             configuration=terms,
             table=table,
-            public=self.key.public,
             draws=run.draws,
+            label="hello lr.predict",
         )
         if active is None:
             send_scores(self.channels[0], peers[0].public, self.backend, partial)
@@ -332,20 +330,19 @@ class VerticalLinearModel(Estimator):
 
     def _meet(self, tables: Sequence[Table], label: LabelSide | None, run: AnyRun) -> Meeting:
         """Handshakes over training and evaluation rows, and the active party's terms."""
-        role = PASSIVE if label is None else ACTIVE
-        peers: list[Peer] = []
-        for number, table in enumerate(tables):
-            name = f"lr.{self.config.mode}.fit{' with evaluation' if len(tables) > 1 else ''}"
-            met = meet(
-                self.channels,
-                task=name if number == 0 else "lr.evaluation",
-                role=role,
+        first = f"lr.{self.config.mode}.fit{' with evaluation' if len(tables) > 1 else ''}"
+        met = [
+            self._shake_hands(
+                task=task,
+                active=label is not None,
                 configuration=self.config,
                 table=table,
-                public=self.key.public,
                 draws=run.draws,
+                label=f"hello {task}",
             )
-            peers = peers or met
+            for task, table in zip((first, "lr.evaluation"), tables, strict=False)
+        ]
+        peers = met[0]
         columns = len(tables[0].columns)
         if label is None:
             terms = take_terms(self.channels[0], peers[0], columns, self.key.public)
@@ -353,7 +350,7 @@ class VerticalLinearModel(Estimator):
             weighted = label.weight is not None
             units = self._units(label.objective)
             terms = set_terms(self.channels, peers, columns + 1, units, weighted)
-        return Meeting([with_intercept(peer, role) for peer in peers], terms)
+        return Meeting(peers if label is not None else [with_intercept(peer) for peer in peers], terms)
 
 
 def _digest(data: bytes) -> str:
