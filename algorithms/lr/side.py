@@ -33,7 +33,7 @@ def keep_nothing(done: int, dump: Dump) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`.
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch.
 
     `seconds` that it has run in this process.
     """
@@ -44,7 +44,6 @@ class Progress:
     batches: int
     loss: float | None
     seconds: float
-    unit: str = "epoch"
 
     @property
     def done(self) -> float:

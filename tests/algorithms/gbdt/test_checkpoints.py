@@ -1,7 +1,7 @@
 """Row 1 and 4 of the fault table, for trees: parties end at any message and go on to the same shares.
 
 A party ends here by an exception that nothing catches, at a message of the test's choice: what it has sent is
-in its outbox, and nothing else is left of it. Real processes are killed in demo/test_restarts.py.
+in its outbox, and nothing else is left of it. Real processes are killed in demo/test_running.py.
 """
 
 from __future__ import annotations
