@@ -30,11 +30,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
 from hecore.algorithms.channel import FolderStore, Watermark, ZmqChannel
-from hecore.algorithms.channel.disk import make_folder
 from hecore.algorithms.channel.store import folder_name
 from hecore.algorithms.checkpoint_files import (
     Arrays,
@@ -47,9 +47,11 @@ from hecore.algorithms.checkpoint_files import (
     set_aside,
     write,
 )
-from hecore.algorithms.draws import RepeatableDraws
+from hecore.algorithms.draws import RepeatableDraws, fresh
 from hecore.algorithms.errors import CheckpointError
+from hecore.algorithms.private_files import make_folder
 from hecore.meter import phase
+from hecore.randomness import Draw
 
 log = logging.getLogger(__name__)
 
@@ -317,3 +319,35 @@ class Run:
                     f"{path} is of {of}, but this run has {differ}: start it as it was, or anew with an"
                     " empty store"
                 )
+
+
+class NoRun:
+    """A run of a party without checkpoints, with the methods of `Run`: it keeps nothing."""
+
+    over = False
+
+    def draws(self, label: str) -> Draw:
+        """Fresh, whatever the label."""
+        return fresh(label)
+
+    def file(self, name: str) -> None:
+        """There is none: what grows stays in memory."""
+
+    def mix(self, *sessions: str) -> None:
+        """Nothing depends on them."""
+
+    def latest(self) -> None:
+        """There never is one."""
+
+    def due(self, step: int) -> bool:
+        """Never."""
+        return False
+
+    def save(self, step: int, state: object, arrays: Arrays) -> None:
+        """Nothing is kept."""
+
+    def finish(self, state: object = None, arrays: Arrays | None = None) -> None:
+        """Nothing is kept."""
+
+
+AnyRun: TypeAlias = Run | NoRun

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.channel import Watermark
-from hecore.algorithms.channel.disk import sync_folder, write_whole
 from hecore.algorithms.errors import CheckpointError
+from hecore.algorithms.private_files import sync_folder, write_whole
 
 FORMAT, VERSION = "hecore checkpoint", 4
 

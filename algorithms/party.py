@@ -18,7 +18,7 @@ import msgspec
 
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import CheckpointError, ConfigurationError, HandshakeError
+from hecore.algorithms.errors import CheckpointError, ConfigurationError, HandshakeError, printable
 from hecore.algorithms.messages import Message, Name
 from hecore.errors import InvalidKey, WireFormatError
 from hecore.keys import PublicKey
@@ -31,6 +31,8 @@ ACTIVE, PASSIVE = "active", "passive"
 MAX_COLUMNS = 1 << 20
 MAX_CONFIGURATION = 1 << 16
 LONGEST_SHOWN = 80
+#: So many settings that differ are shown, the rest is counted.
+MOST_SHOWN = 12
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
@@ -71,8 +73,8 @@ def handshake(
 ) -> Peer:
     """Exchange Hellos and compare; both sides fail alike, each naming both.
 
-    Raises HandshakeError for another task, two parties of one role, unequal configurations (the first
-    difference is named), rows that do not match, and a public key that is malformed, breaks a condition, is
+    Raises HandshakeError for another task, two parties of one role, unequal configurations (all
+    differences are named), rows that do not match, and a public key that is malformed, breaks a condition, is
     this party's own, or is a test key where the other's is none. What only one side can see (a foreign key
     that is bad) the other hears at its next `receive`, when this side's channel aborts with the error.
     """
@@ -130,15 +132,36 @@ def telling(channels: Sequence[Channel]) -> Iterator[None]:
 
 
 def compare_settings(me: str, mine: str, peer: str, theirs: str) -> None:
-    """HandshakeError naming the first setting in which two configurations, JSON objects, differ."""
+    """HandshakeError naming the settings in which two configurations, JSON objects, differ."""
+    found = differences(me, mine, peer, theirs)
+    if found:
+        raise HandshakeError(unlike(found))
+
+
+def differences(me: str, mine: str, peer: str, theirs: str) -> list[str]:
+    """Of each setting in which two configurations, JSON objects, differ, which values it has at which party.
+
+    Where SECTION.name differs, the other settings of the section are of different things, and left out.
+    """
     ours, others = _settings(me, mine), _settings(peer, theirs)
-    for name in sorted({*ours, *others}):
-        here, there = _shown(ours, name), _shown(others, name)
-        if (name in ours, ours.get(name)) != (name in others, others.get(name)):
-            raise HandshakeError(
-                f"{name[:LONGEST_SHOWN]} is {here} at {me} but {there} at {peer}:"
-                " both parties must configure the same"
-            )
+    differing = [
+        name
+        for name in sorted({*ours, *others})
+        if (name in ours, ours.get(name)) != (name in others, others.get(name))
+    ]
+    other_things = tuple(name.removesuffix("name") for name in differing if name.endswith(".name"))
+    told = [name for name in differing if name.endswith(".name") or not name.startswith(other_things)]
+    return [
+        f"{printable(name, LONGEST_SHOWN)} is {_shown(ours, name)} at {me}"
+        f" but {_shown(others, name)} at {peer}"
+        for name in told
+    ]
+
+
+def unlike(found: Sequence[str]) -> str:
+    """The text of an error for what `differences` has found."""
+    more = f", and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+    return f"{', '.join(found[:MOST_SHOWN])}{more}: both parties must configure the same"
 
 
 def _settings(party: str, configuration: str) -> dict[str, Any]:

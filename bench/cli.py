@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-import hecore
-from hecore import HecoreError
-
-from .cases import Case, select
-from .machine import limited
-from .peers import PEERS
+from .cases import select
+from .command import friendly, output, pair, stop, words
 from .psi import psi
-from .record import Failure, Record, Row, load, save
-from .runner import BACKENDS, Plan, Watcher
-from .runner import run as run_plan
+from .record import load
+from .run_command import RUN_EXAMPLES, bound, run
 from .serving import serve
-from .tables import markdown, print_cases, print_record, readable
+from .tables import markdown, print_cases, print_record
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,177 +22,12 @@ app = typer.Typer(
     help="Measure hecore, and compare its backends with each other and with other Paillier libraries.",
 )
 
-#: Columns of output that goes to a file or a pipe.
-WIDTH_OF_FILES = 120
-
-RUN_EXAMPLES = """
-Every result is checked before it is timed. Rates are medians of repeated calls through the public Python
-API on numpy arrays, conversions included.
-
-[bold]Examples[/bold]
-
-hecore-bench run --threads 1 --peers phe
-
-hecore-bench run --backend gmp,simd --key-bits 2048,3072 --ops headline --json today.json
-
-hecore-bench run --backend cuda --ops add,sum --batch 100000,1000000 --seconds 3
-"""
-
-
-class _ProgressWatcher(Watcher):
-    """Shows on a progress bar what runs, what it reached, and what remains."""
-
-    def __init__(self, progress: Progress, steps: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("keys", total=steps, last="")
-
-    def started(self, case: Case, key_bits: int, subjects: Sequence[str]) -> None:
-        text = f"{case.name}, {key_bits} bits, {' '.join(subjects)}"
-        self._progress.update(self._task, description=text)
-
-    def measured(self, row: Row) -> None:
-        self._progress.update(self._task, last=f"{row.case} {row.subject} {readable(row.rate)}")
-
-    def failed(self, failure: Failure) -> None:
-        self._progress.console.print(
-            f"{failure.case} on {failure.subject}: {failure.message}", style="red", markup=False
-        )
-
-    def finished(self) -> None:
-        self._progress.advance(self._task)
-
-
-def _words(text: str) -> list[str]:
-    return list(dict.fromkeys(word for word in text.replace(",", " ").split() if word))
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    words = _words(text)
-    bad = [word for word in words if not word.isdecimal() or int(word) < 1]
-    if bad:
-        raise typer.BadParameter(f"{bad[0]!r} is not a positive integer", param_hint=option)
-    return [int(word) for word in words]
-
-
-@app.command(epilog=RUN_EXAMPLES)
-def run(
-    backend: Annotated[
-        str, typer.Option(help="Backends, separated by commas; a missing one is named with its reason.")
-    ] = ",".join(BACKENDS),
-    key_bits: Annotated[str, typer.Option(help="Lengths of n in bits.")] = "2048",
-    ops: Annotated[str, typer.Option(help="Operations or groups, see [bold]list[/bold]; all if empty.")] = "",
-    batch: Annotated[
-        str, typer.Option(help="Elements a call, for every operation; else each has its own.")
-    ] = "",
-    peers: Annotated[str, typer.Option(help=f"Other libraries beside it: {', '.join(PEERS)}.")] = "",
-    seconds: Annotated[float, typer.Option(min=0.001, help="Budget for one operation on one subject.")] = 1.0,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Processors for hecore (HECORE_THREADS) and for everything else; all if absent."
-        ),
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Also write the record to this file.", dir_okay=False)
-    ] = None,
-    insecure_test_key: Annotated[
-        bool,
-        typer.Option("--insecure-test-key", help="Allow keys below 2048 bits: for trying the command out."),
-    ] = False,
-) -> None:
-    """Check and time operations, print a table, keep the record as JSON."""
-    try:
-        plan = Plan(
-            cases=select(_words(ops)),
-            backends=_words(backend),
-            peers=_words(peers),
-            key_bits=_numbers(key_bits, "--key-bits"),
-            batches=_numbers(batch, "--batch"),
-            seconds=seconds,
-            threads=threads,
-            insecure_test_key=insecure_test_key,
-            command=_command(backend, key_bits, ops, batch, peers, seconds, threads, insecure_test_key),
-        )
-        record = _run_with_progress(plan)
-        if json is not None:
-            save(record, json)
-    except (HecoreError, OSError) as error:
-        raise _stop(error) from None
-    print_record(record, _console())
-    if record.failures:
-        raise typer.Exit(1)
-
-
-def _run_with_progress(plan: Plan) -> Record:
-    columns = (
-        SpinnerColumn(),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=20),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-        TextColumn("[dim]{task.fields[last]}"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        return run_plan(plan, _ProgressWatcher(progress, plan.steps))
-
-
-def _command(
-    backend: str,
-    key_bits: str,
-    ops: str,
-    batch: str,
-    peers: str,
-    seconds: float,
-    threads: int | None,
-    insecure_test_key: bool,
-) -> str:
-    """The command that repeats the run, for its record: no file names."""
-    parts = ["hecore-bench run"]
-    lists = {"--backend": backend, "--key-bits": key_bits, "--ops": ops, "--batch": batch, "--peers": peers}
-    parts += [f"{option} {','.join(_words(text))}" for option, text in lists.items() if _words(text)]
-    parts += [f"--seconds {seconds:g}", *([f"--threads {threads}"] if threads else [])]
-    return " ".join([*parts, *(["--insecure-test-key"] if insecure_test_key else [])])
+app.command(epilog=RUN_EXAMPLES)(run)
+app.command()(bound)
 
 
 @app.command()
-def bound(
-    key_bits: Annotated[str, typer.Option(help="Lengths of n in bits.")] = "2048",
-    ops: Annotated[str, typer.Option(help="Operations or groups, see [bold]list[/bold].")] = "headline",
-    seconds: Annotated[float, typer.Option(min=0.001, help="Budget for one operation.")] = 1.0,
-    insecure_test_key: Annotated[
-        bool,
-        typer.Option("--insecure-test-key", help="Allow keys below 2048 bits: for trying the command out."),
-    ] = False,
-) -> None:
-    """How close the simd backend comes to what one core can multiply.
-
-    Measures the core's ceiling of vector multiplications and the operations on one core, in one run.
-    """
-    try:
-        with limited(1):
-            hecore.get_backend("simd")
-            from .vector_bounds import bounds, measured_ceiling, print_bounds
-
-            plan = Plan(
-                cases=select(_words(ops)),
-                backends=["simd"],
-                key_bits=_numbers(key_bits, "--key-bits"),
-                seconds=seconds,
-                threads=1,
-                insecure_test_key=insecure_test_key,
-            )
-            before = measured_ceiling()
-            record = _run_with_progress(plan)
-            ceiling = max(before, measured_ceiling())
-    except (HecoreError, OSError) as error:
-        raise _stop(error) from None
-    print_bounds(bounds(record, ceiling), ceiling, _console())
-    if record.failures:
-        raise typer.Exit(1)
-
-
-@app.command()
+@friendly
 def compare(
     a: Annotated[Path, typer.Argument(help="The record to compare with.", metavar="A.json")],
     b: Annotated[Path, typer.Argument(help="The record to judge.", metavar="B.json")],
@@ -218,13 +38,11 @@ def compare(
     """
     from .compare import print_comparison
 
-    try:
-        print_comparison(load(a), load(b), _console())
-    except HecoreError as error:
-        raise _stop(error) from None
+    print_comparison(load(a), load(b), output())
 
 
 @app.command()
+@friendly
 def plot(
     record: Annotated[Path, typer.Argument(help="A record written by run --json.", metavar="FILE.json")],
     out: Annotated[Path, typer.Option(help="The picture to write.", dir_okay=False)],
@@ -232,26 +50,21 @@ def plot(
     """Bar chart of the rates by operation and subject, logarithmic."""
     from .plots import plot as draw
 
-    try:
-        draw(load(record), out)
-    except (HecoreError, OSError) as error:
-        raise _stop(error) from None
+    draw(load(record), out)
 
 
 @app.command()
+@friendly
 def table(
     record: Annotated[Path, typer.Argument(help="A record written by run --json.", metavar="FILE.json")],
     as_markdown: Annotated[bool, typer.Option("--markdown", help="For a document.")] = False,
 ) -> None:
     """Print a record again."""
-    try:
-        loaded = load(record)
-    except HecoreError as error:
-        raise _stop(error) from None
+    loaded = load(record)
     if as_markdown:
         typer.echo(markdown(loaded), nl=False)
     else:
-        print_record(loaded, _console())
+        print_record(loaded, output())
 
 
 app.command()(psi)
@@ -259,6 +72,7 @@ app.command()(serve)
 
 
 @app.command()
+@friendly
 def gbdt(
     case: Annotated[
         str, typer.Option(help="[bold]synthetic[/bold], [bold]a9a[/bold], or both with a comma.")
@@ -284,25 +98,23 @@ def gbdt(
     """Joint trees end to end: seconds a tree by phase, both parties on this machine."""
     from .gbdt_command import Wishes, measure_all
 
-    try:
-        wishes = Wishes(
-            cases=_words(case),
-            data=data,
-            rows=rows,
-            columns=_pair(columns),
-            bins=bins,
-            depth=depth,
-            trees=trees,
-            sweep=_words(sweep),
-            estimate=estimate,
-            key_bits=key_bits,
-        )
-        measure_all(wishes, _console(), json, plot)
-    except (HecoreError, OSError) as error:
-        raise _stop(error) from None
+    wishes = Wishes(
+        cases=words(case),
+        data=data,
+        rows=rows,
+        columns=pair(columns),
+        bins=bins,
+        depth=depth,
+        trees=trees,
+        sweep=words(sweep),
+        estimate=estimate,
+        key_bits=key_bits,
+    )
+    measure_all(wishes, output(), json, plot)
 
 
 @app.command()
+@friendly
 def lr(
     rows: Annotated[int, typer.Option(min=20, help="Rows of the training whose epoch is told.")] = 100_000,
     columns: Annotated[str, typer.Option(help="Its columns: active,passive.")] = "30,300",
@@ -324,22 +136,13 @@ def lr(
 
     from .lr import measure_and_print
 
-    try:
-        words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid, "mode": mode}
-        config = LinearConfig(batch_size=batch_size, **words)
-        measure_and_print(rows, _pair(columns), batches, config, key_bits, _console(), json, estimate)
-    except (HecoreError, OSError) as error:
-        raise _stop(error) from None
-
-
-def _pair(text: str) -> tuple[int, int]:
-    words = text.split(",")
-    if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
-        raise typer.BadParameter(f"{text!r} are not two numbers", param_hint="--columns")
-    return int(words[0]), int(words[1])
+    words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid, "mode": mode}
+    config = LinearConfig(batch_size=batch_size, **words)
+    measure_and_print(rows, pair(columns), batches, config, key_bits, output(), json, estimate)
 
 
 @app.command()
+@friendly
 def channel(
     folder: Annotated[
         Path | None,
@@ -354,27 +157,23 @@ def channel(
     from .channel import measure_channel, report_lines
     from .channel_senders import measure_senders, senders_line
 
-    try:
-        for line in report_lines(measure_channel(folder, megabytes, message, acks)):
-            typer.echo(line)
-        if senders:
-            typer.echo(senders_line(measure_senders(folder, senders)))
-    except (HecoreError, OSError) as error:
-        raise _stop(error) from None
+    for line in report_lines(measure_channel(folder, megabytes, message, acks)):
+        typer.echo(line)
+    if senders:
+        typer.echo(senders_line(measure_senders(folder, senders)))
 
 
 @app.command("list")
+@friendly
 def list_cases(
     ops: Annotated[str, typer.Option(help="Operations or groups; all if empty.")] = "",
 ) -> None:
     """The operations and groups that run --ops takes."""
-    try:
-        print_cases(select(_words(ops)), _console())
-    except HecoreError as error:
-        raise _stop(error) from None
+    print_cases(select(words(ops)), output())
 
 
 @app.command()
+@friendly
 def gpu_code(
     target: Annotated[str, typer.Option(help="What to compile for, such as sm_80, sm_90, sm_100.")] = "sm_90",
 ) -> None:
@@ -387,19 +186,8 @@ def gpu_code(
 
     reason = sass.why_not()
     if reason is not None:
-        raise _stop(RuntimeError(reason))
+        raise stop(RuntimeError(reason))
     typer.echo(report(target), nl=False)
-
-
-def _console() -> Console:
-    """Standard output; wide enough for every table where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
-
-
-def _stop(error: Exception) -> typer.Exit:
-    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from hecore import HecoreError, generate_key
 from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Table, read_libsvm
-from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.gbdt import GBDTConfig, Progress, VerticalGBDTClassifier
 from hecore.algorithms.gbdt.estimators import VerticalGBDT
 
 from .record import Machine
+from .synthetic import make_tables
 
 WARM_UP_TREES = 1
 A9A_COLUMNS = (61, 62)
@@ -99,13 +99,8 @@ def synthetic(
     """Normal columns, the label of a noisy linear score; every column tells a little."""
     if rows < 20 or min(columns) < 1:
         raise ProblemError(f"{rows} rows and {columns[0]} + {columns[1]} columns are no problem to train on")
-    rng = np.random.default_rng(seed)
-    values = rng.standard_normal((rows, sum(columns)), dtype=np.float32).astype(np.float64)
-    score = values @ rng.normal(size=sum(columns)) / np.sqrt(sum(columns)) + 0.3 * rng.logistic(size=rows)
-    label = np.searchsorted(np.quantile(score, np.arange(1, classes) / classes), score).astype(np.float64)
-    own, other = np.split(values, [columns[0]], axis=1)
     name = f"synthetic {rows:,} × ({columns[0]} + {columns[1]})"
-    return Problem(name, *_tables(own, other, label), config)
+    return Problem(name, *make_tables(rows, columns, classes=classes, seed=seed), config)
 
 
 def a9a(folder: Path, config: GBDTConfig) -> Problem:
@@ -127,15 +122,6 @@ def _libsvm(path: Path, columns: int) -> Table:
         raise ProblemError(f"{path.name} is not in the folder given: --data names the folder of a9a")
     table = read_libsvm(path, columns=columns)
     return replace(table, label=(np.asarray(table.label) > 0).astype(np.float64))
-
-
-def _tables(own: Matrix, other: Matrix, label: NDArray[np.float64]) -> tuple[Table, Table]:
-    ids = tuple(map(str, range(len(label))))
-    names = tuple(f"x{place}" for place in range(own.shape[1] + other.shape[1]))
-    return (
-        Table("active", ids, names[: own.shape[1]], own, label),
-        Table("passive", ids, names[own.shape[1] :], other),
-    )
 
 
 def measure(

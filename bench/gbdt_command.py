@@ -12,6 +12,7 @@ from rich.console import Console
 
 from hecore.algorithms.gbdt import GBDTConfig, Progress
 
+from .command import print_machine
 from .gbdt import Problem, ProblemError, TreesRecord, TreesRun, a9a, measure, synthetic
 from .gbdt_estimate import H200_TARGETS, Size, estimate, measured_rates
 from .gbdt_tables import plot_runs, print_estimates, print_runs
@@ -75,11 +76,7 @@ def measure_all(wishes: Wishes, console: Console, json: Path | None, plot: Path 
     if wishes.estimate:
         here = measured_rates()
         print_estimates(LARGE, [(rates, estimate(LARGE, rates)) for rates in (here, H200_TARGETS)], console)
-    console.print(
-        f"{machine.cpu}, {machine.usable_cores} cores, load {machine.load} before; {record.command}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_machine(machine, record.command, console)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(record)))
     if plot is not None:

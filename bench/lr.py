@@ -26,10 +26,12 @@ from hecore.algorithms.lr.exact.widths import precise
 from hecore.algorithms.lr.steps import encode_features
 from hecore.kernels.multiexp import Entries, plan_entries
 
+from .command import print_machine
 from .gbdt import PartyCost, ProblemError
 from .gbdt_estimate import H200_TARGETS, Rates, measured_rates
 from .machine import describe, versions
 from .record import Machine
+from .synthetic import make_tables
 
 PHASES = {
     "encrypt": "encrypting shares",
@@ -97,7 +99,7 @@ def measure(
         raise ProblemError(
             f"{rows} rows in batches of {config.batch_size}, {columns[0]} + {columns[1]} columns: no problem"
         )
-    tables = _tables((batches + 1) * config.batch_size, columns)
+    tables = make_tables((batches + 1) * config.batch_size, columns)
     config = precise(msgspec.structs.replace(config, epochs=1, allow_small_data=True))
     channels = loopback_pair()
     insecure = key_bits < 2048
@@ -207,27 +209,10 @@ def measure_and_print(
     _print(run, console)
     if estimate:
         _print_estimates(run, console)
-    console.print(
-        f"{machine.cpu}, {machine.usable_cores} cores, load {machine.load} before; {record.command}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_machine(machine, record.command, console)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(record)))
     return record
-
-
-def _tables(rows: int, columns: tuple[int, int]) -> tuple[Table, Table]:
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((rows, sum(columns)))
-    score = values @ rng.normal(size=sum(columns)) / np.sqrt(sum(columns)) + 0.3 * rng.logistic(size=rows)
-    ids = tuple(map(str, range(rows)))
-    names = tuple(f"x{place}" for place in range(sum(columns)))
-    own, other = np.split(values, [columns[0]], axis=1)
-    return (
-        Table("active", ids, names[: columns[0]], own, (score > 0).astype(np.float64)),
-        Table("passive", ids, names[columns[0] :], other),
-    )
 
 
 def _print(run: LinearRun, console: Console) -> None:

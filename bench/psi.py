@@ -23,6 +23,7 @@ from rich.table import Table
 
 from hecore.errors import HecoreError
 
+from .command import friendly, words
 from .machine import limited
 
 ACTIVE, PASSIVE = "active", "passive"
@@ -43,6 +44,7 @@ class Measured:
     memory: float
 
 
+@friendly
 def psi(
     count: Annotated[int, typer.Option(min=2, help="Ids of each side; half of them are common.")] = 100_000,
     channels: Annotated[
@@ -54,21 +56,16 @@ def psi(
     ] = None,
 ) -> None:
     """Time private set intersection, both sides on this machine."""
-    console = Console()
-    wanted, kept = peers.replace(",", " ").split(), channels.replace(",", " ").split()
-    try:
-        if unknown := set(kept) - {MEMORY, DURABLE}:
-            raise HecoreError(f"no channel {min(unknown)!r} for psi: {MEMORY}, {DURABLE}")
-        if unknown := set(wanted) - {"openmined"}:
-            raise HecoreError(f"no peer {min(unknown)!r} for psi: openmined")
-        if wanted and util.find_spec("private_set_intersection") is None:
-            raise HecoreError("openmined is not installed: pip install openmined.psi")
-        with limited(threads):
-            runs = [hecore_run(count, durable=channel == DURABLE) for channel in kept]
-            runs += [openmined_run(count)] if wanted else []
-    except HecoreError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    wanted, kept = words(peers), words(channels)
+    if unknown := set(kept) - {MEMORY, DURABLE}:
+        raise HecoreError(f"no channel {min(unknown)!r} for psi: {MEMORY}, {DURABLE}")
+    if unknown := set(wanted) - {"openmined"}:
+        raise HecoreError(f"no peer {min(unknown)!r} for psi: openmined")
+    if wanted and util.find_spec("private_set_intersection") is None:
+        raise HecoreError("openmined is not installed: pip install openmined.psi")
+    with limited(threads):
+        runs = [hecore_run(count, durable=channel == DURABLE) for channel in kept]
+        runs += [openmined_run(count)] if wanted else []
     grid = Table(title=f"{count:,} × {count:,} ids")
     for heading in ("", "seconds", "processor seconds", "ids/s", "MiB a side"):
         grid.add_column(heading, justify="right" if heading else "left")
@@ -76,7 +73,7 @@ def psi(
         rate = 2 * count / run.seconds
         cells = (f"{run.seconds:.1f}", f"{run.processor:.1f}", f"{rate:,.0f}", f"{run.memory:,.0f}")
         grid.add_row(run.subject, *cells)
-    console.print(grid)
+    Console().print(grid)
 
 
 def ids_of(role: str, count: int) -> list[str]:

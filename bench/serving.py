@@ -36,6 +36,9 @@ from hecore.algorithms.gbdt.tables import training_rows
 from hecore.algorithms.serving.callers import Callers
 from hecore.errors import HecoreError
 
+from .command import friendly, pair
+from .synthetic import make_tables
+
 ACTIVE, PASSIVE = "bank", "shop"
 TRAINING_ROWS = 4000
 SECONDS_TO_START = 60.0
@@ -65,6 +68,7 @@ class Load:
         return len(self.times) * self.rows / self.seconds
 
 
+@friendly
 def serve(
     trees: Annotated[int, typer.Option(min=1, help="Trees of the model.")] = 100,
     depth: Annotated[int, typer.Option(min=1, help="Depth of its trees.")] = 6,
@@ -78,39 +82,35 @@ def serve(
 ) -> None:
     """Joint serving under load: time a request, rows a second, and what a killed party does to it."""
     console = Console()
-    own, other = (int(word) for word in columns.split(","))
+    own, other = pair(columns)
     loads = list(zip(map(int, rows.split(",")), map(float, rate.split(",")), strict=True))
-    try:
-        with tempfile.TemporaryDirectory(prefix="hecore-serve-") as folder:
-            setting = prepare(Path(folder), trees, depth, (own, other))
-            with Parties(setting) as parties:
-                grid = Grid(
-                    title=f"{trees} trees of depth {depth}, {setting.splits} splits, {own} + {other} columns"
-                )
-                for heading in (
-                    "rows a request",
-                    "asked rows/s",
-                    "scored rows/s",
-                    "p50 ms",
-                    "p99 ms",
-                    "max ms",
-                    "errors",
-                    "wrong",
-                ):
-                    grid.add_column(heading, justify="right")
-                for size, wanted in loads:
-                    load = asyncio.run(run_load(parties, size, wanted, seconds))
-                    p50, p99 = np.percentile(load.times, [50, 99])
-                    grid.add_row(
-                        f"{size}", f"{wanted:,.0f}", f"{load.rate:,.0f}", f"{p50:.1f}", f"{p99:.1f}",
-                        f"{max(load.times):.1f}", f"{sum(load.errors.values())}", f"{load.wrong}",
-                    )  # fmt: skip
-                console.print(grid)
-                if kill:
-                    report_kill(console, asyncio.run(run_kill(parties, *loads[-1])))
-    except HecoreError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    with tempfile.TemporaryDirectory(prefix="hecore-serve-") as folder:
+        setting = prepare(Path(folder), trees, depth, (own, other))
+        with Parties(setting) as parties:
+            grid = Grid(
+                title=f"{trees} trees of depth {depth}, {setting.splits} splits, {own} + {other} columns"
+            )
+            for heading in (
+                "rows a request",
+                "asked rows/s",
+                "scored rows/s",
+                "p50 ms",
+                "p99 ms",
+                "max ms",
+                "errors",
+                "wrong",
+            ):
+                grid.add_column(heading, justify="right")
+            for size, wanted in loads:
+                load = asyncio.run(run_load(parties, size, wanted, seconds))
+                p50, p99 = np.percentile(load.times, [50, 99])
+                grid.add_row(
+                    f"{size}", f"{wanted:,.0f}", f"{load.rate:,.0f}", f"{p50:.1f}", f"{p99:.1f}",
+                    f"{max(load.times):.1f}", f"{sum(load.errors.values())}", f"{load.wrong}",
+                )  # fmt: skip
+            console.print(grid)
+            if kill:
+                report_kill(console, asyncio.run(run_kill(parties, *loads[-1])))
 
 
 # --- the model and the parties' folders -------------------------------------------------------------
@@ -128,13 +128,7 @@ class Setting:
 
 def prepare(folder: Path, trees: int, depth: int, columns: tuple[int, int]) -> Setting:
     """A model of the size wanted, trained in one place, its shares in two folders."""
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((TRAINING_ROWS, sum(columns)))
-    label = (values @ rng.normal(size=sum(columns)) + rng.logistic(size=TRAINING_ROWS) > 0).astype(float)
-    ids = tuple(f"customer-{number}" for number in range(TRAINING_ROWS))
-    names = tuple(f"x{number}" for number in range(sum(columns)))
-    own = Table(ACTIVE, ids, names[: columns[0]], values[:, : columns[0]], label)
-    other = Table(PASSIVE, ids, names[columns[0] :], values[:, columns[0] :])
+    own, other = make_tables(TRAINING_ROWS, columns, parties=(ACTIVE, PASSIVE), prefix="customer-")
     config = GBDTConfig(n_estimators=trees, max_depth=depth, max_bin=64, learning_rate=0.1, reg_lambda=1.0)
     model = train_centrally(config, [(ACTIVE, own), (PASSIVE, other)], training_rows([own], None))
     keys = {name: CurveKeys.generate() for name in (ACTIVE, PASSIVE)}

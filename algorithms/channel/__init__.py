@@ -7,7 +7,7 @@
 
     node       what drivers call; board, carrier: locks and threads behind it
     mailbox    what is decided, without threads: link, outflow, inflow, pulse, meeting, streams, packet
-    wire       sockets; curve: keys and who may come in
+    wire       sockets; dialled: one connection after the other; curve: keys and who may come in
     store      what is kept on disk; segments, index, writer, disk: how
 
 Protocol steps know none of them: a driver takes a `Channel` and does not care which it is.

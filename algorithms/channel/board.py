@@ -25,14 +25,42 @@ from hecore.algorithms.errors import ChannelError, PeerLost, StoreError
 
 log = logging.getLogger(__name__)
 
+#: Seconds after which the log says why a peer may not have come.
+EXPLAIN = 10.0
+
 
 @dataclass
 class Served:
-    """A mailbox, and where its peer is."""
+    """A mailbox, and where its peer is; `endpoint`: where it is dialled, None where it comes by itself."""
 
     box: Mailbox
+    endpoint: str | None = None
     route: Route | None = None
     failure: int | None = None  # the last handshake that failed when dialling
+    explained: bool = False
+
+    def absence(self) -> str:
+        """What to look at when the peer does not come."""
+        me, peer = self.box.link.me, self.box.link.peer
+        if self.failure is not None:
+            return (
+                f"a handshake failed: a wrong public key at one of the sides? Is the key that {me} was given"
+                f" for {peer} the right one, and does {self.endpoint} speak CURVE?"
+            )
+        if self.endpoint is None:
+            return (
+                "nobody came; is it started, does it dial this endpoint, or is there a wrong public key at"
+                " one of the sides?"
+            )
+        return f"nobody answered; is it started, {self.endpoint} right, the firewall open?"
+
+    def explain(self, now: float) -> str | None:
+        """Once, when it has not come for some time: why that may be."""
+        link = self.box.link
+        if link.met or self.explained or link.absent_since is None or now < link.absent_since + EXPLAIN:
+            return None
+        self.explained = True
+        return f"{link.peer} has not come within {EXPLAIN:g} s: {self.absence()}"
 
 
 class Board:

@@ -94,6 +94,9 @@ class Carrier:
         with self._board.lock:
             for name, served in self._board.peers.items():
                 served.box.link.tick(now)
+                text = served.explain(now)
+                if text is not None:
+                    log.warning("%s: %s", self._board.me, text)
                 if self._board.failure is None:
                     served.box.trim()
                 self._board.flush(name)

@@ -20,8 +20,8 @@ import msgspec
 import zmq
 from zmq.utils import z85
 
-from hecore.algorithms.channel.disk import sync_folder
 from hecore.algorithms.errors import AuthenticationError
+from hecore.algorithms.private_files import READABLE, write_new, write_whole
 
 KEY_CHARACTERS = 40
 #: Keys of one party at once: the old and the new one.
@@ -49,13 +49,11 @@ class CurveKeys:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write both keys to a new file of mode 0600; FileExistsError if there is one already."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write("# CURVE key pair of one party. Give away the public key only.\n")
-            file.write(f'format = 1\npublic = "{self.public}"\nsecret = "{self.secret}"\n')
-            file.flush()
-            os.fsync(file.fileno())
+        text = (
+            "# CURVE key pair of one party. Give away the public key only.\n"
+            f'format = 1\npublic = "{self.public}"\nsecret = "{self.secret}"\n'
+        )
+        write_new(path, text.encode("ascii"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CurveKeys:
@@ -124,17 +122,11 @@ class AllowList:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the list; whoever reads the file sees the old list, or the new one from now on."""
-        fresh = Path(f"{os.fspath(path)}.new")
         lines = ["# Parties that may connect, and their public CURVE keys.", "format = 1", "", "[parties]"]
         for party, some in sorted(self._keys.items()):
             keys = ", ".join(f'"{key}"' for key in some)
             lines.append(f"{json.dumps(party)} = [{keys}]")
-        with open(fresh, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(fresh.parent)
+        write_whole(Path(path), ("\n".join(lines) + "\n").encode(), READABLE)
 
     def trust(self, party: str, key: str) -> AllowList:
         """This list with one more key of a party; of two that it has, the older one goes."""

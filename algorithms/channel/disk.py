@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hecore.algorithms.channel.packet import Buffer
+from hecore.algorithms.private_files import make_folder, open_descriptor, sync_folder
 
 #: Buffers that one writev takes.
 MAX_BUFFERS = 512
@@ -59,7 +60,7 @@ class OsDisk:
     def open(self, path: Path) -> File:
         """See Disk.open."""
         new = not path.exists()
-        file = OsFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        file = OsFile(open_descriptor(path, os.O_RDWR | os.O_APPEND))
         if new:
             sync_folder(path.parent)
         return file
@@ -112,31 +113,3 @@ class OsFile:
     def close(self) -> None:
         """See File.close."""
         os.close(self._descriptor)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for its owner alone."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600, the whole of it or nothing, durable when this returns."""
-    fresh = path.with_suffix(path.suffix + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    sync_folder(path.parent)

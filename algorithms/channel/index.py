@@ -15,6 +15,7 @@ import msgspec
 
 from hecore.algorithms.channel.segments import Base
 from hecore.algorithms.errors import StoreDamaged, StoreError
+from hecore.algorithms.private_files import open_descriptor
 
 FORMAT = "1"
 
@@ -36,7 +37,7 @@ class Index:
     def __init__(self, path: Path | str) -> None:
         self._path = path
         self._mutex = threading.Lock()
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(open_descriptor(path, os.O_RDWR))
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
             self._database.execute("PRAGMA journal_mode = WAL")

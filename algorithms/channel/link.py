@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hecore.algorithms.channel.inflow import Inflow
-from hecore.algorithms.channel.meeting import another_process, disagreement, outrun
+from hecore.algorithms.channel.meeting import UNKNOWN, another_process, disagreement, is_bystander, outrun
 from hecore.algorithms.channel.outflow import Outflow
 from hecore.algorithms.channel.packet import (
     MAX_TEXT,
@@ -47,8 +47,6 @@ from hecore.algorithms.errors import (
     PeerLost,
     printable,
 )
-
-UNKNOWN = bytes(16)
 
 
 class Link:
@@ -278,7 +276,7 @@ class Link:
         same = greeting.process == self.peer_process
         if same and greeting.number <= self._peer_number:
             return
-        if self._bystander(greeting):
+        if is_bystander(self, greeting):
             error = another_process(self)
             self.outputs.sends.append(self._refusal(error, greeting))
             self.refuse(str(error))
@@ -314,7 +312,7 @@ class Link:
                 self.fail(outrun(self, packet.known), packet)
         elif packet.kind == "HandshakeError":
             error = HandshakeError(f"{self.peer} refuses to go on with {self.me}: {reason}")
-            if self._bystander(packet):
+            if is_bystander(self, packet):
                 self._pulse.doubt(now, error)
             else:
                 self.end = error
@@ -353,11 +351,6 @@ class Link:
             self.unheard &= packet.refused != self.process
         elif isinstance(self.end, HandshakeError) and (self.unheard or isinstance(packet, Greeting)):
             self.outputs.sends.append(self._refusal(self.end, packet))
-
-    def _bystander(self, packet: AnyPacket) -> bool:
-        """The packet is not of the process that this link goes on with, nor of one that takes over."""
-        same = self.peer_process in (UNKNOWN, packet.process)
-        return packet.epoch < self.peer_epoch or (packet.epoch == self.peer_epoch and not same)
 
     # --- pieces ---------------------------------------------------------------------------------
 

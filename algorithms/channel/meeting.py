@@ -13,10 +13,11 @@ from hecore.algorithms.errors import HandshakeError
 
 if TYPE_CHECKING:
     from hecore.algorithms.channel.link import Link
-    from hecore.algorithms.channel.packet import Greeting
+    from hecore.algorithms.channel.packet import AnyPacket, Greeting
 
-
-ANEW = "begin anew with empty stores at all parties"
+#: The process of a peer that was not met yet.
+UNKNOWN = bytes(16)
+ANEW = "begin anew with empty stores at all parties (a job: hecore party run --anew)"
 
 
 def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:
@@ -33,35 +34,46 @@ def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:
         out = link.out.get(stream)
         stored, acked = (out.stored, out.acked) if out is not None else (0, 0)
         if block > stored:
-            return _set_back(link.me, f"{link.peer} has {block} blocks from {link.me}, who knows of {stored}")
+            more = f"{link.peer} has {block} blocks from {link.me}, who knows of {stored}"
+            return _set_back(link.me, link.peer, more)
         # Of the same process this is a greeting that was overtaken, and no loss.
         if block < acked and greeting.process != link.peer_process:
             lost = f"{link.peer} has lost blocks {block} … {acked - 1}, acknowledged to {link.me}"
-            return _set_back(link.peer, lost)
+            return _set_back(link.peer, link.me, lost)
     for kept in greeting.kept:
         into = link.into.get(kept.stream)
         accepted = into.accepted if into is not None else 0
         if kept.first > accepted:
             short = f"{link.peer} keeps blocks from {kept.first} on, but {link.me} has {accepted} of them"
-            return _set_back(link.me, short)
+            return _set_back(link.me, link.peer, short)
     return None
+
+
+def is_bystander(link: Link, packet: AnyPacket) -> bool:
+    """The packet is not of the process that the link goes on with, nor of one that takes over."""
+    same = link.peer_process in (UNKNOWN, packet.process)
+    return packet.epoch < link.peer_epoch or (packet.epoch == link.peer_epoch and not same)
 
 
 def another_process(link: Link) -> HandshakeError:
     """Two of the peer's processes claim one epoch, and this is not the one that was met."""
     return HandshakeError(
-        f"another process of {link.peer} has connected to {link.me}: it was restarted without what it had"
-        f" stored, or runs twice; if its store is lost, {ANEW}"
+        f"another process of {link.peer} has connected to {link.me}: it has begun anew, was restarted without"
+        f" what it had stored, or runs twice; unless it runs twice, {ANEW}"
     )
 
 
 def outrun(link: Link, known: int) -> HandshakeError:
     """The peer has met a newer process of this party, and this one has never met the peer."""
     return HandshakeError(
-        f"{link.peer} has met epoch {known} of {link.me}, whose process now is of epoch {link.epoch}: the"
-        f" store of {link.me} was removed or set back, or a newer process runs; if its store is lost, {ANEW}"
+        f"{link.peer} has met epoch {known} of {link.me}, whose process now is of epoch {link.epoch}:"
+        f" {link.me} has begun anew, its store was removed or set back, or a newer process runs; unless one"
+        f" does, {ANEW}"
     )
 
 
-def _set_back(party: str, what: str) -> HandshakeError:
-    return HandshakeError(f"{what}: the store of {party} was removed or set back: {ANEW}")
+def _set_back(party: str, other: str, what: str) -> HandshakeError:
+    return HandshakeError(
+        f"{party} has begun anew, or its store was removed or set back, but {other} goes on from before:"
+        f" {ANEW}; {what}"
+    )

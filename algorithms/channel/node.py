@@ -14,13 +14,14 @@ import msgspec
 from hecore.algorithms.channel.board import Board, Served
 from hecore.algorithms.channel.carrier import Carrier
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
+from hecore.algorithms.channel.dialled import WireTimes
 from hecore.algorithms.channel.link import Link
 from hecore.algorithms.channel.mailbox import Mailbox, Watermark, prepare
 from hecore.algorithms.channel.options import ZmqOptions
 from hecore.algorithms.channel.packet import CHUNK, Buffer
 from hecore.algorithms.channel.ports import Metrics
 from hecore.algorithms.channel.store import MemoryStore, Store, in_streams, out_streams
-from hecore.algorithms.channel.wire import Wire, WireTimes
+from hecore.algorithms.channel.wire import Wire
 from hecore.algorithms.errors import ChannelError, ChannelTimeout, StoreError
 from hecore.algorithms.messages import Name
 from hecore.randomness import random_bytes
@@ -86,7 +87,7 @@ class Node:
             peer_epoch=self.store.peer_epoch(peer),
         )  # fmt: skip
         with self._lock:
-            self._peers[peer] = Served(Mailbox(link, out, into))
+            self._peers[peer] = Served(Mailbox(link, out, into), endpoint)
             for served in self._peers.values():
                 served.box.link.inflow.window = self._share(len(self._peers))
         if endpoint is not None:
@@ -262,22 +263,12 @@ class Node:
             if of_peer and not link.met and now - self._started >= self.options.connect_timeout:
                 raise ChannelTimeout(
                     f"{peer} has not connected to {self.me} within {self.options.connect_timeout:g} s:"
-                    f" {self._hint(served)}"
+                    f" {served.absence()}"
                 )
             until = now + 1.0 if deadline is None else min(deadline, now + 1.0)
             if of_peer and not link.met:
                 until = min(until, self._started + self.options.connect_timeout)
             self._changed.wait(max(0.0, until - now))
-
-    def _hint(self, served: Served) -> str:
-        if served.failure is not None:
-            return (
-                f"a handshake failed; is the key that {self.me} was given for it the right one, and does it"
-                " speak CURVE?"
-            )
-        if self.endpoint is not None:
-            return "nobody came; is it started, does it dial this endpoint, and has it the right keys?"
-        return "nobody answered; is it started, the endpoint right, the firewall open?"
 
     def _share(self, peers: int) -> int:
         """One budget for all peers, so that many cannot flood one; two blocks at the least."""

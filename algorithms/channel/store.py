@@ -20,11 +20,12 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-from hecore.algorithms.channel.disk import Disk, OsDisk, make_folder, write_whole
+from hecore.algorithms.channel.disk import Disk, OsDisk
 from hecore.algorithms.channel.index import FORMAT, Index
 from hecore.algorithms.channel.segments import Log, MemoryLog, Recent
 from hecore.algorithms.channel.streams import Block, InStream, OutStream
 from hecore.algorithms.errors import StoreDamaged, StoreError, StoreInUse
+from hecore.algorithms.private_files import make_folder, open_descriptor, write_whole
 from hecore.randomness import random_bytes
 
 SECRET_BYTES = 32
@@ -194,7 +195,7 @@ def _locked(folder: Path) -> int:
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o077:
         raise StoreError(f"the store {folder} is open to others (mode {mode:04o}): chmod 700 it")
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_descriptor(folder / "lock", os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -3,65 +3,44 @@
 One thread owns them all. CURVE encrypts and authenticates both sides; the ZAP handler below lets in
 the keys of the allow-list, and libzmq then hands over the party's name with every packet.
 
-A dialling socket serves one connection. When that ends it is closed with all that waits in it, and
-after a jittered, growing pause a new one dials, with a new random routing id: nothing stale is ever
+A dialling socket (`dialled`) serves one connection. When that ends it is closed with all that waits in it,
+and after a jittered, growing pause a new one dials, with a new random routing id: nothing stale is ever
 delivered, and no id can be guessed or taken over. What was lost is sent again by the link.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import math
 import os
-import random
 import struct
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import zmq
 from zmq.utils import z85
 
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
+from hecore.algorithms.channel.dialled import (
+    PIECE,
+    Dialled,
+    WireTimes,
+    configure,
+    monitor,
+    named,
+    receive,
+)
 from hecore.algorithms.channel.packet import Buffer
 from hecore.algorithms.errors import ChannelError, ConfigurationError
 
 log = logging.getLogger(__name__)
 
-#: Frames on the wire: between two of them a heartbeat can pass.
-PIECE = 1 << 18
-CURVE_OVERHEAD = 64  # per frame; 33 bytes in fact
 DOMAIN = b"hecore"  # "*" would not match a socket that names a domain
-NEVER = 2**31 - 1  # milliseconds
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 LAST_MOMENT = 0.1  # seconds
-
-_EVENTS = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_CLOSED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
-_FAILURES = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-)
-
-
-@dataclass(frozen=True)
-class WireTimes:
-    """Seconds."""
-
-    heartbeat: float
-    heartbeat_timeout: float
-    handshake: float
+#: Seconds between two warnings of the same kind: whoever was refused comes again and again.
+SILENCE = 60.0
 
 
 class Route(NamedTuple):
@@ -103,7 +82,9 @@ class Wire:
         self._poller.register(self._wake, zmq.POLLIN)
         self._router: zmq.Socket[bytes] | None = None
         self._zap: zmq.Socket[bytes] | None = None
-        self._dialled: dict[str, _Dialled] = {}
+        self._refusals: zmq.Socket[bytes] | None = None
+        self._warned = -math.inf
+        self._dialled: dict[str, Dialled] = {}
         self._trial: str | None = None  # the key that `prove` knocks with
         self.endpoint: str | None = None
 
@@ -119,18 +100,21 @@ class Wire:
         self._router.curve_server = True
         self._router.zap_domain = DOMAIN
         configure(self._router, self._keys, endpoint, self._times)
-        with _named("listen on", endpoint):
+        self._refusals = monitor(
+            self._context, self._router, "inproc://refusals", zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        )
+        with named("listen on", endpoint):
             self._router.bind(endpoint)
-        self._poller.register(self._zap, zmq.POLLIN)
-        self._poller.register(self._router, zmq.POLLIN)
+        for socket in (self._zap, self._refusals, self._router):
+            self._poller.register(socket, zmq.POLLIN)
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         return self.endpoint
 
     def dial(self, peer: str, endpoint: str, now: float) -> None:
         """Begin to connect to a peer; from now on it is tried again and again."""
         known = self._allowed.keys_of(peer)
-        dialled = _Dialled(self._context, self._poller, endpoint, self._keys, known, self._times)
-        with _named("dial", endpoint):
+        dialled = Dialled(self._context, self._poller, endpoint, self._keys, known, self._times)
+        with named("dial", endpoint):
             dialled.open(now)
         self._dialled[peer] = dialled
 
@@ -147,6 +131,8 @@ class Wire:
                 os.eventfd_read(self._wake)
             elif socket is self._zap:
                 self._admit()
+            elif socket is self._refusals:
+                self._hear_of_refusals()
 
     def events(self, now: float) -> list[Event]:
         """What became of the dialled connections; ends dead ones and opens new ones."""
@@ -174,7 +160,7 @@ class Wire:
         for _ in range(limit):
             if self._router is None:
                 break
-            parts = _receive(self._router)
+            parts = receive(self._router)
             if parts is None:
                 break
             identity, *rest = parts
@@ -182,7 +168,7 @@ class Wire:
                 yield Incoming(str(rest[0].get("User-Id")), Route(None, identity.bytes), rest)
         for peer, dialled in self._dialled.items():
             for _ in range(limit):
-                parts = None if dialled.socket is None else _receive(dialled.socket)
+                parts = None if dialled.socket is None else receive(dialled.socket)
                 if parts is None:
                     break
                 yield Incoming(peer, Route(peer), parts)
@@ -214,7 +200,9 @@ class Wire:
         time.sleep(min(linger, LAST_MOMENT))
         for dialled in self._dialled.values():
             dialled.shut(0.0)
-        for socket in (self._router, self._zap):
+        if self._router is not None:
+            self._router.disable_monitor()
+        for socket in (self._router, self._refusals, self._zap):
             if socket is not None:
                 socket.close(linger=0)
         self._context.term()
@@ -230,7 +218,7 @@ class Wire:
         self._trial = stranger.public
         address = self.endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
         own = [self._keys.public]
-        knock = _Dialled(self._context, zmq.Poller(), address, stranger, own, self._times)
+        knock = Dialled(self._context, zmq.Poller(), address, stranger, own, self._times)
         knock.open(0.0)
         try:
             for _ in range(math.ceil(10 * self._times.handshake)):
@@ -259,117 +247,23 @@ class Wire:
         verdict = [b"200", b"OK", party.encode()] if party else [b"400", b"not on the allow-list", b""]
         self._zap.send_multipart([version, request, *verdict, b""])
 
+    def _hear_of_refusals(self) -> None:
+        """Tell of handshakes that libzmq has refused because they were not for the key of this party.
 
-class _Dialled:
-    """One peer that is dialled: a socket a connection."""
-
-    def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        poller: zmq.Poller,
-        endpoint: str,
-        keys: CurveKeys,
-        peer_keys: Sequence[str],
-        times: WireTimes,
-    ) -> None:
-        self._context, self._poller = context, poller
-        self._endpoint, self._keys, self._peer_keys, self._times = endpoint, keys, peer_keys, times
-        self._tries = 0
-        self._failed = 0  # in a row
-        self.socket: zmq.Socket[bytes] | None = None
-        self.monitor: zmq.Socket[bytes] | None = None
-        self.unread: list[list[zmq.Frame]] = []  # of a connection that has ended
-        self.again = math.inf
-
-    def open(self, now: float) -> None:
-        """Dial; of a peer with two keys, one after the other is expected."""
-        self.socket = self._context.socket(zmq.DEALER)
-        address = f"inproc://monitor-{id(self)}-{self._tries}"
-        self.socket.monitor(address, _EVENTS)
-        self.monitor = self._context.socket(zmq.PAIR)
-        self.monitor.rcvhwm = 0
-        self.monitor.connect(address)
-        self.socket.routing_id = b"\x01" + os.urandom(16)  # libzmq keeps those that start with 0 to itself
-        self.socket.curve_serverkey = self._peer_keys[self._tries % len(self._peer_keys)].encode()
-        # libzmq must not dial again by itself; but with −1 it ends the pipe at once when the peer dies, and
-        # aborts the process if that happens between two parts of a packet (fq.cpp, assertion !_more).
-        self.socket.reconnect_ivl = NEVER
-        configure(self.socket, self._keys, self._endpoint, self._times)
-        self._tries += 1
-        self.again = now + 3 * self._times.handshake  # should libzmq say nothing at all
-        for socket in (self.socket, self.monitor):
-            self._poller.register(socket, zmq.POLLIN)
-        try:
-            self.socket.connect(self._endpoint)
-        except zmq.ZMQError:
-            self.shut(now)
-            raise
-
-    def follow(self, now: float) -> Iterator[tuple[bool, int | None]]:
-        """(up, failure) for each thing that happened to the connection."""
-        while self.monitor is not None and self.monitor.poll(0):
-            (event,) = struct.unpack_from("=H", self.monitor.recv_multipart()[0])
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._failed, self.again = 0, math.inf
-                yield True, None
-            else:
-                failure = event if event in _FAILURES else None
-                while self.socket is not None and (parts := _receive(self.socket)) is not None:
-                    self.unread.append(parts)
-                self.shut(now)
-                yield False, failure
-        if self.socket is not None and now >= self.again:
-            self.shut(now)
-            yield False, None
-
-    def shut(self, now: float) -> None:
-        """Close the socket with all that waits in it; set the time of the next."""
-        if self.socket is None or self.monitor is None:
+        By design whoever dials gets no answer then, and this side alone can say what is wrong.
+        """
+        if self._refusals is None:
             return
-        # First the monitor: libzmq's thread would wait for ever to tell a monitor that nobody reads.
-        self.socket.disable_monitor()
-        for socket in (self.socket, self.monitor):
-            self._poller.unregister(socket)
-            socket.close(linger=0)
-        self.socket = self.monitor = None
-        pause = min(FIRST_PAUSE * 2**self._failed, LONGEST_PAUSE)
-        self._failed += 1
-        self.again = now + pause * random.SystemRandom().uniform(0.5, 1.5)
-
-
-def configure(socket: zmq.Socket[bytes], keys: CurveKeys, endpoint: str, times: WireTimes) -> None:
-    """Set what listening and dialling sockets have in common."""
-    socket.curve_publickey = keys.public.encode()
-    socket.curve_secretkey = keys.secret.encode()
-    socket.ipv6 = "[" in endpoint
-    socket.linger = 0
-    socket.sndhwm = 0  # the link's window limits what waits
-    # No limit here either: libzmq stops to read a connection whose queue is full, heartbeats included, and
-    # aborts the process when such a connection breaks (stream_engine_base.cpp, assertion !_io_error).
-    socket.rcvhwm = 0
-    socket.maxmsgsize = PIECE + CURVE_OVERHEAD
-    socket.heartbeat_ivl = _milliseconds(times.heartbeat)
-    socket.heartbeat_timeout = _milliseconds(times.heartbeat_timeout)
-    socket.tcp_maxrt = _milliseconds(times.heartbeat_timeout)
-    socket.handshake_ivl = _milliseconds(times.handshake)
-    socket.connect_timeout = _milliseconds(times.handshake)
-
-
-@contextlib.contextmanager
-def _named(verb: str, endpoint: str) -> Iterator[None]:
-    try:
-        yield
-    except zmq.ZMQError as error:
-        unread = error.errno in (errno.EINVAL, errno.EPROTONOSUPPORT)
-        advice = "; write it as tcp://host:port" if unread else ""
-        raise ChannelError(f"cannot {verb} {endpoint}: {error}{advice}") from error
-
-
-def _receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
-    try:
-        return socket.recv_multipart(zmq.NOBLOCK, copy=False)
-    except zmq.Again:
-        return None
+        cause = struct.unpack("=HI", self._refusals.recv_multipart()[0])[1]
+        now = time.monotonic()
+        if cause != zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC or now < self._warned + SILENCE:
+            return
+        self._warned = now
+        log.warning(
+            "refused a connection to %s: whoever dialled has a wrong public key of this party; its own is %s",
+            self.endpoint,
+            self._keys.public,
+        )
 
 
 def _pieces(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
@@ -380,7 +274,3 @@ def _pieces(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
         view = memoryview(piece)
         for start in range(0, len(view), PIECE):
             yield view[start : start + PIECE]
-
-
-def _milliseconds(seconds: float) -> int:
-    return math.ceil(seconds * 1000)

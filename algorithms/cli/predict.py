@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hecore.algorithms.cli.console import friendly, refuse_to_overwrite, say
-from hecore.algorithms.cli.rows_line import RowsLine
+from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.cli.serve import SETTINGS
 from hecore.algorithms.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from hecore.algorithms.rows_done import RowsDone
     from hecore.algorithms.serving.files import Summary
-    from hecore.algorithms.serving.settings import Settings
 
 
 @friendly
@@ -40,57 +38,25 @@ def predict(
     Started again after a break, it goes on where it was.
     """
     from hecore.algorithms.model import is_active, load_model_share
+    from hecore.algorithms.serving.file_party import answer_file, score_file
     from hecore.algorithms.serving.settings import load_settings
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     settings = load_settings(config)
-    if is_active(load_model_share(share)):
-        _lead(settings, share, data, ids, out, wait)
-    elif ids is not None or out is not None:
-        raise ConfigurationError("--ids and --out belong to the active party: a passive one gets no scores")
-    else:
-        _follow(settings, share, data)
-
-
-def _follow(settings: Settings, share: Path, data: Path | None) -> None:
-    from hecore.algorithms.model import load_model_share
-    from hecore.algorithms.serving.process import load_passive, serve_passive
-
-    party = load_model_share(share).party
-    serve_passive(party, settings, lambda: load_passive(settings, [share], data), say, one_file=True)
-
-
-def _lead(
-    settings: Settings, share: Path, data: Path | None, ids: Path | None, out: Path | None, wait: float
-) -> None:
-    from hecore.algorithms.data import read_ids
-    from hecore.algorithms.serving.features import SQLITE_SUFFIXES, Adapted
-    from hecore.algorithms.serving.files import FileScoring, finish
-    from hecore.algorithms.serving.peers import Peers
-    from hecore.algorithms.serving.process import data_of, features_of, load_wholes
-
+    if not is_active(load_model_share(share)):
+        if ids is not None or out is not None:
+            raise ConfigurationError(
+                "--ids and --out belong to the active party: a passive one gets no scores"
+            )
+        answer_file(settings, share, data, say)
+        return
     if out is None or out.suffix not in (".parquet", ".csv"):
         raise ConfigurationError("--out FILE.parquet or FILE.csv is needed at the active party")
     refuse_to_overwrite(out)
-    source = data_of(settings, data)
-    if source is None:
-        raise ConfigurationError("no features: --data, or [data] file, names them")
-    if ids is None and source.suffix in SQLITE_SUFFIXES:
-        raise ConfigurationError("--ids FILE is needed where the features are in SQLite")
-    ((_, whole),) = load_wholes(settings, [share]).items()
-    wanted = read_ids(ids or source, settings.data.id)
-    features = Adapted(features_of(settings, source, [whole]), whole)
-    peers = Peers(whole.party, settings.contact(), list(settings.peers), job=settings.job)
-    try:
-        with RowsLine() as line:
-
-            def show(progress: RowsDone) -> None:
-                line.show("scoring", progress)
-
-            summary = FileScoring(whole, features, wanted, out, peers, wait=wait).run(show)
-        finish(peers)
-    finally:
-        peers.close()
+    with progress_lines() as tell:
+        summary = score_file(
+            settings, share, data, ids, out, wait, lambda rows: tell(rows_progress("scoring", rows))
+        )
     _tell(summary, out)
 
 

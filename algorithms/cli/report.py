@@ -26,7 +26,7 @@ def report(
     The page opens without a network and holds no rows, keys or masks. A run that still goes on, or that
     failed, has a page as well; an older page is replaced.
     """
-    from hecore.algorithms.channel.disk import write_whole
+    from hecore.algorithms.private_files import write_whole
     from hecore.algorithms.report import build_page, load_run
 
     page = build_page(load_run(run), [load_run(other) for other in peer or []])

@@ -52,16 +52,18 @@ def run(
     Ctrl-C stops it, and the same command goes on from there; the other parties wait meanwhile. A job that is
     finished is not run again.
     """
-    from hecore.algorithms.cli.job_line import job_line
+    from hecore.algorithms.cli.progress import progress_lines
     from hecore.algorithms.job.home import Home
     from hecore.algorithms.job.log import log_to
-    from hecore.algorithms.job.runner import run_job
+    from hecore.algorithms.job.runner import forget, run_job
 
     again = f"start `hecore party run {file}` again to go on"
     job = _loaded(file)
     try:
-        with _terminated(), log_to(job.folder, _form(log), _warn), job_line(_form(log)) as show:
-            outcome = run_job(job, show, anew=anew)
+        if anew:
+            forget(job, _warn)  # before the log begins: the folder is renamed
+        with _terminated(), log_to(job.folder, _form(log), _warn), progress_lines(_form(log)) as show:
+            outcome = run_job(job, show)
     except KeyboardInterrupt:
         _end(INTERRUPTED, f"stopped; {again}")
     except (HecoreError, OSError) as error:
@@ -74,6 +76,7 @@ def run(
         say(f"the others may still need something of this party: {again}, once they are there")
     if outcome.again:
         say(f"the job is finished already; nothing was done. Its records: {outcome.folder}")
+        say("where another party has begun it anew, and waits: start with --anew here as well")
     for name, value in outcome.results.items():
         say(f"{name:<18} {value:.4f}  (test rows)")
     say(f"share of the model  {outcome.model}")

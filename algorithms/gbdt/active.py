@@ -18,7 +18,7 @@ from hecore.algorithms.gbdt.binning import Binned
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.gradients import Gradients, quantise
 from hecore.algorithms.gbdt.growth import LEAF, Grower, GrownTree
-from hecore.algorithms.gbdt.objectives import Floats, Objective
+from hecore.algorithms.gbdt.objectives import Objective
 from hecore.algorithms.gbdt.planner import Plan
 from hecore.algorithms.gbdt.remote import RemoteSource, send_gradients
 from hecore.algorithms.gbdt.rows import NodeRows
@@ -28,6 +28,7 @@ from hecore.algorithms.gbdt.splits import Penalty
 from hecore.algorithms.gbdt.standing import ActiveStanding
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
 from hecore.algorithms.gbdt.weights import check_weights
+from hecore.algorithms.objectives import Floats
 
 #: A tree's number, and a block's splits of it.
 TreeSplits: TypeAlias = tuple[int, list[OwnSplit]]
@@ -52,7 +53,10 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after a round; metrics of the training and the evaluation rows, where known."""
+    """Where a training stands after a round; metrics of the training and the evaluation rows, where known.
+
+    `seconds` that it has run: at the active party in all its processes, at a passive one in this process.
+    """
 
     round: int
     rounds: int
@@ -131,12 +135,13 @@ class ActiveTraining:
             margins = np.full((rows.label.size, objective.outputs), objective.start)
         self._model, self._save = draws("model")(16).hex(), save
         nothing = [SplitTable.of([]) for _ in blocks]
+        self._resumed = resume is not None
         self._at = resume or ActiveStanding(0, 0, np.inf, margins, [], nothing, [])
 
     def run(self) -> Trained:
         """Train, and tell the passive parties how many trees are kept."""
         started = time.perf_counter() - self._at.seconds
-        if self._at.rounds == 0:
+        if not self._resumed:
             self._keep()
         while not self._over():
             self._at = replace(self._round(), seconds=time.perf_counter() - started)

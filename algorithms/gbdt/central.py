@@ -15,11 +15,12 @@ from hecore.algorithms.data import Table
 from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress, TrainingRows
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.config import GBDTConfig
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective, transform
+from hecore.algorithms.gbdt.objectives import Gradient, Objective, make_objective, transform
 from hecore.algorithms.gbdt.planner import SUMS_AT_ONCE, Plan
 from hecore.algorithms.gbdt.predict import by_place
 from hecore.algorithms.gbdt.tables import binned, fitted_bins
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
+from hecore.algorithms.objectives import Floats
 
 
 @dataclass(frozen=True)

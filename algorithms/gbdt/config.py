@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from hecore.algorithms.checks import check_range
 from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.objectives import TreeObjective
 
 #: Sums of (g, h) must be exact in float64 as well as in int64: value bits and row bits together.
 EXACT_BITS = 52
@@ -14,9 +16,6 @@ DEPTH_WITHOUT_LIMIT = 62
 MAX_OUTPUTS = 4096
 
 Growth = Literal["depthwise", "lossguide"]
-ObjectiveName = Literal[
-    "binary:logistic", "multi:softprob", "reg:squarederror", "count:poisson", "custom"
-]  # XGBoost's names
 Outputs = Literal["multi_output_tree", "one_output_per_tree"]
 Weights = Literal["none", "levels", "any"]
 
@@ -58,7 +57,7 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Raises ConfigurationError naming the field, its value and what is allowed.
     """
 
-    objective: ObjectiveName = "binary:logistic"
+    objective: TreeObjective = "binary:logistic"
     n_estimators: int = 50
     learning_rate: float = 0.3
     max_depth: int = 6
@@ -86,24 +85,24 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reply_randomness: Literal["uniform", "classic"] = "uniform"
 
     def __post_init__(self) -> None:
-        _check("n_estimators", self.n_estimators, 1, 100_000)
-        _check("learning_rate", self.learning_rate, 1e-9, 10.0)
-        _check("max_depth", self.max_depth, 0, DEPTH_WITHOUT_LIMIT)
-        _check("max_leaves", self.max_leaves, 0, 1 << 20)
+        check_range("n_estimators", self.n_estimators, 1, 100_000)
+        check_range("learning_rate", self.learning_rate, 1e-9, 10.0)
+        check_range("max_depth", self.max_depth, 0, DEPTH_WITHOUT_LIMIT)
+        check_range("max_leaves", self.max_leaves, 0, 1 << 20)
         for name in ("reg_lambda", "reg_alpha", "gamma", "min_child_weight", "max_delta_step"):
-            _check(name, getattr(self, name), 0.0, 1e12)
-        _check("max_bin", self.max_bin, 2, 1 << 15)
-        _check("min_samples_leaf", self.min_samples_leaf, 1, 1 << 40)
-        _check("min_samples_bin", self.min_samples_bin, 1, 1 << 40)
-        _check("subsample", self.subsample, 1e-6, 1.0)
-        _check("goss_top", self.goss_top, 0.0, 1.0)
-        _check("goss_other", self.goss_other, 0.0, 1.0)
-        _check("colsample_bytree", self.colsample_bytree, 1e-6, 1.0)
-        _check("early_stopping_rounds", self.early_stopping_rounds, 0, 100_000)
-        _check("first_trees_local", self.first_trees_local, 0, 100_000)
-        _check("gradient_bits", self.gradient_bits, 8, 40)
-        _check("block_rows", self.block_rows, 0, 1 << 32)
-        _check("seed", self.seed, 0, 2**63 - 1)
+            check_range(name, getattr(self, name), 0.0, 1e12)
+        check_range("max_bin", self.max_bin, 2, 1 << 15)
+        check_range("min_samples_leaf", self.min_samples_leaf, 1, 1 << 40)
+        check_range("min_samples_bin", self.min_samples_bin, 1, 1 << 40)
+        check_range("subsample", self.subsample, 1e-6, 1.0)
+        check_range("goss_top", self.goss_top, 0.0, 1.0)
+        check_range("goss_other", self.goss_other, 0.0, 1.0)
+        check_range("colsample_bytree", self.colsample_bytree, 1e-6, 1.0)
+        check_range("early_stopping_rounds", self.early_stopping_rounds, 0, 100_000)
+        check_range("first_trees_local", self.first_trees_local, 0, 100_000)
+        check_range("gradient_bits", self.gradient_bits, 8, 40)
+        check_range("block_rows", self.block_rows, 0, 1 << 32)
+        check_range("seed", self.seed, 0, 2**63 - 1)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -143,8 +142,3 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 f"gradient_bits = {self.gradient_bits} and {rows} rows make sums of more than"
                 f" {EXACT_BITS} bits: take gradient_bits = {EXACT_BITS - rows.bit_length()} at most"
             )
-
-
-def _check(name: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
-        raise ConfigurationError(f"{name} = {value} is not in {lowest} … {highest}")

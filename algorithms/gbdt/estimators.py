@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore import Meter, generate_key
 from hecore.algorithms.channel import Channel
-from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.checkpoint import Checkpoints, NoRun
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.errors import ProtocolError
+from hecore.algorithms.estimator import Estimator
 from hecore.algorithms.gbdt.active import Progress
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.fitting import Fitting
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.messages import PredictTerms
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, digest, parts_of
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, transform
+from hecore.algorithms.gbdt.objectives import Gradient, transform
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
 from hecore.algorithms.gbdt.standing import Finished, Journal, Scored
 from hecore.algorithms.gbdt.tables import RowsOf, binding, check_evaluation, terms_of_all, weights_hash
-from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake, telling
+from hecore.algorithms.objectives import Floats
+from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
-from hecore.kernels.select import resolve
 from hecore.keys import PrivateKey
 
 FIT_TASK, EVALUATE_TASK, PREDICT_TASK = "gbdt.fit", "gbdt.fit.evaluation", "gbdt.predict"
 
 
-class VerticalGBDT:
+class VerticalGBDT(Estimator):
     """Gradient-boosted trees over the columns of two or more parties; all call the same methods in one order.
 
     The party whose table has a label is the active one. See `messages` for who can read what.
@@ -60,17 +59,8 @@ class VerticalGBDT:
         objective: Gradient | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> None:
-        self.channels = list(channel) if isinstance(channel, Sequence) else [channel]
-        peers = [end.peer for end in self.channels]
-        if not peers or len(set(peers)) < len(peers):
-            raise ConfigurationError(
-                f"channels to {', '.join(peers) or 'nobody'}: one to each peer is needed"
-            )
         self.config = config or self._default_config()
-        self.backend = resolve(backend)
-        self.key = key or generate_key()
-        self.checkpoints = checkpoints
-        self.meter = Meter()
+        super().__init__(channel, key=key, backend=backend, checkpoints=checkpoints)
         self._categorical, self._objective = tuple(categorical), objective
         self.share: ActiveShare | PassiveShare | None = None
 
@@ -135,7 +125,7 @@ class VerticalGBDT:
                     self._joint_margins(part, journal, f"earlier margins {place} ")
                     for place, part in enumerate(tables)
                 ]
-            journal.mix(*(peer.session for peer in peers))
+            journal.run.mix(*(peer.session for peer in peers))
         fitting = Fitting(
             self.channels, self.config, self.key, self.backend, self._categorical, tables, journal, self.meter
         )
@@ -150,7 +140,7 @@ class VerticalGBDT:
         else:
             share = fitting.follow(key, on_progress, before)
         header, arrays = parts_of(share)
-        journal.finish(Finished(share=header), arrays)
+        journal.run.finish(Finished(share=header), arrays)
         return share
 
     # --- prediction ---------------------------------------------------------------------------------
@@ -166,7 +156,7 @@ class VerticalGBDT:
                 return journal.arrays["margins"] if state.told else None
             margins = self._joint_margins(table, journal)
             arrays = {} if margins is None else {"margins": margins}
-            journal.finish(Scored(told=margins is not None), arrays)
+            journal.run.finish(Scored(told=margins is not None), arrays)
         return margins
 
     def _joint_margins(self, table: Table, journal: Journal, label: str = "") -> Floats | None:
@@ -228,32 +218,20 @@ class VerticalGBDT:
         """Handshakes of a training, or of a prediction with `share`; `label` tells those of a run apart."""
         terms = self.config if share is None else PredictTerms(model=share.model)
         active = table.label is not None if share is None else isinstance(share, ActiveShare)
-        if not active and len(self.channels) != 1:
-            raise ConfigurationError(f"a passive party has one channel, not {len(self.channels)}")
-        return [
-            handshake(
-                channel,
-                task=task,
-                role=ACTIVE if active else PASSIVE,
-                configuration=terms,
-                table=table,
-                public=self.key.public,
-                draw=journal.draws(f"{label}hello to {channel.peer}"),
-            )
-            for channel in self.channels
-        ]
+        return self._shake_hands(
+            task=task,
+            active=active,
+            configuration=terms,
+            table=table,
+            draws=journal.run.draws,
+            label=f"{label}hello to",
+        )
 
     def _journal(self, task: str, tables: Sequence[Table], terms: msgspec.Struct, **more: object) -> Journal:
         """The next run of a party, bound to all that its messages follow from."""
         if self.checkpoints is None:
-            return Journal(None)
+            return Journal(NoRun())
         return Journal(self.checkpoints.begin(task, binding(tables, terms, self.key.public, **more)))
-
-    @contextmanager
-    def _talking(self) -> Iterator[None]:
-        """Count into the meter; see `telling` for what peers hear of an error."""
-        with telling(self.channels), self.meter.activate():
-            yield
 
 
 class VerticalGBDTClassifier(VerticalGBDT):

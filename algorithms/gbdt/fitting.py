@@ -16,7 +16,7 @@ from hecore.algorithms.gbdt.active import ActiveTraining, Block, Progress
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.config import GBDTConfig
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
-from hecore.algorithms.gbdt.objectives import Floats, Gradient, Objective, make_objective
+from hecore.algorithms.gbdt.objectives import Gradient, Objective, make_objective
 from hecore.algorithms.gbdt.passive import PassiveTraining
 from hecore.algorithms.gbdt.planner import Plan, most_candidates, plan
 from hecore.algorithms.gbdt.standing import (
@@ -27,6 +27,7 @@ from hecore.algorithms.gbdt.standing import (
     PassiveState,
 )
 from hecore.algorithms.gbdt.tables import binned, fitted_bins, training_rows
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey, PublicKey
@@ -72,8 +73,8 @@ class Fitting:
         sizes, columns, resume = self._sizes(peers)
 
         def save(standing: ActiveStanding) -> None:
-            if self.journal.due(standing.rounds):
-                self.journal.save(standing.rounds, *standing.dump(sizes, columns))
+            if self.journal.run.due(standing.rounds):
+                self.journal.run.save(standing.rounds, *standing.dump(sizes, columns))
 
         start = np.concatenate([part for part in margins if part is not None]) if margins else None
         trained = ActiveTraining(
@@ -89,7 +90,7 @@ class Fitting:
             meter=self.meter,
             on_progress=on_progress,
             earlier=None if before is None else (before.forest.trees, start),
-            draws=self.journal.draws,
+            draws=self.journal.run.draws,
             save=save,
             resume=resume,
         ).run()
@@ -128,8 +129,8 @@ class Fitting:
 
         def save(standing: PassiveStanding) -> None:
             tell(standing.grown)
-            if self.journal.due(standing.grown):
-                self.journal.save(standing.grown, *standing.dump(key))
+            if self.journal.run.due(standing.grown):
+                self.journal.run.save(standing.grown, *standing.dump(key))
 
         model, splits = PassiveTraining(
             self.channels[0],
@@ -140,7 +141,7 @@ class Fitting:
             backend=self.backend,
             meter=self.meter,
             earlier=None if before is None else before.splits,
-            draws=self.journal.draws,
+            draws=self.journal.run.draws,
             save=save,
             resume=resume,
         ).run()
@@ -184,7 +185,7 @@ def _trees_told(
     def tell(grown: int) -> None:
         if on_progress is None or grown <= before or config.multi_strategy == "one_output_per_tree":
             return  # how many trees a round has, the passive party does not know
-        seconds = (time.perf_counter() - started) * grown / (grown - before)
+        seconds = time.perf_counter() - started
         at = min(grown + config.first_trees_local, config.n_estimators)
         on_progress(Progress(at, config.n_estimators, "", None, None, seconds))
 

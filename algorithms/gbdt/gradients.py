@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hecore import CipherBatch, Encryptor, SlotLayout
 from hecore.algorithms.errors import TableError
-from hecore.algorithms.gbdt.objectives import Floats
+from hecore.algorithms.objectives import Floats
 from hecore.keys import PublicKey
 
 Integers = NDArray[np.int64]

@@ -13,17 +13,23 @@ measured by the rmse of its margins.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hecore.algorithms import metrics
 from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.algorithms.objectives import (
+    Floats,
+    check_labels,
+    check_varied,
+    count_classes,
+    sigmoid,
+    softmax,
+)
 
-Floats = NDArray[np.float64]
 #: margins (rows, outputs), label (rows,) → g, h (rows, outputs)
 Gradient = Callable[[Floats, Floats], tuple[Floats, Floats]]
 
@@ -57,19 +63,16 @@ class Objective:
 
     def check(self, label: Floats) -> None:
         """TableError for labels of evaluation rows that training cannot have had."""
-        classes = 2 if self.name == "binary:logistic" else self.outputs
-        if self.name in ("binary:logistic", "multi:softprob"):
-            bad = label[(label < 0) | (label >= classes) | (label != np.rint(label))]
-        else:
-            bad = label[label < 0] if self.name == "count:poisson" else label[:0]
-        if bad.size:
-            raise TableError(f"an evaluation row has label {bad[0]:g}, which {self.name} did not train on")
+        check_labels(self.name, label, "evaluation rows", self.outputs)
 
     def metric(self, margins: Floats, label: Floats, weight: Floats | None = None) -> float:
         """Mean loss: logloss, mlogloss, rmse, poisson-nloglik."""
-        loss = _LOSSES[self.name if self.name in _LOSSES else "reg:squarederror"](margins, label)
-        mean = float(np.average(loss, weights=weight))
-        return float(np.sqrt(mean)) if self.metric_name == "rmse" else mean
+        if self.name == "multi:softprob":
+            return metrics.log_loss(label, softmax(margins), weight)
+        return _LOSSES.get(self.name, metrics.rmse)(label, margins[:, 0], weight)
+
+
+_LOSSES = {"binary:logistic": metrics.log_loss_of_margins, "count:poisson": metrics.poisson_nloglik}
 
 
 def make_objective(
@@ -79,16 +82,16 @@ def make_objective(
     if (config.objective == "custom") != (custom is not None):
         raise ConfigurationError('objective = "custom" and a custom objective belong together')
     if config.objective == "binary:logistic":
-        _check_classes(label, most=2)
+        if (classes := _classes(label)) > 2:
+            raise TableError(f"{classes} classes of labels: binary:logistic takes 2; use multi:softprob")
         mean = float(np.average(label, weights=weight))
         if not 0 < mean < 1:
             raise TableError("all labels of rows with weight are equal: there is nothing to learn")
         start = float(np.log(mean / (1 - mean)))
         return Objective("binary:logistic", 1, _logistic, start, "logloss", config.max_delta_step)
     if config.objective == "multi:softprob":
-        classes = _check_classes(label, most=None)
         step = config.max_delta_step
-        return Objective("multi:softprob", classes, _softmax_gradient, 0.0, "mlogloss", step)
+        return Objective("multi:softprob", _classes(label), _softmax_gradient, 0.0, "mlogloss", step)
     if config.objective == "count:poisson":
         return _poisson(config, label, weight)
     if config.objective == "custom" and custom is not None:
@@ -105,18 +108,6 @@ def transform(name: str, margins: Floats) -> Floats:
     if name == "binary:logistic":
         return sigmoid(flat)
     return np.exp(flat) if name == "count:poisson" else flat
-
-
-def sigmoid(margins: Floats) -> Floats:
-    """1 / (1 + e^−z), without overflow."""
-    small = np.exp(-np.abs(margins))
-    return np.asarray(np.where(margins >= 0, 1.0, small) / (1.0 + small))
-
-
-def softmax(margins: Floats) -> Floats:
-    """e^{z_k} / Σ e^{z_j} by row."""
-    powers = np.exp(margins - margins.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _logistic(margins: Floats, label: Floats) -> tuple[Floats, Floats]:
@@ -136,8 +127,7 @@ def _squared(margins: Floats, label: Floats) -> tuple[Floats, Floats]:
 
 
 def _poisson(config: GBDTConfig, label: Floats, weight: Floats | None) -> Objective:
-    if label.min() < 0:
-        raise TableError(f"count:poisson needs labels of at least 0, not {label.min():g}")
+    check_labels(config.objective, label, "training rows")
     mean = float(np.average(label, weights=weight))
     if mean == 0:
         raise TableError("all labels are 0: there is nothing to learn")
@@ -150,45 +140,6 @@ def _poisson(config: GBDTConfig, label: Floats, weight: Floats | None) -> Object
     return Objective("count:poisson", 1, gradient, float(np.log(mean)), "poisson-nloglik", step)
 
 
-def _check_classes(label: Floats, most: int | None) -> int:
-    """The number of classes of labels 0, 1, …, all of which must occur."""
-    present = np.unique(label)
-    if present.size < 2 or not np.array_equal(present, np.arange(present.size)):
-        raise TableError(f"labels must be 0, 1, …, each of them present; these hold {_listed(present)}")
-    if most is not None and present.size > most:
-        raise TableError(f"{present.size} classes of labels: binary:logistic takes 2; use multi:softprob")
-    return int(present.size)
-
-
-def _listed(values: Floats) -> str:
-    shown = ", ".join(f"{value:g}" for value in values[:5])
-    return shown + (", …" if values.size > 5 else "")
-
-
-def _log_loss(margins: Floats, label: Floats) -> Floats:
-    z = margins[:, 0]
-    return np.asarray(np.logaddexp(0.0, z) - label * z)
-
-
-def _multi_log_loss(margins: Floats, label: Floats) -> Floats:
-    p = softmax(margins)[np.arange(len(margins)), label.astype(np.int64)]
-    return np.asarray(-np.log(np.maximum(p, 1e-15)))
-
-
-def _poisson_loss(margins: Floats, label: Floats) -> Floats:
-    z = margins[:, 0]
-    counts, place = np.unique(label, return_inverse=True)
-    log_factorials = np.array([math.lgamma(count + 1.0) for count in counts])
-    return np.asarray(np.exp(z) - label * z + log_factorials[place])
-
-
-def _squared_loss(margins: Floats, label: Floats) -> Floats:
-    return np.asarray((margins[:, 0] - label) ** 2)
-
-
-_LOSSES = {
-    "binary:logistic": _log_loss,
-    "multi:softprob": _multi_log_loss,
-    "count:poisson": _poisson_loss,
-    "reg:squarederror": _squared_loss,
-}
+def _classes(label: Floats) -> int:
+    check_varied(label, "training rows")
+    return count_classes(label, "training rows")

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt import messages as msg
-from hecore.algorithms.gbdt.objectives import Floats
 from hecore.algorithms.gbdt.rows import pack_bits, unpack_bits
 from hecore.algorithms.gbdt.tables import RowsOf
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
+from hecore.algorithms.objectives import Floats
 
 #: Rows of a message: 2,000 splits of them are 4 MB, and 32 MB while they are walked.
 CHUNK_ROWS = 1 << 14

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.gbdt.config import GBDTConfig
-from hecore.algorithms.gbdt.objectives import Floats
+from hecore.algorithms.objectives import Floats
 
 #: Streams of the public seed.
 ROWS, COLUMNS = 0, 1

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.gbdt.config import GBDTConfig
-from hecore.algorithms.gbdt.objectives import Floats
+from hecore.algorithms.objectives import Floats
 
 #: XGBoost's kRtEps: no split gains less.
 LEAST_GAIN = 1e-6

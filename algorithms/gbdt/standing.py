@@ -26,8 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.checkpoint import Checkpoint, Run
-from hecore.algorithms.draws import Draws, fresh
+from hecore.algorithms.checkpoint import AnyRun
 from hecore.algorithms.gbdt.growth import GrownTree
 from hecore.algorithms.gbdt.model import (
     FOREST_TENSORS,
@@ -161,22 +160,15 @@ def _splits(arrays: Arrays, prefix: str) -> SplitTable:
 
 
 class Journal:
-    """The checkpoints of one run, and its draws; without `run` it keeps nothing."""
+    """A run, and what its newest checkpoint says."""
 
-    def __init__(self, run: Run | None) -> None:
-        self._run = run
-        self.draws: Draws = fresh if run is None else run.draws
-        self._found: Checkpoint | None = None if run is None else run.latest()
-        self._last = -1 if self._found is None else self._found.step
-
-    def mix(self, *sessions: str) -> None:
-        """See `Run.mix`."""
-        if self._run is not None:
-            self._run.mix(*sessions)
+    def __init__(self, run: AnyRun) -> None:
+        self.run = run
+        self._found = run.latest()
 
     @property
     def state(self) -> State | None:
-        """What the newest checkpoint says; None at the start."""
+        """None at the start."""
         if self._found is None:
             return None
         state: State = msgspec.json.decode(self._found.state, type=State)
@@ -184,24 +176,10 @@ class Journal:
 
     @property
     def arrays(self) -> Arrays:
-        """The arrays of the newest checkpoint."""
+        """The arrays; none at the start."""
         return {} if self._found is None else self._found.arrays
 
     def finished(self) -> ActiveShare | PassiveShare | None:
         """The share, where the training is over."""
         state = self.state
         return share_of(state.share, self.arrays, "a checkpoint") if isinstance(state, Finished) else None
-
-    def due(self, step: int) -> bool:
-        """Whether to save after so many steps: not what was just loaded."""
-        return self._run is not None and step > self._last and self._run.due(step)
-
-    def save(self, step: int, state: State, arrays: Arrays) -> None:
-        """Make a checkpoint."""
-        if self._run is not None:
-            self._run.save(step, state, arrays)
-
-    def finish(self, state: State, arrays: Arrays) -> None:
-        """The run is over: its result."""
-        if self._run is not None:
-            self._run.finish(state, arrays)

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 
 from hecore.algorithms.data import Table
-from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.gbdt.active import TrainingRows
 from hecore.algorithms.gbdt.binning import Binned, ColumnBins, apply_bins, fit_bins, stack
 from hecore.algorithms.gbdt.config import GBDTConfig
+from hecore.algorithms.objectives import label_of, read_weights
 from hecore.keys import PublicKey
 
 
@@ -66,25 +66,12 @@ def check_evaluation(table: Table, evaluation: Table) -> None:
 def training_rows(tables: Sequence[Table], sample_weight: Sequence[float] | None) -> TrainingRows:
     """Labels and weights of training and evaluation rows. TableError for weights that cannot be used."""
     table = tables[0]
-    label = np.concatenate([_label(part) for part in tables])
+    label = np.concatenate([label_of(part) for part in tables])
     training = np.arange(label.size) < len(table)
     if sample_weight is None:
         return TrainingRows(label, training)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if (
-        weight.shape != (len(table),)
-        or not np.isfinite(weight).all()
-        or (weight < 0).any()
-        or not weight.any()
-    ):
-        raise TableError(f"{table.name}: sample weights must be {len(table)} numbers of at least 0")
+    weight = read_weights(table, sample_weight)
     return TrainingRows(label, training, np.concatenate([weight, np.ones(label.size - len(table))]))
-
-
-def _label(table: Table) -> Matrix:
-    if table.label is None:
-        raise TableError(f"{table.name} has no label")
-    return table.label
 
 
 # --- what a run is bound to -------------------------------------------------------------------------

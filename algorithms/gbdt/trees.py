@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hecore.algorithms.gbdt.binning import Binned
 from hecore.algorithms.gbdt.candidates import goes_left
 from hecore.algorithms.gbdt.growth import LEAF, GrownTree
-from hecore.algorithms.gbdt.objectives import Floats
 from hecore.algorithms.gbdt.sources import OwnSplit
+from hecore.algorithms.objectives import Floats
 
 
 @dataclass(frozen=True)

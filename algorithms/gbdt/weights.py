@@ -23,7 +23,7 @@ import numpy as np
 
 from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.gbdt.config import GBDTConfig
-from hecore.algorithms.gbdt.objectives import Floats
+from hecore.algorithms.objectives import Floats
 
 #: Of "levels": different weights, largest over smallest, rows of each as a multiple of min_samples_bin.
 MOST_LEVELS, LARGEST_RATIO, ROWS_A_LEVEL = 8, 1000.0, 10

@@ -72,8 +72,7 @@ def _trusted(job: JobFile) -> str:
                 f"{path} has this party's own key under the name {peer}: hecore party distrust {peer},"
                 " then trust the key that it sent"
             )
-    two = {peer for peer in job.peers if len(allowed.keys_of(peer)) > 1}
-    return ", ".join(f"{peer} (two keys)" if peer in two else peer for peer in sorted(job.peers))
+    return ", ".join(f"{peer} with {' or '.join(allowed.keys_of(peer))}" for peer in sorted(job.peers))
 
 
 def _paillier(job: JobFile) -> str:

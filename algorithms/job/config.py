@@ -13,13 +13,12 @@ Paths are relative to the file. Every error names the key, its value and what is
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -30,6 +29,7 @@ from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.messages import Name
 from hecore.algorithms.party import ACTIVE
+from hecore.algorithms.settings_file import PeerParty, Section, Text, check_address, convert, read_settings
 from hecore.errors import HecoreError
 
 VERSION = 1
@@ -42,14 +42,9 @@ ALGORITHMS: dict[str, type[GBDTConfig] | type[LinearConfig]] = {
 }
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e7)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file."""
-
-
-class Party(_Section, frozen=True, kw_only=True):
+class Party(Section, frozen=True, kw_only=True):
     """This party.
 
     name     as the others know it
@@ -66,13 +61,7 @@ class Party(_Section, frozen=True, kw_only=True):
     listen: Text | None = None
 
 
-class PeerParty(_Section, frozen=True, kw_only=True):
-    """Another party; `dial`: the address it listens at, tcp://HOST:PORT, left out where it dials this one."""
-
-    dial: Text | None = None
-
-
-class Data(_Section, frozen=True, kw_only=True):
+class Data(Section, frozen=True, kw_only=True):
     """This party's file.
 
     file         CSV or Parquet, with a row for each id; or libsvm (.libsvm, .svm, .svmlight), whose rows
@@ -88,11 +77,11 @@ class Data(_Section, frozen=True, kw_only=True):
     id: Text = "id"
     label: Text | None = None
     positive: float | None = None
-    categorical: list[Text] = []
-    drop: list[Text] = []
+    categorical: list[Text] = msgspec.field(default_factory=list)
+    drop: list[Text] = msgspec.field(default_factory=list)
 
 
-class AlignmentTerms(_Section, frozen=True, kw_only=True):
+class AlignmentTerms(Section, frozen=True, kw_only=True):
     """How rows are matched. Agreed.
 
     method            "psi": the ids that all have are found, no other is shown; "none": all files have the
@@ -104,7 +93,7 @@ class AlignmentTerms(_Section, frozen=True, kw_only=True):
     min_intersection: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
-class SplitTerms(_Section, frozen=True, kw_only=True):
+class SplitTerms(Section, frozen=True, kw_only=True):
     """Which rows train, by a keyed hash of their ids. Agreed.
 
     validation, test  shares of the rows
@@ -128,7 +117,7 @@ class SplitTerms(_Section, frozen=True, kw_only=True):
         return {**msgspec.to_builtins(self), "key": hashed}
 
 
-class Key(_Section, frozen=True, kw_only=True):
+class Key(Section, frozen=True, kw_only=True):
     """This party's Paillier key.
 
     bits             2048, 3072 or 4096. Agreed
@@ -149,7 +138,7 @@ class Key(_Section, frozen=True, kw_only=True):
             raise ConfigurationError("file and passphrase_file: both, or neither")
 
 
-class RunOptions(_Section, frozen=True, kw_only=True):
+class RunOptions(Section, frozen=True, kw_only=True):
     """How the job runs at this party.
 
     folder              what the run leaves; its state while it runs lies in FOLDER/state
@@ -169,13 +158,13 @@ class RunOptions(_Section, frozen=True, kw_only=True):
     predictions: bool = True
 
 
-class _File(_Section, frozen=True, kw_only=True):
+class _File(Section, frozen=True, kw_only=True):
     """The file as it stands."""
 
     version: Literal[1] = 1
     job: Name
     party: Party
-    peers: dict[Name, Any]
+    peers: dict[Name, PeerParty]
     data: Data
     alignment: AlignmentTerms = AlignmentTerms()
     split: SplitTerms = SplitTerms()
@@ -245,31 +234,20 @@ class JobFile:
 def load_job(path: str | Path) -> JobFile:
     """Read a job file. ConfigurationError naming file, key, value and what is allowed."""
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is no TOML: {error}") from None
-    try:
-        return _checked(path, content)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+    return read_settings(path, partial(_checked, path))
 
 
 def _checked(path: Path, content: dict[str, Any]) -> JobFile:
-    file = _convert(content, _File, ())
+    file = convert(content, _File)
     if not file.peers:
         raise ConfigurationError("peers is empty: [peers.NAME] for each of the other parties")
     chosen = dict(file.algorithm)
     name = chosen.pop("name", None)
     if not isinstance(name, str) or name not in ALGORITHMS:
         raise ConfigurationError(f"algorithm.name = {name!r}: one of {', '.join(map(repr, ALGORITHMS))}")
-    parameters = _convert(chosen, ALGORITHMS[name], ("algorithm",))
-    for peer, some in file.peers.items():
-        if not isinstance(some, dict):
-            raise ConfigurationError(f"peers.{peer} = {some!r}: write [peers.{peer}], and dial below it")
-    peers = {peer: _convert(some, PeerParty, ("peers", peer)) for peer, some in file.peers.items()}
+    parameters = convert(chosen, ALGORITHMS[name], ("algorithm",))
     job = JobFile(
-        path, file.job, file.party, peers, file.data, file.alignment, file.split,
+        path, file.job, file.party, file.peers, file.data, file.alignment, file.split,
         name, parameters, file.key, file.run,
     )  # fmt: skip
     _check_together(job)
@@ -307,70 +285,6 @@ def _check_together(job: JobFile) -> None:
         raise ConfigurationError(
             f"neither party.listen nor peers.{waiting[0]}.dial is set: one side listens, the other dials"
         )
-    for name, address in [("party.listen", job.party.listen)] + [
-        (f"peers.{name}.dial", peer.dial) for name, peer in job.peers.items()
-    ]:
-        if address is not None and not _is_address(address):
-            raise ConfigurationError(
-                f"{name} = {address!r}: an address is written tcp://HOST:PORT, with a port from 1 to 65535"
-            )
-
-
-def _is_address(text: str) -> bool:
-    parts = re.fullmatch(r"tcp://\S+:(\d{1,5})", text)
-    return parts is not None and 1 <= int(parts[1]) <= 65535
-
-
-def _convert(value: Any, kind: Any, where: tuple[str, ...]) -> Any:
-    """`value` as a `kind`; what is wrong is told by key, value, and what is allowed."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        inner = re.findall(r"\.([^.\[\]`]+)|\[(\.\.\.|\d+)\]", place)
-        keys = [key for key, _ in inner if key]
-        raise ConfigurationError(_told(text, value, kind, (*where, *keys), len(where))) from None
-
-
-def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) -> str:
-    dotted = ".".join(keys)
-    unknown = re.search(r"unknown field `(.*)`", text)
-    missing = re.search(r"missing required field `(.*)`", text)
-    if unknown:
-        allowed = _fields(kind, keys[skip:])
-        close = difflib.get_close_matches(unknown[1], allowed, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{'.'.join((*keys, unknown[1]))} is no key here: {hint}there are {', '.join(allowed)}"
-    if missing:
-        return f"{'.'.join((*keys, missing[1]))} is not set"
-    found: Any = value
-    for key in keys[skip:]:
-        found = found.get(key, "") if isinstance(found, dict) else found
-    plain = text[0].lower() + text[1:]
-    if isinstance(found, dict):  # a rule that joins several keys, in a section's own words
-        return f"{dotted + ': ' if dotted else ''}{text}"
-    return f"{dotted} = {found!r}: {plain}{_choices(kind, keys[skip:])}"
-
-
-def _fields(kind: Any, keys: tuple[str, ...]) -> list[str]:
-    """The keys of the table at a place."""
-    inner = _type_at(kind, keys)
-    return list(getattr(inner, "__struct_fields__", ()))
-
-
-def _choices(kind: Any, keys: tuple[str, ...]) -> str:
-    """The texts that are allowed where there are only a few."""
-    inner = _type_at(kind, keys)
-    texts = [choice for choice in get_args(inner) if isinstance(choice, str)]
-    return f"; one of {', '.join(map(repr, texts))}" if texts else ""
-
-
-def _type_at(kind: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        known = {field.name: field.type for field in msgspec.structs.fields(kind)} if _is_table(kind) else {}
-        kind = known.get(key)
-    return kind
-
-
-def _is_table(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    check_address("party.listen", job.party.listen)
+    for name, peer in job.peers.items():
+        check_address(f"peers.{name}.dial", peer.dial)

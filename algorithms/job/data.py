@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hecore.algorithms import objectives
 from hecore.algorithms.data import Column, Ids, Split, Table, infer_schema, load_rows, open_source, read_ids
 from hecore.algorithms.data.ids import Places
 from hecore.algorithms.data.libsvm import ID, LABEL, is_libsvm
@@ -14,9 +15,7 @@ from hecore.algorithms.data.schema import numbers
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.lr import LinearConfig
-
-#: Objectives whose labels are 0 and 1, and those whose labels are 0, 1, 2, …
-BINARY, CLASSES = ("binary:logistic",), ("multi:softprob", "multi:logistic")
+from hecore.algorithms.objectives import BINARY, MULTICLASS
 
 
 class JobData:
@@ -110,9 +109,9 @@ def check_parts(job: JobFile, table: Table, parts: Split) -> None:
     if np.unique(train).size < 2:
         raise TableError(f"{rows}, and all their labels are {train[0]:g}: there is nothing to learn")
     check_labels(job, train)
-    objective = getattr(job.parameters, "objective", BINARY[0])
+    objective = getattr(job.parameters, "objective", BINARY)
     others = np.setdiff1d(table.label, train)
-    if objective in CLASSES and others.size:
+    if objective in MULTICLASS and others.size:
         raise TableError(
             f"class {others[0]:g} has {np.sum(table.label == others[0])} rows, none of them for training: a"
             " model cannot know it"
@@ -121,15 +120,13 @@ def check_parts(job: JobFile, table: Table, parts: Split) -> None:
 
 def check_labels(job: JobFile, label: NDArray[np.float64]) -> None:
     """TableError for labels that the objective cannot use."""
-    objective = getattr(job.parameters, "objective", BINARY[0])
-    values = np.unique(label)
+    objective = getattr(job.parameters, "objective", BINARY)
     where = f"{job.data.file}, column {job.data.label!r}"
-    if values.size < 2:
-        raise TableError(f"{where}: all labels are {values[0]:g}: there is nothing to learn")
-    if objective in BINARY and not np.isin(values, (0, 1)).all():
-        bad = values[~np.isin(values, (0, 1))][0]
-        raise TableError(f"{where}: label {bad:g} is neither 0 nor 1: data.positive says which one is 1")
-    if objective in CLASSES and not np.array_equal(values, np.arange(values.size)):
-        raise TableError(f"{where}: classes {values[:5].tolist()} …: number them 0, 1, 2, …")
-    if objective == "count:poisson" and values[0] < 0:
-        raise TableError(f"{where}: label {values[0]:g} is no count: 0 or more are needed")
+    objectives.check_varied(label, where)
+    if objective == BINARY and (bad := objectives.misfits(objective, label)).size:
+        raise TableError(
+            f"{where}: label {label[bad[0]]:g} is neither 0 nor 1: data.positive says which one is 1"
+        )
+    objectives.check_labels(objective, label, where)
+    if objective in MULTICLASS:
+        objectives.count_classes(label, where)

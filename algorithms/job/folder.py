@@ -23,7 +23,6 @@ import msgspec
 
 import hecore
 from hecore.algorithms.channel import Channel
-from hecore.algorithms.channel.disk import make_folder, write_whole
 from hecore.algorithms.errors import ConfigurationError, RecordError
 from hecore.algorithms.job.records import (
     FORMAT,
@@ -37,6 +36,7 @@ from hecore.algorithms.job.records import (
     both_traffic,
 )
 from hecore.algorithms.job.timeline import TimelineRecord
+from hecore.algorithms.private_files import make_folder, open_descriptor, write_whole
 from hecore.meter import Meter, Timeline
 
 RECORD, METRICS = "run.json", "metrics.jsonl"
@@ -69,9 +69,7 @@ class RunFolder:
 
     def __init__(self, path: Path, record: RunRecord, before: RunRecord | None = None) -> None:
         self.path, self.record, self._before = path, record, before
-        self._descriptor = os.open(
-            path / METRICS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
+        self._descriptor = open_descriptor(path / METRICS, os.O_WRONLY | os.O_APPEND)
         self._write()
 
     @classmethod

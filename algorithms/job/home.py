@@ -13,20 +13,14 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
-from typing import BinaryIO
 
 from hecore import PrivateKey, PublicKey, generate_key, load_key, save_key
 from hecore.algorithms.channel import FolderStore
-from hecore.algorithms.channel.disk import make_folder, sync_folder, write_whole
 from hecore.algorithms.errors import ConfigurationError, StoreInUse
 from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.private_files import make_folder, move, sync_folder, write_whole
 from hecore.keyfile import read_passphrase
 from hecore.randomness import random_bytes
-
-
-def open_private(path: Path) -> BinaryIO:
-    """A new or emptied file of mode 0600, to be written."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
 def own_key(folder: Path, bits: int) -> PrivateKey | PublicKey:
@@ -42,8 +36,7 @@ def own_key(folder: Path, bits: int) -> PrivateKey | PublicKey:
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     save_key(key, fresh, read_passphrase(passphrase))
-    fresh.rename(path)
-    sync_folder(folder)
+    move(fresh, path)
     return key
 
 

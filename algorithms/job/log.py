@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from hecore.algorithms.channel.disk import make_folder
+from hecore.algorithms.private_files import make_folder, open_descriptor
 
 Form = Literal["text", "json"]
 LOGGER = "hecore"
@@ -48,7 +48,7 @@ class _Shown(logging.Handler):
 def log_to(folder: Path, form: Form, show: Callable[[str], None]) -> Iterator[None]:
     """Log from INFO on to the file; as JSON everything to standard error as well, else warnings to `show`."""
     make_folder(folder)
-    descriptor = os.open(folder / "log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = open_descriptor(folder / "log.jsonl", os.O_WRONLY | os.O_APPEND)
     logger = logging.getLogger(LOGGER)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
         handlers: list[logging.Handler] = [logging.StreamHandler(file)]

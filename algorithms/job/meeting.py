@@ -17,7 +17,7 @@ from hecore.algorithms.channel.framed import MAX_REASON
 from hecore.algorithms.checkpoint import Checkpoints, Run
 from hecore.algorithms.errors import ConfigurationError, HandshakeError
 from hecore.algorithms.job.messages import JobHello, JobVerdict
-from hecore.algorithms.party import compare_settings
+from hecore.algorithms.party import differences, unlike
 
 SPLIT_KEY_BYTES = 32
 #: Seconds for which a party that says no waits until it was heard.
@@ -45,7 +45,7 @@ def meet(
 ) -> bytes:
     """Compare the terms with every peer; the split's key, which the active party gives or draws.
 
-    Raises JobRefused naming the first term that differs, with its value at both sides.
+    Raises JobRefused naming the terms that differ, with their values at both sides.
     """
     text = msgspec.json.encode(terms, order="sorted").decode()
     digest = {"job file": hashlib.sha256(text.encode()).hexdigest()}
@@ -61,7 +61,7 @@ def meet(
         run.save(0, Met(text, ""), {})  # before anything is sent
     for channel in channels:
         channel.send(JobHello(terms=text))
-    problem = _first_difference(channels, text)
+    problem = _unlike(channels, text)
     if active:
         key = _decide(channels, run, split_key, problem)
     else:
@@ -75,15 +75,15 @@ def meet(
     return key
 
 
-def _first_difference(channels: Sequence[ZmqChannel], text: str) -> str:
-    """Hear all peers, then tell the first difference to one of them; empty if there is none."""
+def _unlike(channels: Sequence[ZmqChannel], text: str) -> str:
+    """Hear all peers, then tell the differences to any of them; empty if there are none."""
     theirs = {channel: channel.receive(JobHello).terms for channel in channels}
-    for channel, other in theirs.items():
-        try:
-            compare_settings(channel.me, text, channel.peer, other)
-        except HandshakeError as error:
-            return str(error)
-    return ""
+    try:
+        found = [differences(channel.me, text, channel.peer, other) for channel, other in theirs.items()]
+    except HandshakeError as error:
+        return str(error)
+    every = [difference for of_one in found for difference in of_one]
+    return unlike(every) if every else ""
 
 
 def _decide(channels: Sequence[ZmqChannel], run: Run, given: bytes | None, problem: str) -> bytes:
@@ -101,9 +101,10 @@ def _decide(channels: Sequence[ZmqChannel], run: Run, given: bytes | None, probl
 def _check_unchanged(before: str, now: str) -> None:
     """ConfigurationError naming what was changed in the file of a job that is under way."""
     old, new = (msgspec.json.decode(text, type=dict[str, Any]) for text in (before, now))
-    for name in sorted({*old, *new}):
-        if old.get(name) != new.get(name):
-            raise ConfigurationError(
-                f"{name} is {new.get(name)!r} now, but the job under way began with {old.get(name)!r}: set it"
-                " back, or begin anew at all parties"
-            )
+    changed = [
+        f"{name} is {new.get(name)!r} now, but the job under way began with {old.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    if changed:
+        raise ConfigurationError(f"{', '.join(changed)}: set it back, or begin anew at all parties")

@@ -5,8 +5,8 @@ A is the active party, P a passive one. On the network they travel inside CURVE.
     JobHello   each → other   what both must have set alike: job, alignment, split, algorithm and its
                               parameters, length of keys
     JobVerdict A → P          that the job goes on, and the key by which rows are parted into training,
-                              validation, test: P can tell the part of any id, as A can. Or which setting
-                              differs at which parties
+                              validation, test: P can tell the part of any id, as A can. Or which settings
+                              differ at which parties
     JobDone    each → other   that this party has all it needs, and the times of its phases if it shares them
 """
 

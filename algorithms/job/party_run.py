@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from hecore.algorithms.job.ending import all_delivered, end_job
 from hecore.algorithms.job.folder import RunFolder
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.meeting import JobRefused, meet
-from hecore.algorithms.job.progress import ProgressKeeper
+from hecore.algorithms.job.progress import Pace, ProgressKeeper
 from hecore.algorithms.job.recording import row_counts
 from hecore.algorithms.job.scores import PREDICTIONS, evaluate, write_predictions
 from hecore.algorithms.job.training import Round, Training, make_training
@@ -61,6 +62,7 @@ class PartyRun:
         self._meter = Meter()
         self._node: Node | None = None
         self._channels: list[ZmqChannel] = []
+        self._pace = Pace(keeper.together)
         self._aligned_already = False
 
     def run(self) -> Outcome:
@@ -84,12 +86,14 @@ class PartyRun:
             self._meter.timeline = Timeline(time.perf_counter())
             table = self._aligned(data)
             self._aligned_already = True
-            share = job.split
-            parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
-            self._folder.update(rows=row_counts(data, table, parts), columns=len(table.columns))
+            with self._meter.phase("read"):
+                share = job.split
+                parts = split_rows(Ids(table.ids), split_key, validation=share.validation, test=share.test)
+                self._folder.update(rows=row_counts(data, table, parts), columns=len(table.columns))
             training = self._train(table, parts)
-            model = training.save(job.folder)
-            self._folder.update(importances=training.importances(), model=model.name)
+            with self._meter.phase("train"):
+                model = training.save(job.folder)
+                self._folder.update(importances=training.importances(), model=model.name)
             results = self._score(training, table, parts)
             self._folder.update(results={name: {"test": value} for name, value in results.items()})
             delivered = self._end()
@@ -143,10 +147,10 @@ class PartyRun:
         """The rows that all parties have, in the order of all."""
         job = self._job
         if job.alignment.method == "none":
-            return data.rows(None)
-        self._keeper.phase("aligning rows")
+            with self._phase("reading the rows", "read"):
+                return data.rows(None)
         config = PsiConfig(min_intersection=job.alignment.min_intersection)
-        with self._meter.phase("psi"):
+        with self._phase("aligning rows", "psi"):
             found = align(
                 self._channels,
                 data.ids,
@@ -157,22 +161,22 @@ class PartyRun:
             )
         if found.rows is None:
             raise ProtocolError("the alignment did not tell which rows are common")
-        self._keeper.phase("reading the common rows")
-        return data.rows(found.rows)
+        with self._phase("reading the common rows", "read"):
+            return data.rows(found.rows)
 
     def _train(self, table: Table, parts: Split) -> Training:
         job = self._job
-        self._keeper.phase("making keys")
-        key = self._home.paillier_key()
-        training = make_training(job, self._channels, key, self._checkpoints, self._meter)
-        self._folder.update(backend=training.backend)
-        self._keeper.phase("training")
-        check_parts(job, table, parts)
-        train = table.take(parts.train)
-        validation = table.take(parts.validation) if parts.validation.size else None
-        started = time.perf_counter()
-        training.fit(train, validation, self._tell_round)
-        seconds = time.perf_counter() - started
+        with self._phase("making keys", "keys"):
+            key = self._home.paillier_key()
+            training = make_training(job, self._channels, key, self._checkpoints, self._meter)
+            self._folder.update(backend=training.backend)
+        with self._phase("training", "train"):
+            check_parts(job, table, parts)
+            train = table.take(parts.train)
+            validation = table.take(parts.validation) if parts.validation.size else None
+            started, self._pace = time.perf_counter(), Pace(self._keeper.together)
+            training.fit(train, validation, self._tell_round)
+            seconds = time.perf_counter() - started
         for one in training.measured():
             self._folder.round(
                 one.number, seconds=seconds, metric=one.metric, train=one.train, validation=one.validation
@@ -182,14 +186,14 @@ class PartyRun:
     def _score(self, training: Training, table: Table, parts: Split) -> dict[str, float]:
         if not parts.test.size:
             return {}
-        self._keeper.phase("scoring test rows")
-        test = table.take(parts.test)
-        scores = training.predict(test)
-        if scores is None or test.label is None:
-            return {}
-        if self._job.run.predictions:
-            write_predictions(self._job.folder / PREDICTIONS, test, scores)
-        return evaluate(training.objective, test.label, scores)
+        with self._phase("scoring test rows", "score"):
+            test = table.take(parts.test)
+            scores = training.predict(test)
+            if scores is None or test.label is None:
+                return {}
+            if self._job.run.predictions:
+                write_predictions(self._job.folder / PREDICTIONS, test, scores)
+            return evaluate(training.objective, test.label, scores)
 
     def _end(self) -> bool:
         """Whether all others have everything that they need of this party."""
@@ -200,13 +204,21 @@ class PartyRun:
         peers = end_job(self._channels, self._checkpoints, shown)
         for peer, timeline in peers.items():
             self._folder.peer_timeline(peer, timeline)
-        delivered = all_delivered(self._channels)
+        with self._meter.phase("wait"):
+            delivered = all_delivered(self._channels)
         self._measure()
         self._folder.finish("finished")
         self._keeper.phase("finished")
         return delivered
 
     # --- what is told -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _phase(self, told: str, name: str) -> Iterator[None]:
+        """A phase for people and for the meter, which takes the pieces that have a name of their own out."""
+        self._keeper.phase(told)
+        with self._meter.phase(name):
+            yield
 
     def _measure(self) -> None:
         with contextlib.suppress(OSError):  # a full disk is told by what ended the run
@@ -220,11 +232,13 @@ class PartyRun:
         detail = f"{round.unit} {round.number}/{round.rounds}"
         for value, part in ((round.train, ""), (round.validation, " validation")):
             detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
-        pace = f"{round.seconds / (round.done * round.rounds):.1f} s per {round.unit}" if round.done else ""
-        self._keeper.tell("training", ", ".join(filter(None, [detail, pace])), round.done, round.remaining)
-        if round.is_whole:
-            log.info("%s", detail)
-        if round.is_whole and (round.train, round.validation) != (None, None):
+        self._pace.step(round.done, round.step)
+        pace = f"{self._pace.whole / round.rounds:.1f} s per {round.unit}"
+        self._keeper.tell("training", f"{detail}, {pace}", round.done, self._pace.remaining)
+        if not round.is_whole:
+            return
+        log.info("%s", detail)
+        if (round.train, round.validation) != (None, None):
             self._folder.round(
                 round.number,
                 seconds=round.seconds,
@@ -232,4 +246,4 @@ class PartyRun:
                 train=round.train,
                 validation=round.validation,
             )
-            self._measure()
+        self._measure()  # at every party: what a killed process did stays in the records

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hecore.algorithms.channel import ZmqChannel
-from hecore.algorithms.job.home import open_private
+from hecore.algorithms.private_files import open_emptied
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,27 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
     time: float = 0.0
 
 
+class Pace:
+    """How long the steps of a training take, by a clock of this process, which began with it.
+
+    What an earlier process has done counts for nothing; nor does the time for which the clock stands still.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._started = clock, clock()
+        self._before: float | None = None
+        #: Seconds that all steps would take.
+        self.whole = 0.0
+        self.remaining = float("inf")
+
+    def step(self, done: float, step: float) -> None:
+        """A step is done, which is the share `step` of all, and `done` is the share done by now."""
+        if self._before is None:
+            self._before = done - step
+        self.whole = (self._clock() - self._started) / (done - self._before)
+        self.remaining = (1 - done) * self.whole
+
+
 class ProgressKeeper:
     """Joins what the job tells with what the channels know, once a second; used as a context manager."""
 
@@ -59,6 +80,7 @@ class ProgressKeeper:
         self._channels: Sequence[ZmqChannel] = ()
         self._away: dict[str, float] = {}
         self._met: set[str] = set()
+        self._together, self._looked = 0.0, self._started
         self._stop = threading.Event()
         self._lock, self._showing, self._writing = (threading.Lock() for _ in range(3))
         self._thread = threading.Thread(target=self._run, name="hecore-progress", daemon=True)
@@ -93,6 +115,7 @@ class ProgressKeeper:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL):
+            self.together()
             self._show()
             self._write()
 
@@ -109,6 +132,15 @@ class ProgressKeeper:
             return msgspec.structs.replace(
                 self._now, seconds=now - self._started, peers=peers, process=os.getpid(), time=time.time()
             )
+
+    def together(self) -> float:
+        """Seconds for which all peers were there, counted once a second."""
+        with self._lock:
+            now = time.monotonic()
+            if all(channel.metrics.connected for channel in self._channels):
+                self._together += now - self._looked
+            self._looked = now
+            return self._together
 
     def _line(self, name: str, channel: ZmqChannel, now: float) -> PeerLine:
         metrics = channel.metrics
@@ -129,7 +161,7 @@ class ProgressKeeper:
     def _write(self) -> None:
         fresh = self._path.with_suffix(".new")
         with self._writing, suppress(OSError):  # a full disk is told by what must not be lost
-            with open_private(fresh) as file:
+            with open_emptied(fresh) as file:
                 file.write(msgspec.json.encode(self.snapshot()))
             fresh.rename(self._path)
 

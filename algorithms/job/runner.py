@@ -30,7 +30,7 @@ OnProgress = Callable[[JobProgress], None]
 
 
 def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool = False) -> Outcome:
-    """Run a job, or go on with it; `anew`: forget what an earlier run has left here, as all parties must.
+    """Run a job, or go on with it; `anew`: first `forget` what an earlier run has left here.
 
     Raises what went wrong: ConfigurationError, TableError, AlignmentError, HandshakeError for what must be
     mended before it can go on; PeerLost, ChannelTimeout, PeerAborted where another party is at fault;
@@ -70,16 +70,20 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
     return outcome
 
 
-def forget(job: JobFile) -> None:
+def forget(job: JobFile, tell: Callable[[str], None] = log.warning) -> None:
     """Remove the state of a run, whatever its condition, and put its records and model aside.
 
-    StoreInUse while a process works with it.
+    All parties must do so; `tell` is told whom to ask. StoreInUse while a process works with it.
     """
     Home(job).remove_unless_used()
     if (job.folder / RECORD).exists():
         kept = job.folder.with_name(f"{job.folder.name}.{datetime.now():%Y%m%d-%H%M%S-%f}")
         job.folder.rename(kept)
-        log.warning("what was there is kept in %s; all other parties must begin anew as well", kept)
+        others = " and ".join(sorted(job.peers))
+        tell(
+            f"{job.party.name} begins anew, and {others} must be started with --anew as well;"
+            f" what was there is kept in {kept}"
+        )
 
 
 def _finished(job: JobFile, home: Home) -> Outcome | None:

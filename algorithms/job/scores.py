@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hecore.algorithms import metrics
 from hecore.algorithms.data import Ids, Table
-from hecore.algorithms.job.home import open_private
+from hecore.algorithms.objectives import COUNTS, Floats
+from hecore.algorithms.private_files import open_emptied
 
 PREDICTIONS = "predictions.parquet"
-Floats = NDArray[np.float64]
 
 
 def evaluate(objective: str, label: Floats, scores: Floats) -> dict[str, float]:
@@ -23,38 +23,33 @@ def evaluate(objective: str, label: Floats, scores: Floats) -> dict[str, float]:
 
     What cannot be told (AUC of a single class) is left out.
     """
-    from sklearn import metrics
-
-    if scores.ndim == 2 and scores.shape[1] == 2:
-        return _binary(label, scores[:, 1])
     if scores.ndim == 2:
-        classes = np.arange(scores.shape[1])
-        return {
-            "accuracy": float(metrics.accuracy_score(label, scores.argmax(1))),
-            "log loss": float(metrics.log_loss(label, scores, labels=classes)),
+        found = _separation(label, scores[:, 1]) if scores.shape[1] == 2 else {}
+        return found | {
+            "accuracy": metrics.accuracy(label, scores),
+            "log loss": metrics.log_loss(label, scores),
         }
-    found = {
-        "RMSE": float(metrics.root_mean_squared_error(label, scores)),
-        "MAE": float(metrics.mean_absolute_error(label, scores)),
-    }
+    found = {"RMSE": metrics.rmse(label, scores), "MAE": float(np.abs(scores - label).mean())}
     if label.size > 1:
-        found["R²"] = float(metrics.r2_score(label, scores))
-    if objective == "count:poisson" and (scores > 0).all():
-        found["Poisson deviance"] = float(metrics.mean_poisson_deviance(label, scores))
+        found["R²"] = _r2(label, scores)
+    if objective == COUNTS and (scores > 0).all():
+        found["Poisson deviance"] = metrics.poisson_deviance(label, scores)
     return found
 
 
-def _binary(label: Floats, positive: Floats) -> dict[str, float]:
-    from sklearn import metrics
+def _separation(label: Floats, positive: Floats) -> dict[str, float]:
+    if label.min() == label.max():
+        return {}
+    from sklearn.metrics import roc_curve  # heavy import
 
-    found = {}
-    if label.min() != label.max():
-        false, true, _ = metrics.roc_curve(label, positive)
-        found = {"AUC": float(metrics.roc_auc_score(label, positive)), "KS": float((true - false).max())}
-    return found | {
-        "accuracy": float(metrics.accuracy_score(label, positive > 0.5)),
-        "log loss": float(metrics.log_loss(label, positive, labels=[0, 1])),
-    }
+    false, true, _ = roc_curve(label, positive)
+    return {"AUC": metrics.auc(label, positive), "KS": float((true - false).max())}
+
+
+def _r2(label: Floats, scores: Floats) -> float:
+    from sklearn.metrics import r2_score  # heavy import
+
+    return float(r2_score(label, scores))
 
 
 def write_predictions(path: Path, table: Table, scores: Floats) -> None:
@@ -72,5 +67,5 @@ def write_predictions(path: Path, table: Table, scores: Floats) -> None:
         columns["score"] = pa.array(scores)
     else:
         columns |= {f"score_{place}": pa.array(column) for place, column in enumerate(scores.T)}
-    with open_private(path) as file:
+    with open_emptied(path) as file:
         pq.write_table(pa.table(columns), file)

@@ -11,7 +11,7 @@ from rich.text import Text
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.folder import RECORD, read_record
 from hecore.algorithms.job.home import Home
-from hecore.algorithms.job.progress import PROGRESS, JobProgress, read_progress
+from hecore.algorithms.job.progress import PROGRESS, JobProgress, PeerLine, read_progress
 from hecore.algorithms.job.records import RunRecord
 
 
@@ -41,12 +41,17 @@ def status_lines(job: JobFile) -> list[tuple[str, str]]:
         left = "" if progress.remaining is None else f", {timedelta(seconds=round(progress.remaining))} left"
         lines.append(("done", f"{progress.done:.0%}{left if running else ''}"))
     for name, line in progress.peers.items():
-        state = (
-            "connected" if line.connected else f"away for {line.away:.0f} s" if line.met else "not met yet"
-        )
+        state = _now(line) if running else "was met" if line.met else "never came"
         lines.append((name, f"{state}, {line.sent:,} bytes sent, {line.received:,} received"))
     lines.append(("records", str(job.folder)))
     return lines
+
+
+def _now(line: PeerLine) -> str:
+    """Where a peer is, while this party runs: what was known before it ended is old."""
+    if line.connected:
+        return "connected"
+    return f"away for {timedelta(seconds=round(line.away))}" if line.met else "not met yet"
 
 
 def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | None, running: bool) -> str:

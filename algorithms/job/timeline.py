@@ -2,7 +2,7 @@
 
 A party's own time line has the phases of its meter. What it shows to others is coarse: four categories.
 
-    encrypt   encrypting, decrypting, packing, validating ciphertexts
+    encrypt   making keys, encrypting, decrypting, packing, validating ciphertexts
     compute   everything else that it does
     wait      for a message of a peer
     network   handing messages over
@@ -23,6 +23,7 @@ _CATEGORY = {
     "decrypt": ENCRYPT,
     "pack": ENCRYPT,
     "validate": ENCRYPT,
+    "keys": ENCRYPT,
     "wait": WAIT,
     "send": NETWORK,
     NETWORK: NETWORK,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,12 @@ from hecore.algorithms.lr import (
     VerticalPoissonRegression,
 )
 from hecore.algorithms.lr import Progress as LinearProgress
+from hecore.algorithms.objectives import CLASSES
 
 Scores = NDArray[np.float64]
-#: Objectives that predict numbers and no classes.
-NUMBERS = ("reg:squarederror", "count:poisson")
+Trees: TypeAlias = VerticalGBDTClassifier | VerticalGBDTRegressor
+Linear: TypeAlias = VerticalLogisticRegression | VerticalLinearRegression | VerticalPoissonRegression
+Model = TypeVar("Model", bound=Trees | Linear)
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,20 @@ class Round:
 
     is_whole  the round is over
     done      share of all rounds
+    step      share of all rounds by which `done` grows at a time
+    seconds   that the training has run
     """
 
     number: int
     rounds: int
     unit: str
     done: float
+    step: float
     seconds: float
     metric: str = ""
     train: float | None = None
     validation: float | None = None
     is_whole: bool = True
-
-    @property
-    def remaining(self) -> float:
-        """Seconds still to go, if they go as before."""
-        return self.seconds / self.done - self.seconds if self.done else float("inf")
 
 
 @dataclass(frozen=True)
@@ -100,48 +100,46 @@ def make_training(
     meter: Meter,
 ) -> Training:
     """The estimator that a job file asks for; it counts into `meter`."""
-    if isinstance(job.parameters, GBDTConfig):
-        return _Trees(job, job.parameters, channels, key, checkpoints, meter)
-    return _Linear(job, job.parameters, channels, key, checkpoints, meter)
-
-
-class _Trees:
-    def __init__(
-        self,
-        job: JobFile,
-        config: GBDTConfig,
-        channels: Sequence[Channel],
-        key: PrivateKey,
-        checkpoints: Checkpoints,
-        meter: Meter,
-    ) -> None:
-        self.objective: str = config.objective
-        kind = VerticalGBDTRegressor if self.objective in NUMBERS else VerticalGBDTClassifier
-        self._model = kind(
-            channels,
-            config,
-            key=key,
-            backend=job.run.backend,
-            categorical=job.data.categorical,
-            checkpoints=checkpoints,
+    config = job.parameters
+    if not isinstance(config, GBDTConfig):
+        linear = _linear_kind(config)(
+            channels, config, key=key, backend=job.run.backend, checkpoints=checkpoints
         )
-        self._model.meter = meter
-        self.backend = self._model.backend.name
+        return _Linear(linear, meter)
+    trees = (VerticalGBDTClassifier if config.objective in CLASSES else VerticalGBDTRegressor)(
+        channels,
+        config,
+        key=key,
+        backend=job.run.backend,
+        categorical=job.data.categorical,
+        checkpoints=checkpoints,
+    )
+    return _Trees(trees, meter)
 
+
+class _Adaptor(Generic[Model]):
+    def __init__(self, model: Model, meter: Meter) -> None:
+        self._model = model
+        model.meter = meter
+        self.objective: str = model.config.objective
+        self.backend = model.backend.name
+
+    def predict(self, table: Table) -> Scores | None:
+        if isinstance(self._model, VerticalGBDTClassifier | VerticalLogisticRegression):
+            return self._model.predict_proba(table)
+        return self._model.predict(table)
+
+
+class _Trees(_Adaptor[Trees]):
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
         def tell(progress: TreeProgress) -> None:
-            at = (progress.round, progress.rounds, "tree", progress.done, progress.seconds)
-            on_round(Round(*at, progress.metric_name, progress.train, progress.evaluation))
+            at = (progress.round, progress.rounds, "tree", progress.done, 1 / progress.rounds)
+            on_round(Round(*at, progress.seconds, progress.metric_name, progress.train, progress.evaluation))
 
         self._model.fit(train, validation, on_progress=tell)
 
     def measured(self) -> list[Measured]:
         return []
-
-    def predict(self, table: Table) -> Scores | None:
-        if isinstance(self._model, VerticalGBDTClassifier):
-            return self._model.predict_proba(table)
-        return self._model.predict(table)
 
     def save(self, folder: Path) -> Path:
         path = folder / "model.safetensors"
@@ -159,31 +157,16 @@ class _Trees:
         return ranked(share.columns, list(splits.values()), gains)
 
 
-class _Linear:
-    def __init__(
-        self,
-        job: JobFile,
-        config: LinearConfig,
-        channels: Sequence[Channel],
-        key: PrivateKey,
-        checkpoints: Checkpoints,
-        meter: Meter,
-    ) -> None:
-        self.objective: str = config.objective
-        self._model = _linear_kind(config)(
-            channels, config, key=key, backend=job.run.backend, checkpoints=checkpoints
-        )
-        self._model.meter = meter
-        self.backend = self._model.backend.name
-        self._columns: tuple[str, ...] = ()
+class _Linear(_Adaptor[Linear]):
+    _columns: tuple[str, ...] = ()
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
-        told, seconds = 0, 0.0
+        told, step, seconds = 0, 1.0, 0.0
 
         def tell(progress: LinearProgress) -> None:
-            nonlocal told, seconds
-            seconds = progress.seconds
-            at = (progress.epochs, "epoch", progress.done, seconds, "loss", progress.loss)
+            nonlocal told, step, seconds
+            step, seconds = 1 / (progress.epochs * progress.batches), progress.seconds
+            at = (progress.epochs, "epoch", progress.done, step, seconds, "loss", progress.loss)
             if progress.epoch > told:  # the loss is that of the epoch before, which is over
                 told = progress.epoch
                 on_round(Round(told, *at))
@@ -192,18 +175,13 @@ class _Linear:
         self._model.fit(train, validation, on_progress=tell)
         self._columns, loss = train.columns, self._model.loss_
         if len(loss) > told:
-            on_round(Round(len(loss), len(loss), "epoch", 1.0, seconds, "loss", loss[-1]))
+            on_round(Round(len(loss), len(loss), "epoch", 1.0, step, seconds, "loss", loss[-1]))
 
     def measured(self) -> list[Measured]:
         name = self._model.metric_name
         return (
             [] if name is None else curves(self._model.evals_result_, name, self._model.config.evaluate_every)
         )
-
-    def predict(self, table: Table) -> Scores | None:
-        if isinstance(self._model, VerticalLogisticRegression):
-            return self._model.predict_proba(table)
-        return self._model.predict(table)
 
     def save(self, folder: Path) -> Path:
         path = folder / "model.json"
@@ -239,9 +217,7 @@ def curves(result: Mapping[str, Sequence[float]], metric: str, every: int) -> li
     return found
 
 
-def _linear_kind(
-    config: LinearConfig,
-) -> type[VerticalLogisticRegression | VerticalLinearRegression | VerticalPoissonRegression]:
+def _linear_kind(config: LinearConfig) -> type[Linear]:
     if config.objective == "reg:squarederror":
         return VerticalLinearRegression
     return VerticalPoissonRegression if config.objective == "count:poisson" else VerticalLogisticRegression

@@ -7,13 +7,15 @@ scaling      standardised columns
 bounds       the sizes that masks and slots are made for
 steps        the mathematics: pure functions on shares and ciphertexts
 messages     the records, and who can read what
-meeting      handshakes along the star, and the active party's terms
+meeting      the active party's terms
 side         what a mode's training is given, and what it gives back
+epochs       the sequence of batches and epochs, alike in both modes
 shared       mode `shared`
 exact        mode `exact`, and networks on its source layer
 saved        checkpoints
 scoring      joint scores
 share        a party's share of a model, and its file
+linear       what the estimators have in common: training and joint scores
 estimators   one party's estimator
 """
 

@@ -7,13 +7,12 @@ from typing import Literal, get_args
 
 import msgspec
 
+from hecore.algorithms.checks import check_choice, check_range
 from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.objectives import CLASSES, LinearObjective
 
 MINIMUM_MASK_BITS = 40
 
-ObjectiveName = Literal[
-    "binary:logistic", "multi:logistic", "multi:softprob", "reg:squarederror", "count:poisson"
-]  # XGBoost's names, as for trees
 Mode = Literal["shared", "exact"]
 Schedule = Literal["exponential", "inverse", "cosine"]
 
@@ -60,7 +59,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Raises ConfigurationError naming the field, its value and what is allowed.
     """
 
-    objective: ObjectiveName = "binary:logistic"
+    objective: LinearObjective = "binary:logistic"
     mode: Mode = "shared"
     epochs: int = 4
     batch_size: int = 1024
@@ -92,10 +91,10 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():
-            _check_choice(name, getattr(self, name), get_args(kind))
+            check_choice(name, getattr(self, name), get_args(kind))
         for name, (lowest, highest) in _RANGES.items():
-            _check(name, getattr(self, name), lowest, highest)
-        _check("output_bits", self.output_bits, 4, self.weight_bits)
+            check_range(name, getattr(self, name), lowest, highest)
+        check_range("output_bits", self.output_bits, 4, self.weight_bits)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -131,7 +130,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def is_logistic(self) -> bool:
         """Whether the labels are classes."""
-        return self.objective in ("binary:logistic", "multi:logistic", "multi:softprob")
+        return self.objective in CLASSES
 
     def rate(self, epoch: int) -> float:
         """Learning rate of epoch 0, 1, …"""
@@ -151,7 +150,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 _CHOICES = {
-    "objective": ObjectiveName,
+    "objective": LinearObjective,
     "mode": Mode,
     "optimizer": Literal["sgd", "adam"],
     "schedule": Schedule,
@@ -180,13 +179,3 @@ _RANGES: dict[str, tuple[float, float]] = {
     "logit_limit_bits": (3, 32),
     "mask_bits": (MINIMUM_MASK_BITS, 128),
 }
-
-
-def _check(name: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
-        raise ConfigurationError(f"{name} = {value} is not in {lowest} … {highest}")
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigurationError(f"{name} = {value!r} is not one of {', '.join(map(repr, allowed))}")

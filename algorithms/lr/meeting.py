@@ -1,4 +1,4 @@
-r"""How the parties of a training meet: handshakes along the star, and the active party's terms.
+r"""What the parties of a training agree on after their handshakes: the active party's terms.
 
 P₁  P₂ … Pₘ      every passive party talks to the active one only
   \  |  /
@@ -11,46 +11,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
-
 from hecore.algorithms.channel import Channel
-from hecore.algorithms.data import Table
-from hecore.algorithms.draws import Draws
 from hecore.algorithms.errors import HandshakeError
 from hecore.algorithms.lr.messages import Terms
-from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake, read_peer_key
+from hecore.algorithms.party import Peer, read_peer_key
 from hecore.keys import PublicKey
 from hecore.wire import dump_key
-
-
-def meet(
-    channels: Sequence[Channel],
-    *,
-    task: str,
-    role: str,
-    configuration: msgspec.Struct,
-    table: Table,
-    public: PublicKey,
-    draws: Draws,
-) -> list[Peer]:
-    """Handshakes with all peers. HandshakeError where anything does not match, naming both sides."""
-    if role == PASSIVE and len(channels) != 1:
-        raise HandshakeError(
-            f"{channels[0].me} has no label and {len(channels)} channels: a passive party has one, to the"
-            " active party"
-        )
-    return [
-        handshake(
-            channel,
-            task=task,
-            role=role,
-            configuration=configuration,
-            table=table,
-            public=public,
-            draw=draws(f"hello {task} {channel.peer}"),
-        )
-        for channel in channels
-    ]
 
 
 def set_terms(
@@ -91,9 +57,6 @@ def other_keys(terms: Terms, me: str, active: str, public: PublicKey) -> dict[st
     }
 
 
-def with_intercept(peer: Peer, role: str) -> Peer:
-    """The peer as the training counts: the active party has a column more, for the intercept."""
-    return replace(peer, columns=peer.columns + 1) if role == PASSIVE else peer
-
-
-__all__ = ["ACTIVE", "PASSIVE", "meet", "other_keys", "set_terms", "take_terms", "with_intercept"]
+def with_intercept(peer: Peer) -> Peer:
+    """The active party as the training counts: it has a column more, for the intercept."""
+    return replace(peer, columns=peer.columns + 1)

@@ -19,7 +19,7 @@ The table stands in THREAT_MODEL.md with what can be inferred; mode `exact` has 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 
@@ -55,36 +55,37 @@ class Seeds(Message, frozen=True, kw_only=True, tag="lr.seeds"):
     parties: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MOST_PARTIES)]
 
 
-class EncryptedShare(Message, frozen=True, kw_only=True, tag="lr.share"):
+Step = tuple[str, int, int]
+
+
+class OfStep(Message, frozen=True, kw_only=True):
+    """What belongs to a batch of an epoch, of training or evaluation rows; `leg` says to which part of it."""
+
+    leg: str
+    epoch: int
+    batch: int
+
+    @classmethod
+    def at(cls, step: Step, *payload: bytes) -> Self:
+        """The message of a step."""
+        leg, epoch, batch = step
+        return cls(leg=leg, epoch=epoch, batch=batch, payload=payload)
+
+
+class EncryptedShare(OfStep, frozen=True, kw_only=True, tag="lr.share"):
     """A share of weights or residuals under the sender's key; payload: one batch."""
 
-    leg: str
-    epoch: int
-    batch: int
 
-
-class MaskedProduct(Message, frozen=True, kw_only=True, tag="lr.product"):
+class MaskedProduct(OfStep, frozen=True, kw_only=True, tag="lr.product"):
     """A masked product under the receiver's key; payload: one packed batch."""
 
-    leg: str
-    epoch: int
-    batch: int
 
-
-class Reshared(Message, frozen=True, kw_only=True, tag="lr.reshared"):
+class Reshared(OfStep, frozen=True, kw_only=True, tag="lr.reshared"):
     """A masked number a row and output, under another mask; payload: integers of one width."""
 
-    leg: str
-    epoch: int
-    batch: int
 
-
-class LinkShare(Message, frozen=True, kw_only=True, tag="lr.link"):
+class LinkShare(OfStep, frozen=True, kw_only=True, tag="lr.link"):
     """Powers of a share of logits under the sender's key; payload: one batch a power."""
-
-    leg: str
-    epoch: int
-    batch: int
 
 
 class LossQuery(Message, frozen=True, kw_only=True, tag="lr.loss_query"):
@@ -126,10 +127,6 @@ class ScoreShare(Message, frozen=True, kw_only=True, tag="lr.score"):
     """Partial logits under the active party's key; payload: one packed batch."""
 
     rows: int
-
-
-Step = tuple[str, int, int]
-OfStep = EncryptedShare | MaskedProduct | Reshared | LinkShare
 
 
 def share_message(weights: FixedPoint) -> FinalShare:

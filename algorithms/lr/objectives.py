@@ -16,13 +16,21 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from hecore.algorithms import metrics
 from hecore.algorithms.data import Table
-from hecore.algorithms.errors import TableError
-from hecore.algorithms.lr.config import LinearConfig, ObjectiveName
-
-Floats = NDArray[np.float64]
+from hecore.algorithms.lr.config import LinearConfig
+from hecore.algorithms.objectives import (
+    CLASSES,
+    Floats,
+    LinearObjective,
+    check_labels,
+    check_varied,
+    label_of,
+    read_weights,
+    sigmoid,
+    softmax,
+)
 
 MOST_CLASSES = 1000
 
@@ -34,7 +42,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     mean, scale  ȳ and s of reg:squarederror; ȳ and 1 of count:poisson; else 0 and 1
     """
 
-    name: ObjectiveName
+    name: LinearObjective
     outputs: int = 1
     mean: float = 0.0
     scale: float = 1.0
@@ -42,8 +50,9 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @classmethod
     def of(cls, config: LinearConfig, table: Table) -> Objective:
         """The objective of a training. TableError for labels that do not fit it, naming the first."""
-        label = _label(table)
-        _CHECKS[config.objective](table, label)
+        label = label_of(table)
+        check_labels(config.objective, label, table.name, MOST_CLASSES)
+        check_varied(label, table.name)
         match config.objective:
             case "multi:logistic" | "multi:softprob":
                 return cls(name=config.objective, outputs=int(label.max()) + 1)
@@ -55,7 +64,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def targets(self, table: Table) -> Floats:
         """(rows, outputs): what the mean is compared with in the residual."""
-        label = _label(table)
+        label = label_of(table)
         match self.name:
             case "multi:logistic" | "multi:softprob":
                 return np.asarray(label[:, None] == np.arange(self.outputs), dtype=np.float64)
@@ -73,16 +82,16 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return np.exp(logits) - targets
         if self.name == "multi:softprob":
             return softmax(logits) - targets
-        return logistic(logits) - targets
+        return sigmoid(logits) - targets
 
     def predict(self, logits: Floats) -> Floats:
         """(rows, classes) probabilities of classes, or (rows,) means."""
         match self.name:
             case "binary:logistic":
-                positive = logistic(logits[:, 0])
+                positive = sigmoid(logits[:, 0])
                 return np.column_stack([1.0 - positive, positive])
             case "multi:logistic":
-                each = logistic(logits)
+                each = sigmoid(logits)
                 return np.asarray(each / each.sum(axis=1, keepdims=True))
             case "multi:softprob":
                 return softmax(logits)
@@ -98,31 +107,25 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def higher_is_better(self) -> bool:
         """Of the metric."""
-        return self.name in ("binary:logistic", "multi:logistic", "multi:softprob")
+        return self.name in CLASSES
 
     def metric(self, table: Table, logits: Floats) -> float:
         """The score of rows with labels."""
-        from sklearn import metrics  # heavy import
-
-        label, predicted = _label(table), self.predict(logits)
+        label, predicted = label_of(table), self.predict(logits)
         match self.name:
             case "binary:logistic":
-                return float(metrics.roc_auc_score(label, predicted[:, 1]))
+                return metrics.auc(label, predicted[:, 1])
             case "multi:logistic" | "multi:softprob":
-                return float(np.mean(np.argmax(logits, axis=1) == label))
+                return metrics.accuracy(label, logits)
             case "reg:squarederror":
-                return float(np.sqrt(np.mean((predicted - label) ** 2)))
-        return float(metrics.mean_poisson_deviance(label, predicted))
+                return metrics.rmse(label, predicted)
+        return metrics.poisson_deviance(label, predicted)
 
     def check_evaluation(self, table: Table) -> None:
         """TableError for labels of evaluation rows that the metric cannot use."""
-        label = _label(table)
-        if self.name in ("multi:logistic", "multi:softprob") and (label >= self.outputs).any():
-            raise TableError(
-                f"{table.name}: label {label.max():g} of an evaluation row is no class of the training,"
-                f" which has 0 … {self.outputs - 1}"
-            )
-        _CHECKS[self.name](table, label)
+        label, where = label_of(table), f"{table.name}, evaluation rows"
+        check_labels(self.name, label, where, self.outputs)
+        check_varied(label, where)
 
 
 _METRICS: dict[str, str] = {
@@ -134,74 +137,14 @@ _METRICS: dict[str, str] = {
 }
 
 
-def logistic(z: Floats) -> Floats:
-    """σ(z), without overflow."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
-
-
-def softmax(z: Floats) -> Floats:
-    """e^z_c / Σ_c e^z_c by row, without overflow."""
-    powers = np.exp(z - z.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
 def row_weights(config: LinearConfig, table: Table, sample_weight: Floats | None) -> Floats | None:
     """Weights of the training rows with mean 1, or None where all are 1; of the active party.
 
-    TableError for weights that are no numbers of at least 0, of another length, or all 0.
+    TableError for weights that cannot be used.
     """
-    label, weight = _label(table), np.ones(len(table))
-    if sample_weight is not None:
-        weight = np.asarray(sample_weight, dtype=np.float64)
-        if weight.shape != (len(table),) or not np.isfinite(weight).all() or (weight < 0).any():
-            raise TableError(f"{table.name}: sample weights must be {len(table)} numbers of at least 0")
+    weight = np.ones(len(table)) if sample_weight is None else read_weights(table, sample_weight)
     if config.class_weight == "balanced":
-        classes, place, count = np.unique(label, return_inverse=True, return_counts=True)
+        classes, place, count = np.unique(label_of(table), return_inverse=True, return_counts=True)
         weight = weight * (len(table) / (classes.size * count))[place]
-    if not weight.any():
-        raise TableError(f"{table.name}: all sample weights are 0: there is nothing to learn")
     weight = weight / weight.mean()
     return None if (weight == 1.0).all() else weight
-
-
-def _label(table: Table) -> Floats:
-    if table.label is None:
-        raise TableError(f"{table.name} has no label")
-    return table.label
-
-
-def _check_binary(table: Table, label: Floats) -> None:
-    bad = np.flatnonzero((label != 0) & (label != 1))
-    if bad.size:
-        raise TableError(f"{table.name}: label {label[bad[0]]:g} at row {bad[0]} is not 0 or 1")
-    _check_varies(table, label)
-
-
-def _check_classes(table: Table, label: Floats) -> None:
-    bad = np.flatnonzero((label < 0) | (label >= MOST_CLASSES) | (label != np.floor(label)))
-    if bad.size:
-        raise TableError(
-            f"{table.name}: label {label[bad[0]]:g} at row {bad[0]} is no class 0 … {MOST_CLASSES - 1}"
-        )
-    _check_varies(table, label)
-
-
-def _check_varies(table: Table, label: Floats) -> None:
-    if label.min() == label.max():
-        raise TableError(f"{table.name}: all labels are {label[0]:g}: there is nothing to learn")
-
-
-def _check_counts(table: Table, label: Floats) -> None:
-    bad = np.flatnonzero(label < 0)
-    if bad.size:
-        raise TableError(f"{table.name}: label {label[bad[0]]:g} at row {bad[0]} is no count of at least 0")
-    _check_varies(table, label)
-
-
-_CHECKS = {
-    "binary:logistic": _check_binary,
-    "multi:logistic": _check_classes,
-    "multi:softprob": _check_classes,
-    "reg:squarederror": _check_varies,
-    "count:poisson": _check_counts,
-}

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hecore.algorithms.lr.config import LinearConfig
-from hecore.algorithms.lr.objectives import Floats
+from hecore.algorithms.objectives import Floats
 
 
 @dataclass(frozen=True)

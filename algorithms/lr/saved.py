@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
-from hecore.algorithms.checkpoint import Run
+from hecore.algorithms.checkpoint import AnyRun
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr.share import ModelRecord
-from hecore.algorithms.lr.side import Arrays
+from hecore.algorithms.lr.side import Dump, Save
 from hecore.algorithms.party import Peer
 from hecore.wire import dump_key, load_key
 
@@ -61,12 +59,13 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     record: ModelRecord | None = None
 
 
-def saver(run: Run, meeting: Meeting) -> Callable[[int, msgspec.Struct, Arrays], None]:
-    """Save when it is due."""
+def saver(run: AnyRun, meeting: Meeting) -> Save:
+    """Saves when it is due."""
     saved = SavedMeeting.of(meeting)
 
-    def save(done: int, standing: msgspec.Struct, arrays: Arrays) -> None:
+    def save(done: int, dump: Dump) -> None:
         if run.due(done):
+            standing, arrays = dump()
             raw = msgspec.Raw(msgspec.json.encode(standing))
             run.save(done, Saved(meeting=saved, standing=raw), arrays)
 

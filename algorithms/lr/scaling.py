@@ -13,7 +13,7 @@ import numpy as np
 
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import TableError
-from hecore.algorithms.lr.objectives import Floats
+from hecore.algorithms.objectives import Floats
 
 
 def usable(table: Table) -> Table:

@@ -10,7 +10,7 @@ from hecore import CipherBatch, Decryptor, Encryptor, SlotLayout
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr.messages import ScoreShare
-from hecore.algorithms.lr.objectives import Floats
+from hecore.algorithms.objectives import Floats
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey, PublicKey
 

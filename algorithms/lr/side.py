@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -16,17 +16,27 @@ from hecore.algorithms.data import Table
 from hecore.algorithms.draws import Draws
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.messages import Terms
-from hecore.algorithms.lr.objectives import Floats, Objective
+from hecore.algorithms.lr.objectives import Objective
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
+Dump: TypeAlias = Callable[[], tuple[msgspec.Struct, Arrays]]
+Save: TypeAlias = Callable[[int, Dump], None]
+
+
+def keep_nothing(done: int, dump: Dump) -> None:
+    """A Save without checkpoints."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`."""
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch.
+
+    `seconds` that it has run in this process.
+    """
 
     epoch: int
     epochs: int
@@ -34,7 +44,6 @@ class Progress:
     batches: int
     loss: float | None
     seconds: float
-    unit: str = "epoch"
 
     @property
     def done(self) -> float:
@@ -74,8 +83,8 @@ class Side:
     label         at the active party
     training, evaluation   rows; all parties have evaluation rows, or none
     draws         where masks come from: repeatable ones for a run that may be restarted
-    save          is given the steps done, the mode's own standing and its arrays: at the start and after each
-                  batch
+    save          is given the steps done, and what gives the mode's own standing and its arrays: at the start
+                  and after each batch
     resume        a standing as JSON and its arrays, to go on from
     """
 
@@ -91,7 +100,7 @@ class Side:
     meter: Meter
     draws: Draws
     on_progress: Callable[[Progress], None] | None = None
-    save: Callable[[int, msgspec.Struct, Arrays], None] | None = None
+    save: Save = keep_nothing
     resume: tuple[bytes, Arrays] | None = None
 
     @property
@@ -114,12 +123,6 @@ class Outcome:
     loss: list[float]
     metrics: list[float] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
-
-
-class Train(Protocol):
-    """The training of a mode."""
-
-    def __call__(self, side: Side) -> Outcome: ...
 
 
 def shuffled_epochs(seed: int, rows: int) -> Any:

@@ -6,23 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.channel.store import folder_name
+from hecore.algorithms.checkpoint import AnyRun, Checkpoints, NoRun
 from hecore.algorithms.data.ids import Ids, Places
-from hecore.algorithms.draws import fresh
 from hecore.algorithms.errors import AlignmentError, ConfigurationError, HandshakeError, ProtocolError
 from hecore.algorithms.party import ACTIVE, PASSIVE
 from hecore.algorithms.psi import messages as msg
 from hecore.algorithms.psi import steps
 from hecore.algorithms.psi.exchange import Exchange, Own, Progress, Standing
-
-if TYPE_CHECKING:
-    from hecore.algorithms.checkpoint import Checkpoints, Run
 
 TASK = "psi.align"
 
@@ -69,7 +65,7 @@ def align(
     if not several or (role == PASSIVE and len(several) != 1):
         raise ConfigurationError(f"the {role} party has {len(several)} channels")
     own = Own.of(ids, role, settings)
-    kept = _Kept(None if checkpoints is None else checkpoints.begin(TASK, own.binding()))
+    kept = _Kept(NoRun() if checkpoints is None else checkpoints.begin(TASK, own.binding()))
     if kept.outcome is not None:
         return kept.outcome
     exchanges = kept.exchanges(several, own, on_progress)
@@ -150,18 +146,16 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class _Kept:
-    """The checkpoints of an alignment; without a run nothing is kept.
+    """The checkpoints of an alignment.
 
     A step is a chunk of one exchange. The first checkpoint is made before anything is sent, so that a party
     that starts again with other ids is refused however early it was killed.
     """
 
-    def __init__(self, run: Run | None) -> None:
+    def __init__(self, run: AnyRun) -> None:
         self._run, self._exchanges = run, list[Exchange]()
         self._saved = _Saved()
         self.outcome: Alignment | None = None
-        if run is None:
-            return
         found = run.latest()
         if found is None:
             run.save(0, self._saved, {})
@@ -178,10 +172,10 @@ class _Kept:
             Exchange(
                 channel,
                 own,
-                fresh if self._run is None else self._run.draws,
+                self._run.draws,
                 keep=self._keep,
                 on_progress=on_progress,
-                files=None if self._run is None else self._files(self._run, channel.peer),
+                files=self._files(channel.peer),
                 standing=self._saved.exchanges.get(channel.peer),
             )
             for channel in channels
@@ -190,9 +184,8 @@ class _Kept:
 
     def finish(self, outcome: Alignment) -> None:
         """Keep the outcome alone."""
-        if self._run is not None:
-            arrays = {} if outcome.rows is None else {"rows": outcome.rows}
-            self._run.finish(_Saved(common=outcome.common), arrays)
+        arrays = {} if outcome.rows is None else {"rows": outcome.rows}
+        self._run.finish(_Saved(common=outcome.common), arrays)
         for exchange in self._exchanges:
             exchange.forget()
 
@@ -201,13 +194,12 @@ class _Kept:
         return sum(exchange.chunks for exchange in self._exchanges)
 
     def _keep(self) -> None:
-        if self._run is not None and self._run.due(self._steps):
+        if self._run.due(self._steps):
             standings = {exchange.channel.peer: exchange.standing() for exchange in self._exchanges}
             self._run.save(self._steps, _Saved(exchanges=standings), {})
 
-    @staticmethod
-    def _files(run: Run, peer: str) -> Callable[[str], Path]:
-        return lambda what: run.file(f"{folder_name(peer)}.{what}")
+    def _files(self, peer: str) -> Callable[[str], Path | None]:
+        return lambda what: self._run.file(f"{folder_name(peer)}.{what}")
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class Exchange:
 
     draws       where this party's scalar and the order of its ids come from
     keep        is called after every chunk, and may ask for `standing`
-    files       gives the place of a file that keeps tags; None: they are in memory
+    files       gives the place of a file that keeps tags, or None: they are in memory
     standing    to go on from, None for the first start
     """
 
@@ -90,8 +90,8 @@ class Exchange:
         draws: Draws,
         *,
         keep: Callable[[], None],
+        files: Callable[[str], Path | None],
         on_progress: Callable[[Progress], None] | None = None,
-        files: Callable[[str], Path] | None = None,
         standing: Standing | None = None,
     ) -> None:
         self.channel, self._own, self._ids, self._config = channel, own, own.ids, own.config
@@ -103,9 +103,8 @@ class Exchange:
         self._pending: list[Future[Rows]] = []  # the peer's last chunks, whose tags are being computed
         self._tags: list[Tags] = []  # at the active party: of its own ids, of the peer's
         if own.role == ACTIVE:
-            of_own, of_peers = (None if files is None else files(what) for what in ("own.tags", "peers.tags"))
-            self._tags.append(Tags(of_own, self._upto(at.chunks, len(self._ids)), at.own))
-            self._tags.append(Tags(of_peers, self._upto(at.chunks, at.ids), at.peers))
+            self._tags.append(Tags(files("own.tags"), self._upto(at.chunks, len(self._ids)), at.own))
+            self._tags.append(Tags(files("peers.tags"), self._upto(at.chunks, at.ids), at.peers))
         seed = draws(f"psi order {channel.peer}")(steps.SEED_BYTES)
         self.order: Places = steps.shuffled(len(self._ids), seed)
         self._scalar = draws(f"psi scalar {channel.peer}")(SCALAR_BYTES)

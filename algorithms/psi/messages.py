@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from hecore.algorithms.checks import check_range
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.messages import Message
 from hecore.algorithms.party import ACTIVE, MAX_CONFIGURATION, PASSIVE
@@ -48,8 +49,7 @@ class PsiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ConfigurationError(f'reveal = {self.reveal!r} is neither "both" nor "active"')
         if self.min_intersection < 1:
             raise ConfigurationError(f"min_intersection = {self.min_intersection} is not at least 1")
-        if not 1 <= self.chunk_rows <= MAX_CHUNK_ROWS:
-            raise ConfigurationError(f"chunk_rows = {self.chunk_rows} is not in 1 … {MAX_CHUNK_ROWS}")
+        check_range("chunk_rows", self.chunk_rows, 1, MAX_CHUNK_ROWS)
 
 
 class PsiHello(Message, frozen=True, kw_only=True, tag="psi.hello"):

@@ -14,8 +14,8 @@ from typing import IO
 
 import numpy as np
 
-from hecore.algorithms.channel.disk import sync_folder
 from hecore.algorithms.errors import CheckpointError
+from hecore.algorithms.private_files import open_descriptor, sync_folder
 from hecore.algorithms.psi.group import Rows
 from hecore.algorithms.psi.messages import TAG_BYTES
 
@@ -82,6 +82,6 @@ class Tags:
 
 
 def _open(path: Path) -> IO[bytes]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_descriptor(path, os.O_RDWR)
     sync_folder(path.parent)
     return os.fdopen(descriptor, "r+b")

@@ -32,12 +32,15 @@ class Curve:
     points: Points
 
 
-def line_chart(curves: Sequence[Curve], x_name: str) -> Element:
-    """Values by round; None leaves a gap. What a round's values were shows where the pointer rests."""
+def line_chart(curves: Sequence[Curve], x_name: str, bounds: tuple[float, float] | None = None) -> Element:
+    """Values by round; None leaves a gap. What a round's values were shows where the pointer rests.
+
+    `bounds`, where values have some, are those of the axis where all values are equal.
+    """
     curves = [Curve(curve.name, curve.colour, _thinned(curve.points)) for curve in curves]
     values = [y for curve in curves for _, y in curve.points if y is not None]
     rounds = [x for curve in curves for x, _ in curve.points]
-    y_ticks = ticks(min(values), max(values), 4)
+    y_ticks = ticks(min(values), max(values), 4, bounds)
     low, high = y_ticks[0], y_ticks[-1]
     first = min(rounds)
     last = max(*rounds, first + 1)
@@ -117,10 +120,10 @@ def bar(part: float, colour: str = "") -> Element:
     return tag("span", tag("span", class_=f"fill {colour}".strip(), style=width), class_="bar")
 
 
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, about so many."""
+def ticks(low: float, high: float, about: int, bounds: tuple[float, float] | None = None) -> list[float]:
+    """Round numbers from at most `low` to at least `high`, about so many; of equal ones those of `bounds`."""
     if high - low <= 1e-9 * max(abs(low), abs(high)):  # equal but for rounding
-        high = low + (abs(low) or 1.0)
+        low, high = bounds or (low, low + (abs(low) or 1.0))
     step = _step((high - low) / about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [i * step for i in range(first, last + 1)]

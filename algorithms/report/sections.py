@@ -12,7 +12,17 @@ from hecore.algorithms.job.records import RoundRecord, RunRecord
 from hecore.algorithms.report.charts import Curve, bar, line_chart
 from hecore.algorithms.report.html import Child, Element, tag
 from hecore.algorithms.report.view import RunView
-from hecore.algorithms.report.words import ALGORITHMS, GROWING, METRICS, PARTS, duration, number, share, size
+from hecore.algorithms.report.words import (
+    ALGORITHMS,
+    GROWING,
+    METRICS,
+    PARTS,
+    SHARES,
+    duration,
+    number,
+    share,
+    size,
+)
 
 #: Columns whose importance is drawn; the rest is counted.
 SHOWN = 20
@@ -122,7 +132,7 @@ def _curve_card(run: RunView, metric: str, rounds: Sequence[RoundRecord]) -> Ele
         "figure",
         tag("figcaption", tag("b", name), f" by {run.round_name}"),
         tag("p", [_key(curve, metric.lower() in GROWING) for curve in there], class_="keys"),
-        line_chart(there, run.round_name),
+        line_chart(there, run.round_name, (0.0, 1.0) if metric.lower() in SHARES else None),
         class_="card",
     )
 

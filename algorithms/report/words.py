@@ -23,6 +23,8 @@ METRICS = {
     "deviance": "Poisson deviance",
     "poisson-nloglik": "Poisson loss",
 }
+#: From 0 to 1, whatever the data.
+SHARES = {"auc", "accuracy", "ks", "error"}
 #: Of these more is better; of all others less.
 GROWING = {"auc", "accuracy", "ks", "r²"}
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
@@ -45,6 +47,10 @@ PHASES = {
     "update": "weight updates",
     "checkpoint": "saving checkpoints",
     "psi": "aligning rows",
+    "read": "reading tables",
+    "keys": "making keys",
+    "train": "the rest of the training",
+    "score": "scoring test rows",
     "wait": "waiting for a message",
     "send": "sending",
     "": "outside of any phase",

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
-from hecore.algorithms.gbdt.objectives import Floats
+from hecore.algorithms.objectives import Floats
+from hecore.algorithms.private_files import READABLE, write_whole
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.audit import AuditLog
 from hecore.algorithms.serving.batching import Batcher, Job, Overloaded
@@ -153,12 +152,7 @@ class ActiveService:
 
     def _choose(self, choice: Choice) -> None:
         path = self.settings.path(self.settings.choice)
-        fresh = Path(f"{path}.new")
-        with open(fresh, "wb") as file:
-            file.write(msgspec.json.encode(choice))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(path, msgspec.json.encode(choice), READABLE)
         log.warning("model %s is active; before it was %s", choice.active, self.choice.active)
         self.choice = choice
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.private_files import open_descriptor, write_new
 from hecore.randomness import random_bytes
 
 IdStyle = Literal["hash", "plain", "none"]
@@ -35,7 +36,7 @@ class AuditLog:
 
     def reopen(self) -> None:
         """Go on in a new file where the old one was moved away."""
-        fresh = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fresh = open_descriptor(self.path, os.O_WRONLY | os.O_APPEND)
         with self._lock:
             old, self._file = self._file, fresh
             if old >= 0:
@@ -68,14 +69,11 @@ class AuditLog:
 
 def _key_of(path: Path) -> bytes:
     """The key in a file, or a new one. ConfigurationError for a file of another length, or open to others."""
+    key = random_bytes(KEY_BYTES)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new(path, key)
     except FileExistsError:
         key = path.read_bytes()
         if len(key) != KEY_BYTES or path.stat().st_mode & 0o077:
             raise ConfigurationError(f"{path} is no key of an audit log, or open to others") from None
-        return key
-    with os.fdopen(descriptor, "wb") as file:
-        key = random_bytes(KEY_BYTES)
-        file.write(key)
     return key

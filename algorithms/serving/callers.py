@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +13,15 @@ import msgspec
 
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.messages import Name
+from hecore.algorithms.private_files import write_whole
 from hecore.algorithms.serving.settings import Count, Positive
+from hecore.algorithms.settings_file import Section, convert, read_settings
 from hecore.randomness import random_bytes
 
 TOKEN_BYTES = 32
 
 
-class Caller(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class Caller(Section, frozen=True, kw_only=True):
     """Who may call. The token itself is nowhere: it is random, so its SHA-256 does.
 
     features  may send features of the active party, in place of those in its data
@@ -34,9 +36,9 @@ class Caller(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     per_id_per_day: Count | None = None
 
 
-class _CallersFile(msgspec.Struct, forbid_unknown_fields=True):
+class _CallersFile(Section, frozen=True, kw_only=True):
     format: int
-    callers: dict[Name, Caller] = {}
+    callers: dict[Name, Caller] = msgspec.field(default_factory=dict)
 
 
 class Callers:
@@ -52,10 +54,7 @@ class Callers:
             raise ConfigurationError(f"{path} is not there: `hecore token NAME --file {path}` makes a token")
         if path.stat().st_mode & 0o022:
             raise ConfigurationError(f"{path} can be changed by others: chmod 600 it")
-        try:
-            content = msgspec.toml.decode(path.read_bytes(), type=_CallersFile)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise ConfigurationError(f"{path}: {error}") from None
+        content = read_settings(path, partial(convert, kind=_CallersFile))
         if content.format != 1:
             raise ConfigurationError(f"{path} has format {content.format}, not 1")
         return cls(content.callers)
@@ -86,10 +85,4 @@ class Callers:
             lines += ["", f"[callers.{msgspec.json.encode(name).decode()}]"]
             given = {key: value for key, value in msgspec.to_builtins(caller).items() if value is not None}
             lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in given.items()]
-        fresh = Path(f"{path}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(path, ("\n".join(lines) + "\n").encode())

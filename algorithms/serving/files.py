@@ -28,11 +28,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hecore.algorithms.channel.disk import sync_folder, write_whole
 from hecore.algorithms.data import Ids
 from hecore.algorithms.data.ids import check_ids
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, PeerLost
+from hecore.algorithms.private_files import move, write_whole
 from hecore.algorithms.rows_done import RowsDone
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.features import Adapted
@@ -213,8 +213,7 @@ class FileScoring:
         writer.close()
         with open(fresh, "rb") as file:
             os.fsync(file.fileno())
-        fresh.replace(self._out)
-        sync_folder(self._out.absolute().parent)
+        move(fresh, self._out)
         for path in self._folder.iterdir():
             path.unlink()
         self._folder.rmdir()

@@ -22,8 +22,9 @@ import msgspec
 import zmq
 
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
+from hecore.algorithms.channel.dialled import WireTimes
 from hecore.algorithms.channel.packet import gather
-from hecore.algorithms.channel.wire import Incoming, Route, Wire, WireTimes
+from hecore.algorithms.channel.wire import Incoming, Route, Wire
 from hecore.algorithms.errors import AuthenticationError, ChannelError, HandshakeError, MalformedMessage
 from hecore.algorithms.messages import Message, Name, check_frames, decode, encode, read_header, tag_of
 

@@ -18,9 +18,10 @@ from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
-from hecore.algorithms.gbdt.objectives import Floats, transform
+from hecore.algorithms.gbdt.objectives import transform
 from hecore.algorithms.lr.share import ActiveSide, ModelRecord
 from hecore.algorithms.model import AnyShare, is_active
+from hecore.algorithms.objectives import BINARY, CLASSES, Floats
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.masks import Masks
 from hecore.algorithms.serving.trees import Splits, Trees
@@ -103,7 +104,7 @@ class TreeWhole:
         self._trees = Trees(share.forest, share.outputs, share.start)
         self._owner = {peer: number for number, peer in enumerate(share.peers, start=1)}
         self._objective = share.objective
-        self.probabilities = share.objective in ("binary:logistic", "multi:softprob")
+        self.probabilities = share.objective in CLASSES
         self.peers: tuple[str, ...] | None = tuple(
             peer for peer, owner in self._owner.items() if self._trees.needs(owner)
         )
@@ -176,7 +177,7 @@ class LinearWhole:
         self._objective, self._intercept = active.objective, np.array(active.intercept)
         if active.network:
             raise ConfigurationError(f"the share of {share.party} has a network on it: that is not served")
-        self.probabilities = active.objective.name in ("binary:logistic", "multi:logistic", "multi:softprob")
+        self.probabilities = active.objective.name in CLASSES
         self._bits: dict[str, int] = {}
 
     def check(self, offers: Mapping[str, msg.Offer]) -> None:
@@ -210,7 +211,7 @@ class LinearWhole:
                 total = total + part
             logits = logits + total.T.astype("<i8") / 2.0 ** next(iter(self._bits.values()))
         predicted = self._objective.predict(logits)
-        return predicted[:, 1] if self._objective.name == "binary:logistic" else predicted
+        return predicted[:, 1] if self._objective.name == BINARY else predicted
 
 
 def make_part(share: AnyShare, bits: int, masks: Masks | None) -> Part:

@@ -66,8 +66,15 @@ def features_of(settings: Settings, path: Path, models: Iterable[Taker]) -> Feat
     return open_features(path, models, id_column=settings.data.id, table=settings.data.table)
 
 
-def data_of(settings: Settings, data: Path | None) -> Path | None:
-    """The file of features: the one given, or that of the settings."""
+def data_of(settings: Settings, data: Path | None) -> Path:
+    """The file of features: the one given, or that of the settings. ConfigurationError where neither is."""
+    path = _named_data(settings, data)
+    if path is None:
+        raise ConfigurationError("no features: --data, or [data] file, names them")
+    return path
+
+
+def _named_data(settings: Settings, data: Path | None) -> Path | None:
     return data or (settings.path(settings.data.file) if settings.data.file else None)
 
 
@@ -87,7 +94,7 @@ def load_active(settings: Settings, paths: Sequence[Path], data: Path | None) ->
     """What the active party serves."""
     wholes = load_wholes(settings, paths)
     callers = Callers.load(settings.path(settings.http.tokens))
-    path = data_of(settings, data)
+    path = _named_data(settings, data)
     if path is None:
         return Loaded(wholes, None, callers)
     features = features_of(settings, path, wholes.values())
@@ -103,8 +110,6 @@ def load_passive(settings: Settings, paths: Sequence[Path], data: Path | None) -
     party = next(iter(shares.values())).party
     masks = Masks(party, contact.keys, contact.allowed, others) if others else None
     path = data_of(settings, data)
-    if path is None:
-        raise ConfigurationError("no features: --data, or [data] file, names them")
     parts = {model: make_part(share, settings.limits.sum_bits, masks) for model, share in shares.items()}
     features = features_of(settings, path, parts.values())
     return Served(parts, {model: Adapted(features, part) for model, part in parts.items()})

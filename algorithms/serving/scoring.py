@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import PeerLost, ProtocolError
-from hecore.algorithms.gbdt.objectives import Floats
+from hecore.algorithms.objectives import Floats
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.parts import Whole
 from hecore.algorithms.serving.peers import DeclinedError, Peers

@@ -11,8 +11,9 @@ Paths are relative to the file. Everything but [party] and [peers] may be left o
 from __future__ import annotations
 
 import ipaddress
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -20,10 +21,10 @@ from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.messages import Name
 from hecore.algorithms.serving.line import Contact
+from hecore.algorithms.settings_file import PeerParty, Section, Text, check_address, convert, read_settings
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 def _is_loopback(address: str) -> bool:
@@ -33,11 +34,7 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file."""
-
-
-class Party(_Section, frozen=True, kw_only=True):
+class Party(Section, frozen=True, kw_only=True):
     """This party.
 
     keys     its key pair for the network, from `hecore party keygen`
@@ -50,13 +47,7 @@ class Party(_Section, frozen=True, kw_only=True):
     listen: Text | None = None
 
 
-class PeerParty(_Section, frozen=True, kw_only=True):
-    """A party that this one talks to; `dial`: the address it listens at, left out where it dials this one."""
-
-    dial: Text | None = None
-
-
-class Data(_Section, frozen=True, kw_only=True):
+class Data(Section, frozen=True, kw_only=True):
     """This party's features: a CSV, Parquet or SQLite file. `table` is SQLite's."""
 
     file: Text | None = None
@@ -64,7 +55,7 @@ class Data(_Section, frozen=True, kw_only=True):
     table: Text = "features"
 
 
-class Http(_Section, frozen=True, kw_only=True):
+class Http(Section, frozen=True, kw_only=True):
     """How callers reach the active party.
 
     address, port     where it listens
@@ -88,15 +79,15 @@ class Http(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise ConfigurationError("http.certificate and http.key: both, or neither")
+            raise ConfigurationError("certificate and key: both, or neither")
         if not (self.certificate or self.behind_proxy or _is_loopback(self.address)):
             raise ConfigurationError(
-                f"http.address = {self.address!r} would show tokens and scores to the network: set"
+                f"address = {self.address!r} would show tokens and scores to the network: set"
                 " certificate and key, or behind_proxy = true where something in front does HTTPS"
             )
 
 
-class Scores(_Section, frozen=True, kw_only=True):
+class Scores(Section, frozen=True, kw_only=True):
     """What callers see of a score.
 
     probability_step  probabilities are rounded to this; 0 rounds nothing
@@ -109,7 +100,7 @@ class Scores(_Section, frozen=True, kw_only=True):
     when_down: Literal["error", "active-only"] = "error"
 
 
-class Batch(_Section, frozen=True, kw_only=True):
+class Batch(Section, frozen=True, kw_only=True):
     """How requests are put together into questions to the passive parties.
 
     wait_ms    a request waits so long for others while no question is under way; while some are, requests
@@ -125,7 +116,7 @@ class Batch(_Section, frozen=True, kw_only=True):
     waiting: Count = 10_000
 
 
-class Limits(_Section, frozen=True, kw_only=True):
+class Limits(Section, frozen=True, kw_only=True):
     """What may be asked, in rows: at the active party by each caller, at a passive one by its active party.
 
     rows_per_second, burst  on average, and at once after a pause
@@ -149,14 +140,14 @@ class Limits(_Section, frozen=True, kw_only=True):
         return self.per_id_per_day or (5 if active else 20)
 
 
-class Audit(_Section, frozen=True, kw_only=True):
+class Audit(Section, frozen=True, kw_only=True):
     """`ids`: a keyed hash of each, the id itself, or none."""
 
     file: Text = "audit.jsonl"
     ids: Literal["hash", "plain", "none"] = "hash"
 
 
-class Settings(_Section, frozen=True, kw_only=True):
+class _File(Section, frozen=True, kw_only=True):
     """The whole file. `choice` keeps which model is active over restarts."""
 
     party: Party
@@ -169,7 +160,6 @@ class Settings(_Section, frozen=True, kw_only=True):
     batch: Batch = Batch()
     limits: Limits = Limits()
     audit: Audit = Audit()
-    folder: Path = Path()
 
     def __post_init__(self) -> None:
         if not self.peers:
@@ -179,6 +169,15 @@ class Settings(_Section, frozen=True, kw_only=True):
             raise ConfigurationError(
                 f"peers.{name} has no dial, and party.listen is not set: who calls whom?"
             )
+        check_address("party.listen", self.party.listen)
+        for name, peer in self.peers.items():
+            check_address(f"peers.{name}.dial", peer.dial)
+
+
+class Settings(_File, frozen=True, kw_only=True):
+    """What the file says, and the folder that it lies in."""
+
+    folder: Path
 
     def path(self, name: str) -> Path:
         """A path of the file, absolute."""
@@ -193,11 +192,6 @@ class Settings(_Section, frozen=True, kw_only=True):
 
 
 def load_settings(path: Path) -> Settings:
-    """The settings in a file. ConfigurationError naming the file, the key and what is allowed."""
-    try:
-        data = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
-        if "folder" in data:
-            raise ConfigurationError("there is no key `folder`")
-        return msgspec.convert({**data, "folder": path.absolute().parent}, Settings)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+    """The settings in a file. ConfigurationError naming the file, the key, its value and what is allowed."""
+    file = read_settings(path, partial(convert, kind=_File))
+    return Settings(**msgspec.structs.asdict(file), folder=path.absolute().parent)

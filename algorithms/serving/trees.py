@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.growth import LEAF
-from hecore.algorithms.gbdt.objectives import Floats
 from hecore.algorithms.gbdt.trees import Forest, SplitTable
+from hecore.algorithms.objectives import Floats
 
 Directions = NDArray[np.bool_]
 #: Rows at a time where every node has a number a row.

@@ -9,7 +9,6 @@ On every batch, with all passive parties P at once:
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from hecore.algorithms.channel import Channel
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr.config import LinearConfig
+from hecore.algorithms.lr.epochs import Epochs, Places
 from hecore.algorithms.lr.exact import steps
 from hecore.algorithms.lr.exact.messages import SourceStart
 from hecore.algorithms.lr.exact.metrics import measure
@@ -31,9 +31,9 @@ from hecore.algorithms.lr.exact.source import ActiveSource, start_share
 from hecore.algorithms.lr.exact.top import Top
 from hecore.algorithms.lr.exact.widths import ERROR_LIMIT_BITS, Widths, precise
 from hecore.algorithms.lr.messages import Step
-from hecore.algorithms.lr.objectives import Floats
-from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Progress, Rows, Side, shuffled_epochs
+from hecore.algorithms.lr.side import Arrays, LabelSide, Outcome, Rows, Side
 from hecore.algorithms.lr.steps import BlockShare, batch_places, delivered, split_rows
+from hecore.algorithms.objectives import Floats
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics: list[float] = []
 
 
-class ActiveTraining:
+class ActiveTraining(Epochs):
     """The active party's side of a training, with `top` on the source layer."""
 
     def __init__(self, side: Side, label: LabelSide, top: Top) -> None:
         side = replace(side, config=precise(side.config))
-        self._side, self._config, self._label, self._top = side, side.config, label, top
+        super().__init__(side)
+        self._label, self._top = label, top
         rows = side.training
         self._weight = np.ones(len(rows)) if label.weight is None else label.weight
         columns = rows.features.shape[1]
@@ -77,8 +78,6 @@ class ActiveTraining:
         self.history: list[dict[str, float]] = []
         self._metrics: list[float] = []
         self._seen = np.zeros((len(rows), top.objective.outputs))
-        self._epoch = self._batch = 0
-        self._stopped = False
         self._kept: Arrays = {}
         if side.resume is not None:
             self._load(*side.resume)
@@ -96,18 +95,7 @@ class ActiveTraining:
     def run(self) -> Outcome:
         """Train, and deliver the passive parties' weights."""
         _tell_leak([peer.name for peer in self._side.peers], self._config)
-        if self._side.resume is None:
-            self._start()
-            self._keep()
-        started = time.perf_counter()
-        orders = shuffled_epochs(self._config.seed, len(self._side.training))
-        for epoch, order in zip(range(self._config.epochs), orders, strict=False):
-            if epoch < self._epoch:
-                continue
-            while self._epoch == epoch and not self._stopped:
-                self._step(epoch, self._batch, order[self._batches[self._batch]])
-                self._tell(time.perf_counter() - started)
-                self._advance()
+        self._run_epochs()
         if self._kept:
             self._restore(self._kept)
         for channel, source in zip(self._side.channels, self._sources.values(), strict=True):
@@ -117,7 +105,7 @@ class ActiveTraining:
         by_name = {name: [record[name] for record in self.history if name in record] for name in names}
         return Outcome(self.weights["own"], loss, self._metrics, by_name)
 
-    def _start(self) -> None:
+    def _prepare(self) -> None:
         """Say how the layers start, and pass seeds on: each pair of passive parties has one."""
         start = SourceStart(random=self._top.random_start)
         for channel in self._side.channels:
@@ -136,7 +124,7 @@ class ActiveTraining:
             payload = tuple(seeds[other, channel.peer] for other in order[:place])
             channel.send(msg.Seeds(parties=order[:place], payload=payload))
 
-    def _step(self, epoch: int, number: int, rows: NDArray[np.int64]) -> None:
+    def _step(self, epoch: int, number: int, rows: Places) -> None:
         """One batch: logits, loss, and a step of all weights."""
         meter, values = self._side.meter, self._side.training.features[rows]
         z = values @ self.weights["own"] + self._others_logits((FORWARD, epoch, number), rows.size)
@@ -171,7 +159,7 @@ class ActiveTraining:
         for channel, (_, source) in self._pairs():
             with self._side.meter.phase("encrypt"):
                 payload = source.encrypted()
-            self._send(channel, step, payload)
+            channel.send(msg.EncryptedShare.at(step, payload))
         shape, scale = (rows, self._widths.outputs), self._widths.scale_bits
         total = FixedPoint.zeros(shape, scale)
         for channel, (_, source) in self._pairs():
@@ -190,12 +178,7 @@ class ActiveTraining:
             encoded = encode(errors, self._config.weight_bits)
             payload = steps.encrypt(self._encryptor, encoded, self._widths.backward)
         for channel in self._side.channels:
-            self._send(channel, step, payload)
-
-    @staticmethod
-    def _send(channel: Channel, step: Step, payload: bytes) -> None:
-        leg, epoch, batch = step
-        channel.send(msg.EncryptedShare(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
+            channel.send(msg.EncryptedShare.at(step, payload))
 
     @staticmethod
     def _receive(channel: Channel, step: Step) -> tuple[bytes, ...]:
@@ -204,14 +187,6 @@ class ActiveTraining:
         return message.payload
 
     # --- the end of an epoch ------------------------------------------------------------------------
-
-    def _advance(self) -> None:
-        """A batch is done, and with the last one its epoch; what is reached may be saved."""
-        self._batch += 1
-        if self._batch == len(self._batches):
-            self._end_epoch(self._epoch)
-            self._epoch, self._batch = self._epoch + 1, 0
-        self._keep()
 
     def _end_epoch(self, epoch: int) -> None:
         """Metrics of the rows seen and of those that are evaluated; tell whether to go on."""
@@ -264,22 +239,10 @@ class ActiveTraining:
             and bool((recent < config.tolerance).all())
         )
 
-    def _tell(self, seconds: float) -> None:
-        if self._side.on_progress:
-            last = next(iter(self.history[-1].values())) if self.history else None
-            at = (self._epoch, self._config.epochs, self._batch + 1, len(self._batches))
-            self._side.on_progress(Progress(*at, last, seconds))
+    def _last_loss(self) -> float | None:
+        return next(iter(self.history[-1].values())) if self.history else None
 
     # --- checkpoints --------------------------------------------------------------------------------
-
-    @property
-    def steps(self) -> int:
-        """Batches that are done."""
-        return self._epoch * len(self._batches) + self._batch
-
-    def _keep(self) -> None:
-        if self._side.save:
-            self._side.save(self.steps, *self._dump())
 
     def _copies(self) -> Arrays:
         """Copies of all weights, this party's shares of those of others among them."""

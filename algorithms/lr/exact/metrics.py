@@ -8,12 +8,13 @@ count:poisson       deviance, rmse
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from hecore.algorithms.lr.objectives import Floats, Objective
-
-#: Probabilities below are taken as this in a log-loss.
-LEAST_PROBABILITY = 1e-15
+from hecore.algorithms import metrics
+from hecore.algorithms.lr.objectives import Objective
+from hecore.algorithms.objectives import Floats
 
 
 def measure(
@@ -24,26 +25,16 @@ def measure(
         predicted = objective.predict(logits)
     if predicted.ndim == 2:
         return _classes(predicted, label, weight)
-    square = _mean((predicted - label) ** 2, weight)
     if objective.name == "reg:squarederror":
-        return {"mse": square, "rmse": square**0.5}
-    from scipy.special import xlogy  # heavy import
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        deviance = 2.0 * (xlogy(label, label / predicted) - label + predicted)
-    return {"deviance": _mean(deviance, weight), "rmse": square**0.5}
+        square = metrics.mse(label, predicted, weight)
+        return {"mse": square, "rmse": math.sqrt(square)}
+    usable = ((predicted > 0) & np.isfinite(predicted)).all()
+    deviance = metrics.poisson_deviance(label, predicted, weight) if usable else math.inf
+    return {"deviance": deviance, "rmse": metrics.rmse(label, predicted, weight)}
 
 
 def _classes(predicted: Floats, label: Floats, weight: Floats | None) -> dict[str, float]:
-    place = label.astype(np.int64)
-    chosen = predicted[np.arange(len(label)), place]
-    out = {"logloss": _mean(-np.log(np.maximum(chosen, LEAST_PROBABILITY)), weight)}
-    if predicted.shape[1] == 2 and 0 < place.sum() < place.size:  # of one class alone there is no AUC
-        from sklearn.metrics import roc_auc_score  # heavy import
-
-        out["auc"] = float(roc_auc_score(place, predicted[:, 1], sample_weight=weight))
-    return out | {"accuracy": _mean((predicted.argmax(axis=1) == place).astype(np.float64), weight)}
-
-
-def _mean(values: Floats, weight: Floats | None) -> float:
-    return float(np.average(values, weights=weight))
+    found = {"logloss": metrics.log_loss(label, predicted, weight)}
+    if predicted.shape[1] == 2 and label.min() != label.max():  # of one class alone there is no AUC
+        found["auc"] = metrics.auc(label, predicted[:, 1], weight)
+    return found | {"accuracy": metrics.accuracy(label, predicted, weight)}

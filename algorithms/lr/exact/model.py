@@ -11,13 +11,14 @@ from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
-from hecore.algorithms.lr.config import LinearConfig, ObjectiveName
-from hecore.algorithms.lr.estimators import VerticalLinearModel
+from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.exact.active import ActiveTraining
 from hecore.algorithms.lr.exact.passive import PassiveTraining
 from hecore.algorithms.lr.exact.top import TorchTop
-from hecore.algorithms.lr.objectives import Floats, Objective
+from hecore.algorithms.lr.linear import VerticalLinearModel
+from hecore.algorithms.lr.objectives import Objective
 from hecore.algorithms.lr.side import Arrays, Outcome, Side
+from hecore.algorithms.objectives import Floats, LinearObjective
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
 
@@ -36,7 +37,7 @@ class VerticalTopModel(VerticalLinearModel):
     Raises ConfigurationError for another mode, and for a module without units or units without a module.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = get_args(ObjectiveName)
+    objectives: ClassVar[tuple[str, ...]] = get_args(LinearObjective)
     network: ClassVar[bool] = True
 
     def __init__(

@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from hecore import CipherBatch, Decryptor, FixedPoint
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr.bounds import Packing
+from hecore.algorithms.lr.epochs import Epochs, Places
 from hecore.algorithms.lr.exact import steps
 from hecore.algorithms.lr.exact.active import BACKWARD, EVALUATION, FORWARD
 from hecore.algorithms.lr.exact.masks import CancellingMasks
@@ -23,7 +22,7 @@ from hecore.algorithms.lr.exact.widths import Widths, precise
 from hecore.algorithms.lr.meeting import other_keys
 from hecore.algorithms.lr.messages import Step
 from hecore.algorithms.lr.shared import seeds
-from hecore.algorithms.lr.side import Arrays, Outcome, Progress, Side, shuffled_epochs
+from hecore.algorithms.lr.side import Arrays, Outcome, Side
 from hecore.algorithms.lr.steps import BlockShare, batch_places, split_rows
 
 log = logging.getLogger(__name__)
@@ -39,15 +38,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stopped: bool = False
 
 
-class PassiveTraining:
+class PassiveTraining(Epochs):
     """A passive party's side of a training."""
 
     def __init__(self, side: Side) -> None:
         side = replace(side, config=precise(side.config))
-        self._side, self._config = side, side.config
+        super().__init__(side)
         (self._channel,), (self._peer,) = side.channels, side.peers
-        self._epoch = self._batch = 0
-        self._stopped = False
         self._kept: FixedPoint | None = None
         if side.resume is None:
             start = self._channel.receive(SourceStart)
@@ -94,29 +91,21 @@ class PassiveTraining:
     def run(self) -> Outcome:
         """Answer until the active party ends the training; the weights of the own columns."""
         _tell_leak(self._peer.name, self._config.optimizer)
-        if self._side.resume is None:
-            self._keep()
-        orders = shuffled_epochs(self._config.seed, len(self._side.training))
-        for epoch, order in zip(range(self._config.epochs), orders, strict=False):
-            if epoch < self._epoch:
-                continue
-            while self._epoch == epoch and not self._stopped:
-                self._step(epoch, self._batch, order[self._batches[self._batch]])
-                self._advance()
+        self._run_epochs()
         if self._kept is not None:
             self.source.block = BlockShare(self._kept, self.source.block.velocity)
         shape = self.source.block.weights.shape
         final = msg.read_share(self._channel.receive(msg.FinalShare), shape, self._config.output_bits)
         return Outcome(self.source.final(final), [], [])
 
-    def _step(self, epoch: int, number: int, rows: NDArray[np.int64]) -> None:
+    def _step(self, epoch: int, number: int, rows: Places) -> None:
         self._answer((FORWARD, epoch, number), self._side.training.features[rows])
         step = (BACKWARD, epoch, number)
         encrypted = self._receive(step, rows.size, self._widths.backward)
         with self._side.meter.phase("product"):
             draw = self._side.draws(f"gradient {epoch} {number}")
             payload = self.source.gradient(rows, encrypted, draw, epoch)
-        self._send(step, payload)
+        self._channel.send(msg.MaskedProduct.at(step, *payload))
 
     def _answer(self, step: Step, values: Any) -> None:
         """The logits of some rows, with the weights of the moment."""
@@ -127,7 +116,7 @@ class PassiveTraining:
             shape = (values.shape[0], widths.outputs)
             mask = self._masks.mask(label, *shape, widths.cancelling_bits, widths.scale_bits)
             payload = self.source.logits(values, encrypted, mask, self._side.draws(f"cover {label}"))
-        self._send(step, payload)
+        self._channel.send(msg.MaskedProduct.at(step, *payload))
 
     def _receive(self, step: Step, rows: int, packing: Packing) -> CipherBatch:
         message = self._channel.receive(msg.EncryptedShare)
@@ -140,21 +129,6 @@ class PassiveTraining:
             return steps.read_encrypted(
                 message.payload[0], public, self._side.backend, shape, scale, packing, name
             )
-
-    def _send(self, step: Step, payload: tuple[bytes, ...]) -> None:
-        leg, epoch, batch = step
-        self._channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=payload))
-
-    def _advance(self) -> None:
-        self._batch += 1
-        on_progress = self._side.on_progress
-        if on_progress:
-            at = (self._epoch, self._config.epochs, self._batch, len(self._batches))
-            on_progress(Progress(*at, None, 0.0))
-        if self._batch == len(self._batches):
-            self._end_epoch(self._epoch)
-            self._epoch, self._batch = self._epoch + 1, 0
-        self._keep()
 
     def _end_epoch(self, epoch: int) -> None:
         rows = self._side.evaluation
@@ -170,14 +144,7 @@ class PassiveTraining:
 
     # --- checkpoints --------------------------------------------------------------------------------
 
-    @property
-    def steps(self) -> int:
-        """Batches that are done."""
-        return self._epoch * len(self._batches) + self._batch
-
-    def _keep(self) -> None:
-        if self._side.save is None:
-            return
+    def _dump(self) -> tuple[Standing, Arrays]:
         block = self.source.block
         arrays: Arrays = {"weights": block.weights.limbs, "velocity": block.velocity.limbs}
         if self._kept is not None:
@@ -185,7 +152,7 @@ class PassiveTraining:
         standing = msgspec.structs.replace(
             self._begun, epoch=self._epoch, batch=self._batch, stopped=self._stopped
         )
-        self._side.save(self.steps, standing, arrays)
+        return standing, arrays
 
     def _load(self, state: bytes, arrays: Arrays) -> None:
         standing = msgspec.json.decode(state, type=Standing)

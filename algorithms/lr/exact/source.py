@@ -37,8 +37,8 @@ from hecore.algorithms.lr.bounds import Packing
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.exact import steps
 from hecore.algorithms.lr.exact.widths import Widths, join
-from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.steps import BlockShare, cut_mask, descend, encode_features
+from hecore.algorithms.objectives import Floats
 from hecore.randomness import Draw
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hecore.algorithms.lr.objectives import Floats, Objective
+from hecore.algorithms.lr.objectives import Objective
+from hecore.algorithms.objectives import Floats
 
 if TYPE_CHECKING:
     import torch

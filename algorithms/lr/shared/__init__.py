@@ -16,7 +16,7 @@ Each batch, with [x]_Q for x under Q's key, r for masks, and the steps of `steps
                P₁ → A    [share of e]_P₁           A → P₁    [X_Aᵀ·e + r]_P₁
     update     on the shares of w and of the velocity
 
-    training   what both roles do: epochs, checkpoints, stopping
+    training   what both roles do: bounds, checkpoints, stopping
     active     A's driver
     passive    P_k's driver
 """

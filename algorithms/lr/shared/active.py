@@ -12,7 +12,7 @@ from hecore.algorithms.errors import ProtocolError, TableError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.bounds import ROW_WEIGHT_BITS, ROW_WEIGHT_LIMIT_BITS, Packing
-from hecore.algorithms.lr.objectives import Floats
+from hecore.algorithms.lr.epochs import Places
 from hecore.algorithms.lr.scoring import SCORE_BITS
 from hecore.algorithms.lr.shared import link
 from hecore.algorithms.lr.shared.training import (
@@ -22,10 +22,10 @@ from hecore.algorithms.lr.shared.training import (
     LINK,
     LOSS,
     OWN,
-    Places,
     SharedTraining,
 )
 from hecore.algorithms.lr.side import LabelSide, Side
+from hecore.algorithms.objectives import Floats
 
 #: A loss share is a number of some 100 bytes.
 MAX_LOSS_BYTES = 512
@@ -95,7 +95,8 @@ class ActiveTraining(SharedTraining):
 
     # --- a batch ------------------------------------------------------------------------------------
 
-    def _step(self, at: tuple[int, int], rows: Places) -> None:
+    def _step(self, epoch: int, number: int, rows: Places) -> None:
+        at = (epoch, number)
         meter = self._side.meter
         features = self._features[rows]
         logits = self._logits((FORWARD, *at), features)
@@ -104,7 +105,7 @@ class ActiveTraining(SharedTraining):
         own = self._packing(self._side.key.public, self._backward)
         share = self._encrypt(residual, own)
         for channel in self._side.channels:
-            self._send_share(channel, step, share)
+            channel.send(msg.EncryptedShare.at(step, share))
         first = self._side.peers[0].columns  # whose weights come first in the next batch
         self._ahead.prepare(
             first * self._packing(self._side.key.public, self._forward).groups(residual.shape[1])
@@ -129,7 +130,7 @@ class ActiveTraining(SharedTraining):
         own = self._packing(self._side.key.public, self._forward)
         for channel in self._side.channels:
             share = self._encrypt(self._blocks[channel.peer].weights, own)
-            self._send_share(channel, step, share)
+            channel.send(msg.EncryptedShare.at(step, share))
         self._ahead.prepare(features.shape[0] * own.groups(self._terms.outputs))  # of residuals
         weights = self._blocks[OWN].weights
         theirs = self._take_share(step, weights.shape, weights.scale_bits, FORWARD)
@@ -151,44 +152,14 @@ class ActiveTraining(SharedTraining):
         targets = self._targets[rows]
         if not self._bounds.by_link:
             return steps.affine(logits, self._bounds.polynomial) - targets
-        leg, epoch, batch = step
         weights = None if self._weights is None else self._weights[rows].ravel()
         with self._side.meter.phase("link"):
             powers = link.encrypt_powers(self._encryptor, logits, weights, self._bounds)
         channel = self._side.channels[0]
-        channel.send(msg.LinkShare(leg=leg, epoch=epoch, batch=batch, payload=powers))
+        channel.send(msg.LinkShare.at(step, *powers))
         packing = Packing.of(self._side.key.public, self._bounds.link_leg(), self._config, 1)
         product = self._take_product(channel, step, (len(logits.limbs), 1), 0, packing)
         return link.at_residual_scale(product, logits.shape, self._bounds) - targets
-
-    def _take_share(self, step: msg.Step, shape: tuple[int, ...], scale_bits: int, leg: str) -> CipherBatch:
-        """The first passive party's share, encrypted."""
-        channel, public = self._side.channels[0], self._partner.public
-        message = channel.receive(msg.EncryptedShare)
-        data = msg.expect_one(message, step)
-        packing = self._packing(public, self._forward if leg == FORWARD else self._backward)
-        with self._side.meter.phase("validate"):
-            return steps.read_share(
-                data, public, self._side.backend, shape, scale_bits, packing, self._partner.name
-            )
-
-    def _own_product(
-        self,
-        step: msg.Step,
-        matrix: steps.Matrix,
-        own: FixedPoint,
-        theirs: CipherBatch,
-        leg: str,
-    ) -> FixedPoint:
-        """Send P₁ the masked product of A's own matrix; its mask."""
-        packing = self._packing(self._partner.public, self._forward if leg == FORWARD else self._backward)
-        name = f"{step[0]} {step[1]} {step[2]} for {self._partner.name}"
-        with self._side.meter.phase("product"):
-            reply, mask = steps.masked_product(
-                matrix, own, theirs, packing, self._config, self._side.draws(name)
-            )
-        self._send_product(self._side.channels[0], step, reply)
-        return mask
 
     def _take_reshared(self, step: msg.Step, shape: tuple[int, int], scale_bits: int) -> FixedPoint:
         message = self._side.channels[0].receive(msg.Reshared)
@@ -216,7 +187,7 @@ class ActiveTraining(SharedTraining):
         with self._side.meter.phase("loss"):
             self._sum.add(residual, theirs)
 
-    def _end_epoch(self, epoch: int) -> msg.EpochEnd:
+    def _close_epoch(self, epoch: int) -> msg.EpochEnd:
         config = self._config
         loss = self._open_loss(epoch) if config.loss else None
         stop = self._loss_stalls(loss)

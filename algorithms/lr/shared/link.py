@@ -24,8 +24,8 @@ from hecore import CipherBatch, Encryptor, FixedPoint
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr.bounds import COEFFICIENT_BITS, LINK_BITS, ROW_WEIGHT_BITS, Bounds, Packing
 from hecore.algorithms.lr.config import LinearConfig
-from hecore.algorithms.lr.objectives import Floats
 from hecore.algorithms.lr.steps import masked
+from hecore.algorithms.objectives import Floats
 from hecore.kernels import Backend
 from hecore.keys import PublicKey
 

@@ -12,6 +12,7 @@ from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.bounds import Packing
+from hecore.algorithms.lr.epochs import Places
 from hecore.algorithms.lr.meeting import other_keys
 from hecore.algorithms.lr.scoring import SCORE_BITS
 from hecore.algorithms.lr.shared import link, seeds
@@ -22,7 +23,6 @@ from hecore.algorithms.lr.shared.training import (
     LINK,
     LOSS,
     OWN,
-    Places,
     SharedTraining,
 )
 from hecore.algorithms.lr.side import Arrays, Side
@@ -84,7 +84,8 @@ class PassiveTraining(SharedTraining):
 
     # --- a batch ------------------------------------------------------------------------------------
 
-    def _step(self, at: tuple[int, int], rows: Places) -> None:
+    def _step(self, epoch: int, number: int, rows: Places) -> None:
+        at = (epoch, number)
         meter = self._side.meter
         features = self._features[rows]
         logits = self._logits((FORWARD, *at), features)
@@ -92,17 +93,11 @@ class PassiveTraining(SharedTraining):
         step = (BACKWARD, *at)
         mine = self._packing(self._side.key.public, self._backward)
         if self._is_first:
-            self._send_share(self._channel, step, self._encrypt(residual, mine))
+            self._channel.send(msg.EncryptedShare.at(step, self._encrypt(residual, mine)))
             forward = self._packing(self._side.key.public, self._forward)
             self._ahead.prepare(self._active.columns * forward.groups(residual.shape[1]))  # of weights
         theirs = self._take_share(step, residual.shape, residual.scale_bits, BACKWARD)
-        packing = self._packing(self._active.public, self._backward)
-        draw = self._side.draws(f"backward {at[0]} {at[1]} for {self._active.name}")
-        with meter.phase("product"):
-            reply, mask = steps.masked_product(
-                features.transpose(), residual, theirs, packing, self._config, draw
-            )
-        self._send_product(self._channel, step, reply)
+        mask = self._own_product(step, features.transpose(), residual, theirs, BACKWARD)
         gradients = {OWN: steps.cut_mask(mask, self._config.feature_bits)}
         if self._is_first:
             shape = (self._active.columns, self._terms.outputs)
@@ -121,7 +116,7 @@ class PassiveTraining(SharedTraining):
         mine = self._packing(self._side.key.public, self._forward)
         if self._is_first:
             weights = self._blocks[self._active.name].weights
-            self._send_share(self._channel, step, self._encrypt(weights, mine))
+            self._channel.send(msg.EncryptedShare.at(step, self._encrypt(weights, mine)))
             self._ahead.prepare(features.shape[0] * mine.groups(shape[1]))  # of residuals
         weights = self._blocks[OWN].weights
         theirs = self._take_share(step, weights.shape, weights.scale_bits, FORWARD)
@@ -131,7 +126,7 @@ class PassiveTraining(SharedTraining):
             reply, mask = steps.masked_product(
                 features, weights, theirs, packing, config, self._draws[self._me](label)
             )
-        self._send_product(self._channel, step, reply)
+        self._channel.send(msg.MaskedProduct.at(step, *reply))
         total = steps.cut_mask(mask, config.feature_bits)
         for name in self._terms.passive:
             if name != self._me:
@@ -151,8 +146,7 @@ class PassiveTraining(SharedTraining):
         draw = self._draws[self._first](f"reshared {leg} {epoch} {batch}")
         share = steps.random_mask(shape, mine.mask_bits, scale, draw)
         if product is not None:
-            payload = (lb.to_bytes((product - share).limbs),)
-            self._channel.send(msg.Reshared(leg=leg, epoch=epoch, batch=batch, payload=payload))
+            self._channel.send(msg.Reshared.at(step, lb.to_bytes((product - share).limbs)))
         return share
 
     def _residual(self, step: msg.Step, logits: FixedPoint) -> FixedPoint:
@@ -177,18 +171,8 @@ class PassiveTraining(SharedTraining):
                     self._bounds,
                     self._config,
                 )
-            self._send_product(self._channel, step, (reply,))
+            self._channel.send(msg.MaskedProduct.at(step, reply))
         return -link.at_residual_scale(mask, logits.shape, self._bounds)
-
-    def _take_share(self, step: msg.Step, shape: tuple[int, ...], scale_bits: int, leg: str) -> CipherBatch:
-        message = self._channel.receive(msg.EncryptedShare)
-        data = msg.expect_one(message, step)
-        public = self._active.public
-        packing = self._packing(public, self._forward if leg == FORWARD else self._backward)
-        with self._side.meter.phase("validate"):
-            return steps.read_share(
-                data, public, self._side.backend, shape, scale_bits, packing, self._active.name
-            )
 
     # --- the end of an epoch ------------------------------------------------------------------------
 
@@ -197,10 +181,10 @@ class PassiveTraining(SharedTraining):
             with self._side.meter.phase("loss"):
                 alone = Packing.of(self._side.key.public, self._backward, self._config, 1)
                 data = self._ahead.encrypt(residual.reshape(-1, 1), alone)
-            self._send_share(self._channel, (LOSS, *at), data)
+            self._channel.send(msg.EncryptedShare.at((LOSS, *at), data))
         self._sum.add(residual, None)
 
-    def _end_epoch(self, epoch: int) -> msg.EpochEnd:
+    def _close_epoch(self, epoch: int) -> msg.EpochEnd:
         if self._config.loss and self._is_first:
             self._answer_loss(epoch)
         if self._evaluation is not None and (epoch + 1) % self._config.evaluate_every == 0:

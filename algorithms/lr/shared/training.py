@@ -1,24 +1,23 @@
-"""What both roles do in mode `shared`: the sequence of batches and epochs, checkpoints, the final weights."""
+"""What both roles do in mode `shared`: keys, bounds, the end of an epoch, checkpoints, the final weights."""
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from hecore import Decryptor, Encryptor, FixedPoint, decode
+from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, decode
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
 from hecore.algorithms.lr.bounds import Bounds, Leg, Packing
+from hecore.algorithms.lr.epochs import Epochs
 from hecore.algorithms.lr.polynomials import polynomial_of
 from hecore.algorithms.lr.shared.ahead import AheadEncryptor
 from hecore.algorithms.lr.shared.loss import LossState, LossSum, check_room
-from hecore.algorithms.lr.side import Arrays, Outcome, Progress, Side, shuffled_epochs
+from hecore.algorithms.lr.side import Arrays, Outcome, Side
 from hecore.keys import PublicKey
 
 FORWARD, BACKWARD, LINK, EVALUATION, LOSS = "forward", "backward", "link", "evaluation", "loss"
@@ -28,7 +27,6 @@ OWN = "own"
 BEST = "best "
 
 Blocks = dict[str, steps.BlockShare]
-Places = NDArray[np.int64]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,12 +42,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scales: dict[str, int] = {}
 
 
-class SharedTraining(ABC):
+class SharedTraining(Epochs):
     """One party's side of a training; the roles fill in what they send and receive."""
 
     def __init__(self, side: Side) -> None:
-        self._side, self._config, self._terms = side, side.config, side.terms
-        config = side.config
+        super().__init__(side)
+        self._terms, config = side.terms, side.config
         self._encryptor = Encryptor(side.key, side.backend)
         self._ahead = AheadEncryptor(self._encryptor)
         self._decryptor = Decryptor(side.key, side.backend)
@@ -72,8 +70,7 @@ class SharedTraining(ABC):
         self._best: Blocks = {}
         self._loss: list[float] = []
         self._metrics: list[float] = []
-        self._epoch = self._batch = self._stalled = 0  # the first two: what comes next
-        self._stopped = False
+        self._stalled = 0
         self._sum = LossSum()
         if side.resume is not None:
             self._load(msgspec.json.decode(side.resume[0], type=Standing), side.resume[1])
@@ -81,30 +78,12 @@ class SharedTraining(ABC):
     def run(self) -> Outcome:
         """Train, exchange the final shares, and return the weights of the own block."""
         try:
-            return self._train()
+            self._run_epochs()
+            kept = self._best or self._blocks
+            weights = self._finish({name: block.weights for name, block in kept.items()})
         finally:
             self._ahead.close()
-
-    def _train(self) -> Outcome:
-        started = time.perf_counter()
-        if self._side.resume is None:
-            self._prepare()
-            self._keep()
-        orders = shuffled_epochs(self._config.seed, self._features.shape[0])
-        for epoch in range(self._config.epochs):
-            order = next(orders)
-            while self._epoch == epoch and not self._stopped:
-                self._step((self._epoch, self._batch), order[self._batches[self._batch]])
-                self._tell(time.perf_counter() - started)
-                self._advance()
-        kept = self._best or self._blocks
-        weights = self._finish({name: block.weights for name, block in kept.items()})
         return Outcome(decode(weights), self._loss, self._metrics)
-
-    @property
-    def steps(self) -> int:
-        """Batches that are done."""
-        return self._epoch * len(self._batches) + self._batch
 
     # --- the roles' parts ---------------------------------------------------------------------------
 
@@ -113,15 +92,7 @@ class SharedTraining(ABC):
         """The blocks of which this party holds a share, its own first, and their columns."""
 
     @abstractmethod
-    def _prepare(self) -> None:
-        """What is sent once, before the first batch."""
-
-    @abstractmethod
-    def _step(self, at: tuple[int, int], rows: Places) -> None:
-        """One batch: logits, residuals, gradients and the step of all blocks, all on shares."""
-
-    @abstractmethod
-    def _end_epoch(self, epoch: int) -> msg.EpochEnd:
+    def _close_epoch(self, epoch: int) -> msg.EpochEnd:
         """Open the loss, score the evaluation rows, and agree on whether to go on."""
 
     @abstractmethod
@@ -132,7 +103,7 @@ class SharedTraining(ABC):
         """What else of this role belongs into a checkpoint."""
         return {}
 
-    def _load_part(self, arrays: Arrays) -> None:  # noqa: B027 - nothing to take up, by default
+    def _load_part(self, arrays: Arrays) -> None:
         """Take up what `_own_part` gave."""
 
     # --- pieces for the roles -----------------------------------------------------------------------
@@ -153,14 +124,6 @@ class SharedTraining(ABC):
         with self._side.meter.phase("encrypt"):
             return self._ahead.encrypt(share, packing)
 
-    def _send_share(self, channel: Channel, step: msg.Step, payload: bytes) -> None:
-        leg, epoch, batch = step
-        channel.send(msg.EncryptedShare(leg=leg, epoch=epoch, batch=batch, payload=(payload,)))
-
-    def _send_product(self, channel: Channel, step: msg.Step, payload: tuple[bytes, ...]) -> None:
-        leg, epoch, batch = step
-        channel.send(msg.MaskedProduct(leg=leg, epoch=epoch, batch=batch, payload=payload))
-
     def _take_product(
         self, channel: Channel, step: msg.Step, shape: tuple[int, int], scale_bits: int, packing: Packing
     ) -> FixedPoint:
@@ -171,6 +134,31 @@ class SharedTraining(ABC):
             return steps.read_reply(
                 self._decryptor, self._side.backend, message.payload, shape, scale_bits, packing, channel.peer
             )
+
+    def _take_share(self, step: msg.Step, shape: tuple[int, ...], scale_bits: int, leg: str) -> CipherBatch:
+        """The share of P₁ at the active party, of the active party elsewhere: under the sender's key."""
+        (channel, *_), (peer, *_) = self._side.channels, self._side.peers
+        data = msg.expect_one(channel.receive(msg.EncryptedShare), step)
+        packing = self._packing_of(leg, peer.public)
+        with self._side.meter.phase("validate"):
+            return steps.read_share(
+                data, peer.public, self._side.backend, shape, scale_bits, packing, peer.name
+            )
+
+    def _own_product(
+        self, step: msg.Step, matrix: steps.Matrix, own: FixedPoint, theirs: CipherBatch, leg: str
+    ) -> FixedPoint:
+        """Send the sender of `theirs` the masked product of the own matrix; its mask."""
+        (channel, *_), (peer, *_) = self._side.channels, self._side.peers
+        packing = self._packing_of(leg, peer.public)
+        draw = self._side.draws(f"{step[0]} {step[1]} {step[2]} for {peer.name}")
+        with self._side.meter.phase("product"):
+            reply, mask = steps.masked_product(matrix, own, theirs, packing, self._config, draw)
+        channel.send(msg.MaskedProduct.at(step, *reply))
+        return mask
+
+    def _packing_of(self, leg: str, public: PublicKey) -> Packing:
+        return self._packing(public, self._forward if leg == FORWARD else self._backward)
 
     def _descend(self, name: str, gradient: FixedPoint, rows: int, *, intercept: bool) -> None:
         block = self._blocks[name]
@@ -186,33 +174,21 @@ class SharedTraining(ABC):
 
     # --- the sequence -------------------------------------------------------------------------------
 
-    def _tell(self, seconds: float) -> None:
-        if self._side.on_progress:
-            last = self._loss[-1] if self._loss else None
-            at = (self._epoch, self._config.epochs, self._batch + 1, len(self._batches))
-            self._side.on_progress(Progress(*at, last, seconds))
+    def _last_loss(self) -> float | None:
+        return self._loss[-1] if self._loss else None
 
-    def _advance(self) -> None:
-        """A batch is done, and with the last one its epoch; what is reached may be saved."""
-        self._batch += 1
-        if self._batch == len(self._batches):
-            end = self._end_epoch(self._epoch)
-            if end.loss is not None:
-                self._loss.append(end.loss)
-            if end.best:
-                self._best = dict(self._blocks)
-            self._stopped = end.stop
-            self._epoch, self._batch, self._sum = self._epoch + 1, 0, LossSum()
-        self._keep()
+    def _end_epoch(self, epoch: int) -> None:
+        end = self._close_epoch(epoch)
+        if end.loss is not None:
+            self._loss.append(end.loss)
+        if end.best:
+            self._best = dict(self._blocks)
+        self._stopped = end.stop
+        self._sum = LossSum()
 
     # --- checkpoints --------------------------------------------------------------------------------
 
-    def _keep(self) -> None:
-        if self._side.save:
-            self._side.save(self.steps, *self._dump())
-
     def _dump(self) -> tuple[Standing, Arrays]:
-        """All that the rest of the training follows from, besides what never changes in it."""
         named = {**self._blocks, **{BEST + name: block for name, block in self._best.items()}}
         parts = {
             f"{name}.{kind}": part

@@ -21,9 +21,9 @@ import pytest
 import zmq
 
 from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions, listen
+from hecore.algorithms.channel.dialled import PIECE
 from hecore.algorithms.channel.mailbox import prepare
 from hecore.algorithms.channel.packet import CHUNK, Data, Greeting, Standing, State, dump_header, load_header
-from hecore.algorithms.channel.wire import PIECE
 from hecore.algorithms.errors import (
     AuthenticationError,
     ChannelError,
@@ -175,15 +175,26 @@ def test_a_stranger_does_not_disturb(network: Network) -> None:
     talk(listener, dialler, 2)
 
 
-def test_a_wrong_listener_is_refused(network: Network) -> None:
-    """The dialler expects another key than the listener has: nothing is said, and the hint helps."""
+def test_a_wrong_listener_is_refused(
+    network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The dialler expects another key than the listener has: nothing is said, and both sides are helped."""
+    monkeypatch.setattr("hecore.algorithms.channel.board.EXPLAIN", 0.5)
     listener = network.listen(connect_timeout=1, handshake_timeout=0.3)
     allowed = network.allowed | {"active": CurveKeys.generate().public}
     dialler = network.dial(listener.endpoint, allowed=allowed, connect_timeout=1, handshake_timeout=0.3)
-    with pytest.raises(ChannelTimeout, match="the key that passive was given for it the right one"):
+    with pytest.raises(ChannelTimeout, match="the key that passive was given for active the right one"):
         dialler.receive(Note)
-    with pytest.raises(ChannelTimeout, match="has it the right keys"):
+    with pytest.raises(ChannelTimeout, match="wrong public key at one of the sides"):
         listener.receive(Note)
+    public = network.keys["active"].public
+    refused = f"whoever dialled has a wrong public key of this party; its own is {public}"
+    assert caplog.text.count(refused) == 1  # though it came again
+    for told in (
+        "passive: active has not come within 0.5 s: a handshake failed: a wrong public key at one of",
+        "active: passive has not come within 0.5 s: nobody came; is it started,",
+    ):
+        assert caplog.text.count(told) == 1
 
 
 def test_nobody_there(network: Network) -> None:

@@ -12,7 +12,6 @@ from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
 from hecore.algorithms.channel import AllowList, CurveKeys
-from hecore.algorithms.cli.job_line import left_text, line_text, phase_text, size
 from hecore.algorithms.cli.run import exit_code
 from hecore.algorithms.errors import (
     AlignmentError,
@@ -31,7 +30,7 @@ from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.folder import read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.log import log_to
-from hecore.algorithms.job.progress import JobProgress, PeerLine
+from hecore.algorithms.job.recording import open_records
 
 from ..job.firms import Firm, make_firms
 
@@ -75,6 +74,8 @@ def test_check_finds_what_is_wrong_and_says_how_many(bank: Firm) -> None:
     assert good.exit_code == 0, good.output
     assert "ready: hecore party run" in good.stdout
     assert "36, all different" in good.stdout
+    [trusted] = AllowList.load(bank.folder / "allowed.toml").keys_of("shop")
+    assert f"shop with {trusted}" in flat(good.stdout)
     (bank.folder / "keys").chmod(0o644)
     path = bank.folder / "people.csv"
     lines = path.read_text().splitlines()
@@ -123,12 +124,51 @@ def test_status_of_a_job_that_never_ran_that_stopped_and_that_runs(bank: Firm) -
     assert "hecore party run" in stopped
 
 
+def test_status_tells_of_a_peer_what_is_true_then(bank: Firm) -> None:
+    job = load_job(bank.file)
+    peer = {"connected": False, "met": True, "away": 75.0, "sent": 1234, "received": 5}
+    peer |= {"waiting": 0, "round_trip": None}
+    line = {"phase": "training", "peers": {"shop": peer}}
+    store = Home(job).open_store()
+    (bank.run / "progress.json").write_text(json.dumps(line))
+    sent = "1,234 bytes sent, 5 received"
+    assert f"shop away for 0:01:15, {sent}" in flat(run("party", "status", bank.file).stdout)
+    store.close()
+    assert f"shop was met, {sent}" in flat(run("party", "status", bank.file).stdout)
+    with open_records(job) as folder:
+        folder.finish("finished")
+    Home(job).remove()
+    told = flat(run("party", "status", bank.file).stdout)
+    assert f"status finished phase training shop was met, {sent}" in told
+    assert "away" not in told
+    peer["met"] = False
+    (bank.run / "progress.json").write_text(json.dumps(line))
+    assert f"shop never came, {sent}" in flat(run("party", "status", bank.file).stdout)
+
+
 def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:
     bank.edit("wait = 20.0", "wait = 0.3")
     ended = run("party", "run", bank.file)
     assert ended.exit_code == 3
     assert "shop has not connected to bank" in ended.stderr
     assert "again to go on" in ended.stderr
+    assert '"waiting for the other parties"' in (bank.run / "log.jsonl").read_text()
+
+
+def test_who_begins_anew_and_who_has_finished_hear_that_the_other_must_do_so_too(bank: Firm) -> None:
+    bank.edit("wait = 20.0", "wait = 0.3")
+    with open_records(load_job(bank.file)) as folder:
+        folder.update(model="model.json")
+        folder.finish("finished")
+    finished = run("party", "run", bank.file)
+    assert finished.exit_code == 0
+    assert "nothing was done" in finished.stdout
+    assert "begun it anew, and waits: start with --anew here as well" in finished.stdout
+    ended = run("party", "run", bank.file, "--anew")
+    assert ended.exit_code == 3
+    assert "bank begins anew, and shop must be started with --anew as well" in ended.stderr
+    [kept] = bank.run.parent.glob("credit.*")
+    assert read_record(kept).status == "finished"
     assert '"waiting for the other parties"' in (bank.run / "log.jsonl").read_text()
 
 
@@ -182,25 +222,6 @@ def test_what_must_be_mended_ends_with_code_1_and_one_line(bank: Firm) -> None:
 )
 def test_exit_codes(error: Exception, code: int) -> None:
     assert exit_code(error) == code
-
-
-def test_the_line_of_a_job() -> None:
-    peers = {
-        "shop": PeerLine(
-            connected=True, met=True, away=0, sent=1_500_000, received=20, waiting=0, round_trip=0.012
-        ),
-        "telco": PeerLine(
-            connected=False, met=True, away=9, sent=0, received=0, waiting=1 << 21, round_trip=None
-        ),
-        "x": PeerLine(connected=False, met=False, away=9, sent=0, received=0, waiting=0, round_trip=None),
-    }
-    progress = JobProgress(phase="training", detail="tree 3/9", done=1 / 3, remaining=75.0, peers=peers)
-    assert phase_text(progress) == "training: tree 3/9"
-    assert left_text(progress) == "33%, 0:01:15 left"
-    told = line_text(progress)
-    assert told == "↑ 1.5 MB ↓ 20 B (2.1 MB queued) 12 ms, telco is away, x has not come yet"
-    assert left_text(JobProgress(phase="a", done=0.0, remaining=float("inf"))) == "0%"
-    assert [size(n) for n in (0, 999, 1000, 2.5e6, 3e9)] == ["0 B", "999 B", "1.0 kB", "2.5 MB", "3.00 GB"]
 
 
 def test_logs_are_json_lines_and_warnings_are_shown(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,7 @@ from hecore.algorithms.job.check import check_job
 from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.data import JobData
 from hecore.algorithms.job.folder import read_record, read_rounds
+from hecore.algorithms.job.progress import JobProgress
 from hecore.algorithms.job.runner import Outcome, run_job
 
 from .firms import QUICK, SPLIT, TREES, Firm, make_firms, run_all
@@ -51,11 +53,20 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Firm], list[Out
     """A job of three parties that has run to its end."""
     firms = make_firms(tmp_path_factory.mktemp("job"), ("shop", "telco"))
     told: set[tuple[str, str]] = set()
-    outcomes = run_all(firms, told)
+    kept: dict[str, dict[str, int]] = {}
+
+    def watch(firm: Firm, progress: JobProgress) -> None:
+        told.add((firm.name, progress.detail.partition(",")[0]))
+        if progress.detail.startswith("tree 3/3"):
+            kept.setdefault(firm.name, read_record(firm.run).totals)
+
+    outcomes = run_all(firms, watch)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
     assert {(firm.name, "tree 3/3") for firm in firms} <= told
+    # Who is killed now has the work of two trees in its records.
+    assert all(kept[firm.name]["validate"] > 0 for firm in firms)
     return firms, outcomes  # type: ignore[return-value]
 
 
@@ -81,7 +92,9 @@ def test_the_records_tell_what_happened(done: tuple[list[Firm], list[Outcome]]) 
         assert rows.train + rows.validation + rows.test == rows.common  # type: ignore[operator]
         assert set(record.timelines) >= {"bank", firm.name}
         assert sum(one.share for one in record.importances) == pytest.approx(1.0)
-        assert record.seconds["psi"] > 0
+        assert all(record.seconds[phase] > 0 for phase in ("psi", "read", "keys", "train", "score"))
+        own = record.timelines[firm.name]
+        assert sum(own.seconds().values()) > 0.9 * own.end - 2 * own.width  # without a hole
     sent, got = records[0].traffic["shop"].sent, records[1].traffic["bank"].received
     assert sent == got
     assert "gbdt.block" in sent.by_type
@@ -227,10 +240,13 @@ def test_a_second_process_leaves_the_first_in_peace(tmp_path: Path) -> None:
     [
         (TREES.replace("max_depth = 2", "max_depth = 3"), "algorithm.max_depth is 2 at bank but 3 at shop"),
         (SPLIT.replace("0.2", "0.1"), "split.test is 0.2 at bank but 0.1 at shop"),
-        ("[alignment]\nmethod = 'none'\n", "alignment.method is 'psi' at bank but 'none' at shop"),
+        (
+            "[alignment]\nmethod = 'none'\nmin_intersection = 9\n",
+            "alignment.method is 'psi' at bank but 'none' at shop, alignment.min_intersection is 1 at",
+        ),
     ],
 )
-def test_the_first_difference_is_named_on_both_sides(tmp_path: Path, settings: str, told: str) -> None:
+def test_what_differs_is_named_on_both_sides(tmp_path: Path, settings: str, told: str) -> None:
     bank, shop = make_firms(tmp_path)
     plain = TREES + SPLIT + QUICK
     changed = {TREES: settings} if settings.startswith("[algo") else {SPLIT: settings}
@@ -242,7 +258,8 @@ def test_the_first_difference_is_named_on_both_sides(tmp_path: Path, settings: s
     errors = run_all([bank, shop])
     for error in errors:
         assert isinstance(error, HandshakeError)
-        assert told.split(" is ", maxsplit=1)[0] in str(error)
+        for setting in told.split(", "):
+            assert setting.split(" is ", maxsplit=1)[0] in str(error)
         assert "bank" in str(error)
         assert "shop" in str(error)
     assert told in str(errors[0])
@@ -308,6 +325,37 @@ def test_a_job_under_way_is_not_changed(tmp_path: Path, monkeypatch: pytest.Monk
     for firm in firms:  # what there was is put aside
         [kept] = firm.run.parent.glob("credit.*")
         assert load_share(kept / "model.safetensors").party == firm.name
+
+
+@pytest.mark.parametrize("anew", ["bank", "shop"])
+def test_both_sides_hear_that_one_alone_has_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: str
+) -> None:
+    firms = make_firms(tmp_path)
+
+    def broken(*arguments: object) -> None:
+        raise TableError("a disk has broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobData, "rows", broken)
+        run_all(firms)
+
+    def start(firm: Firm, *, again: bool) -> Outcome | Exception:
+        try:
+            return run_job(load_job(firm.file), anew=again)
+        except HandshakeError as error:
+            return error
+
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        errors = list(pool.map(lambda firm: start(firm, again=firm.name == anew), firms))
+    assert time.monotonic() - began < 10
+    for error in errors:
+        assert f"{anew} has begun anew, or its store was removed or set back" in str(error)
+        assert "begin anew with empty stores at all parties (a job: hecore party run --anew)" in str(error)
+    with ThreadPoolExecutor() as pool:  # which of them has been told before does not matter
+        outcomes = list(pool.map(lambda firm: start(firm, again=True), firms))
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes), outcomes
 
 
 def test_progress_is_written_for_others_to_read(done: tuple[list[Firm], list[Outcome]]) -> None:

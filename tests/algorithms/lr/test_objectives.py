@@ -11,7 +11,8 @@ from scipy.optimize import linprog
 import hecore
 from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.lr import VerticalLinearRegression, VerticalLogisticRegression, polynomials
-from hecore.algorithms.lr.objectives import Objective, logistic
+from hecore.algorithms.lr.objectives import Objective
+from hecore.algorithms.objectives import sigmoid
 
 from .conftest import clear_fit, fit_star, problem, small_config, split_table
 
@@ -97,11 +98,11 @@ def test_the_polynomials_are_the_best_of_their_degree_on_their_domain():
         return linprog(np.eye(len(powers) + 1)[-1], table, right, bounds=bounds).x
 
     cubic = polynomials.CUBIC_SIGMOID
-    *found, error = best(lambda z: logistic(z) - 0.5, cubic.limit, [1, 3])
+    *found, error = best(lambda z: sigmoid(z) - 0.5, cubic.limit, [1, 3])
     np.testing.assert_allclose([cubic.coefficients[1], cubic.coefficients[3]], found, atol=1e-7)
     assert error < 0.0896
     quintic = polynomials.QUINTIC_SIGMOID
-    *found, error = best(lambda z: logistic(z) - 0.5, quintic.limit, [1, 3, 5])
+    *found, error = best(lambda z: sigmoid(z) - 0.5, quintic.limit, [1, 3, 5])
     np.testing.assert_allclose(quintic.coefficients[1::2], found, atol=1e-7)
     assert error < 0.0409
     exponential = polynomials.EXPONENTIAL

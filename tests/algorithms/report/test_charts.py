@@ -37,6 +37,21 @@ def test_some_ticks(low: float, high: float, about: int, expected: list[float]) 
     assert charts.ticks(low, high, about) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.5, 0.97, 1.0])
+def test_the_axis_of_a_share_ends_at_1_even_where_it_never_changes(value: float) -> None:
+    curve = charts.Curve("training", "one", [(1, value), (2, value)])
+    chart = charts.line_chart([curve], "tree", (0.0, 1.0))
+    marks = [float(mark.text or "") for mark in chart.findall("div[@class='y']/span")]
+    assert (min(marks), max(marks)) == (0.0, 1.0)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_no_mark_is_outside_of_the_bounds(one: float, other: float) -> None:
+    marks = charts.ticks(min(one, other), max(one, other), 4, (0.0, 1.0))
+    assert marks[0] >= -1e-9
+    assert marks[-1] <= 1 + 1e-9
+
+
 @pytest.mark.parametrize(
     ("end", "expected"),
     [

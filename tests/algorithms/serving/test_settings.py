@@ -47,22 +47,47 @@ def test_defaults_bound_what_can_be_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[party]", "keys"),
-        (LEAST + "[limits]\nrows_per_second = 0\n", "rows_per_second"),
-        (LEAST + "[limits]\nper_day = 3\n", "per_day"),
-        (LEAST + '[scores]\nwhen_down = "guess"\n', "guess"),
-        (LEAST + "[http]\nmax_rows = 20000\n", "max_rows"),
-        (LEAST + '[http]\naddress = "0.0.0.0"\n', "would show tokens"),
-        (LEAST + '[http]\ncertificate = "a.pem"\n', "both, or neither"),
+        ("[party]", "party.keys is not set"),
+        (LEAST + "[limits]\nrows_per_second = 0\n", "limits.rows_per_second = 0: expected `float` > 0.0"),
+        (LEAST + '[limits]\nburst = "9"\n', "limits.burst = '9': expected `float`, got `str`"),
+        (
+            LEAST + "[limits]\nper_id_per_dy = 3\n",
+            "limits.per_id_per_dy is no key here: did you mean 'per_id_per_day'? there are rows_per_second,",
+        ),
+        (LEAST + "[limit]\nburst = 3.0\n", "limit is no key here: did you mean 'limits'? there are party,"),
+        (
+            LEAST + '[scores]\nwhen_down = "guess"\n',
+            "scores.when_down = 'guess': invalid enum value 'guess'; one of 'error', 'active-only'",
+        ),
+        (LEAST + "[http]\nmax_rows = 20000\n", "http.max_rows = 20000: expected `int` <= 10000"),
+        ("http = 8080\n" + LEAST, "http = 8080: write [http], and address, port, certificate"),
+        (LEAST + '[http]\naddress = "0.0.0.0"\n', "http: address = '0.0.0.0' would show tokens"),
+        (LEAST + '[http]\ncertificate = "a.pem"\n', "http: certificate and key: both, or neither"),
+        (LEAST.replace("5", "70000"), "peers.shop.dial = 'tcp://127.0.0.1:70000': an address is written"),
+        (
+            LEAST.replace("dial", "dail"),
+            "peers.shop.dail is no key here: did you mean 'dial'? there are dial",
+        ),
+        (LEAST + "[peers.clinic]\ndial = 7\n", "peers.clinic.dial = 7: expected `str`, got `int`"),
+        (
+            '[party]\nkeys = "keys"\n[peers]\nshop = "tcp://a:1"\n',
+            "peers.shop = 'tcp://a:1': write [peers.shop], and dial below it",
+        ),
+        (
+            '[party]\nkeys = "keys"\n[peers.""]\n',
+            "peers: the name of a table in it: expected `str` of length",
+        ),
         ('[party]\nkeys = "keys"\n[peers.shop]\n', "peers.shop has no dial"),
         ('[party]\nkeys = "keys"\n[peers]\n', "at least one other party"),
-        (LEAST + 'folder = "x"\n', "folder"),
-        ("party = ", "serve.toml"),
+        ('folder = "x"\n' + LEAST, "folder is no key here: there are party, peers, job, choice"),
+        ("party = ", "is no TOML"),
     ],
 )
 def test_settings_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError) as caught:
         settings_of(tmp_path, text)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "serve.toml"))
 
 
 def test_a_network_address_needs_https_or_a_proxy(tmp_path: Path) -> None:
@@ -112,7 +137,10 @@ def test_a_tokens_file_that_is_wrong(tmp_path: Path) -> None:
         Callers.load(path)
     path.write_text('format = 1\n[callers.x]\nsha256 = "short"\n')
     path.chmod(0o600)
-    with pytest.raises(ConfigurationError, match="sha256"):
+    with pytest.raises(ConfigurationError, match=r"callers\.x\.sha256 = 'short'"):
+        Callers.load(path)
+    path.write_text(f'format = 1\n[callers.x]\nsha256 = "{"0" * 64}"\nburts = 3\n')
+    with pytest.raises(ConfigurationError, match=r"callers\.x\.burts is no key here: did you mean 'burst'\?"):
         Callers.load(path)
     path.chmod(0o666)
     with pytest.raises(ConfigurationError, match="changed by others"):

@@ -22,7 +22,7 @@ from hecore.algorithms.lr.exact.passive import PassiveTraining
 from hecore.algorithms.lr.exact.top import LinearTop, Top
 from hecore.algorithms.lr.messages import Terms
 from hecore.algorithms.lr.objectives import Objective
-from hecore.algorithms.lr.side import LabelSide, Outcome, Rows, Side
+from hecore.algorithms.lr.side import LabelSide, Outcome, Progress, Rows, Side
 from hecore.algorithms.party import Peer
 from hecore.kernels.select import resolve
 from hecore.wire import dump_key
@@ -72,13 +72,14 @@ class Recorder:
 
 @dataclass
 class Layer:
-    """Both sides of a training: what came out, the weights it started with, and what they sent."""
+    """Both sides of a training: what came out, the weights it started with, what they sent and told."""
 
     active: ActiveTraining
     passive: list[PassiveTraining]
     outcomes: list[Outcome]
     start: np.ndarray
     ends: list[Recorder] = field(default_factory=list)
+    told: list[list[Progress]] = field(default_factory=list)
 
     @property
     def weights(self) -> np.ndarray:
@@ -112,6 +113,7 @@ def train_layer(
         weighted=weight is not None,
         payload=tuple(dump_key(key.public) for key in keys[1 : len(parts)]),
     )
+    told: list[list[Progress]] = [[] for _ in parts]
     evaluated = evaluation[0] if evaluation else [None] * len(parts)
 
     def side(place: int) -> Side:
@@ -134,6 +136,7 @@ def train_layer(
             backend=resolve(None),
             meter=Meter(),
             draws=fresh,
+            on_progress=told[place].append,
         )
 
     first = side(0)
@@ -162,9 +165,8 @@ def train_layer(
         run = pool.submit(guarded, training.run, [a for a, _ in ends])
         passive, outcomes = zip(*(other.result() for other in others), strict=True)
         every = [run.result(), *outcomes]
-    return Layer(
-        training, list(passive), every, np.concatenate(start), [end for pair in ends for end in pair]
-    )
+    sent = [end for pair in ends for end in pair]
+    return Layer(training, list(passive), every, np.concatenate(start), sent, told)
 
 
 def with_one(values: Any) -> Any:

@@ -60,6 +60,15 @@ def test_rows_have_weights(exact_keys):
     assert np.abs(clear - clear_fit(config, parts, label)).max() > 0.01
 
 
+def test_all_parties_tell_how_far_they_are_and_since_when(exact_keys):
+    parts = columns(2, 1)
+    layer = train_layer(exact_config(), parts, label_of("binary:logistic", np.hstack(parts)), exact_keys)
+    for told in layer.told:
+        assert [progress.done for progress in told] == [0.25, 0.5, 0.75, 1.0]
+        seconds = [progress.seconds for progress in told]
+        assert 0 < seconds[0] < seconds[1] < seconds[2] < seconds[3]
+
+
 def test_sparse_columns_stay_sparse(exact_keys):
     rng = np.random.default_rng(0)
     parts = [(rng.random((ROWS, count)) < 0.2) * rng.normal(size=(ROWS, count)) for count in (4, 5)]

@@ -1,0 +1,89 @@
+"""What one party's estimators of all models have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from hecore import Meter, generate_key
+from hecore.algorithms.channel import Channel
+from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.data import Table
+from hecore.algorithms.draws import Draws
+from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake, telling
+from hecore.kernels import Backend
+from hecore.kernels.select import resolve
+from hecore.keys import PrivateKey
+
+
+class Estimator:
+    """A party's channels, key and backend, and the meter of its work.
+
+    channel      the Channel to the active party; at the active party one, or one to each passive party
+    key          this party's key pair; None generates a fresh 2048-bit one
+    backend      a Backend, its name, or None for automatic choice
+    checkpoints  of the same channels, or None
+
+    ConfigurationError for no channel, or two to one peer.
+    """
+
+    def __init__(
+        self,
+        channel: Channel | Sequence[Channel],
+        *,
+        key: PrivateKey | None,
+        backend: Backend | str | None,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        self.channels = list(channel) if isinstance(channel, Sequence) else [channel]
+        peers = [end.peer for end in self.channels]
+        if not peers or len(set(peers)) < len(peers):
+            raise ConfigurationError(
+                f"channels to {', '.join(peers) or 'nobody'}: one to each peer is needed"
+            )
+        self.backend = resolve(backend)
+        self.key = key or generate_key()
+        self.checkpoints = checkpoints
+        self.meter = Meter()
+
+    def _shake_hands(
+        self,
+        *,
+        task: str,
+        active: bool,
+        configuration: msgspec.Struct,
+        table: Table,
+        draws: Draws,
+        label: str,
+    ) -> list[Peer]:
+        """Handshakes with all peers; `label` tells their draws from those of other handshakes of the run.
+
+        HandshakeError where anything does not match, naming both sides; ConfigurationError for a passive
+        party with several channels.
+        """
+        if not active and len(self.channels) != 1:
+            raise ConfigurationError(
+                f"a passive party has one channel, to the active one: {self.channels[0].me} has no label and"
+                f" {len(self.channels)} channels"
+            )
+        return [
+            handshake(
+                channel,
+                task=task,
+                role=ACTIVE if active else PASSIVE,
+                configuration=configuration,
+                table=table,
+                public=self.key.public,
+                draw=draws(f"{label} {channel.peer}"),
+            )
+            for channel in self.channels
+        ]
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Count into the meter; see `telling` for what peers hear of an error."""
+        with telling(self.channels), self.meter.activate():
+            yield

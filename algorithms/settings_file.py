@@ -1,0 +1,140 @@
+"""Settings in TOML that people write: read into frozen structs, and refused so that they can be mended.
+
+Every error names the file, the key with its table, the value, and what is allowed; of an unknown key the
+nearest known one, and all of its table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from hecore.algorithms.errors import ConfigurationError
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+T = TypeVar("T")
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a file of settings. Rules that join several of its keys raise ConfigurationError."""
+
+
+class PeerParty(Section, frozen=True, kw_only=True):
+    """Another party; `dial`: the address it listens at, tcp://HOST:PORT, left out where it dials this one."""
+
+    dial: Text | None = None
+
+
+def read_settings(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
+    """What `make` makes of the tables of a file. ConfigurationError, of it as well, names the file."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is no TOML: {error}") from None
+    try:
+        return make(content)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def convert(value: Any, kind: type[T], where: tuple[str, ...] = ()) -> T:
+    """`value`, which stands at the key `where` of the file, as a `kind`. ConfigurationError as above."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `")
+        if place.startswith("key`"):
+            text = f"the name of a table in it: {text[0].lower()}{text[1:]}"
+        keys = _keys(place, value, kind)
+        raise ConfigurationError(_told(text, value, kind, (*where, *keys), len(where))) from None
+
+
+def check_address(key: str, address: str | None) -> None:
+    """ConfigurationError unless it is one that a party can listen at or dial, or is left out."""
+    if address is None:
+        return
+    parts = re.fullmatch(r"tcp://\S+:(\d{1,5})", address)
+    if parts is None or not 1 <= int(parts[1]) <= 65535:
+        raise ConfigurationError(
+            f"{key} = {address!r}: an address is written tcp://HOST:PORT, with a port from 1 to 65535"
+        )
+
+
+def _keys(place: str, value: Any, kind: Any) -> list[str]:
+    """The keys that lead to a place as msgspec tells it, which leaves out those that the writer chose.
+
+    They are found by trying: the first whose value is refused.
+    """
+    keys: list[str] = []
+    for key, index in re.findall(r"\.([^.\[\]`]+)|\[(\.\.\.|\d+)\]", place):
+        if key:
+            keys.append(key)
+        elif index == "...":
+            keys.append(_refused(_found(value, keys), _type_at(kind, keys)))
+    return keys
+
+
+def _refused(table: Any, kind: Any) -> str:
+    """The key of a table of chosen names whose value is no value of such a table."""
+    (_, inner) = get_args(kind)
+    for key, value in table.items():
+        try:
+            msgspec.convert(value, inner)
+        except msgspec.ValidationError:
+            return str(key)
+    raise AssertionError("nothing in the table is refused")
+
+
+def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) -> str:
+    dotted, inner = ".".join(keys), _type_at(kind, keys[skip:])
+    unknown = re.search(r"unknown field `(.*)`", text)
+    missing = re.search(r"missing required field `(.*)`", text)
+    if unknown:
+        allowed = _fields(inner)
+        close = difflib.get_close_matches(unknown[1], allowed, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"{'.'.join((*keys, unknown[1]))} is no key here: {hint}there are {', '.join(allowed)}"
+    if missing:
+        return f"{'.'.join((*keys, missing[1]))} is not set"
+    found = _found(value, keys[skip:])
+    if isinstance(found, dict):  # a rule that joins several keys, in a section's own words
+        return f"{dotted + ': ' if dotted else ''}{text}"
+    if _fields(inner):
+        return f"{dotted} = {found!r}: write [{dotted}], and {', '.join(_fields(inner))} below it"
+    plain = text[0].lower() + text[1:].replace(" | null`", "`")  # TOML has no null: a key is left out
+    return f"{dotted} = {found!r}: {plain}{_choices(inner)}"
+
+
+def _found(value: Any, keys: tuple[str, ...] | list[str]) -> Any:
+    """What stands at a place."""
+    for key in keys:
+        value = value.get(key, "") if isinstance(value, dict) else value
+    return value
+
+
+def _fields(kind: Any) -> list[str]:
+    """The keys of a table; none of what is no table, or has keys of the writer's choice."""
+    return list(getattr(kind, "__struct_fields__", ()))
+
+
+def _choices(kind: Any) -> str:
+    """The texts that are allowed where there are only a few."""
+    texts = [choice for choice in get_args(kind) if isinstance(choice, str)]
+    return f"; one of {', '.join(map(repr, texts))}" if texts else ""
+
+
+def _type_at(kind: Any, keys: tuple[str, ...] | list[str]) -> Any:
+    for key in keys:
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+            known = {field.name: field.type for field in msgspec.structs.fields(kind)} if table else {}
+            kind = known.get(key)
+    return kind
