@@ -23,7 +23,7 @@ help: ## show the targets
 
 venv: $(TEST) ## make the virtual environment for development
 
-demo: $(RUN) ## train one model over two processes on real data
+demo: $(RUN) ## run a joint job of two companies on real data
 	$(BIN)/hecore demo
 
 # All three run, whatever the first ones find: a line too long must not hide a wrong result.
@@ -55,7 +55,7 @@ leaks: $(TEST) ## copy the tables of THREAT_MODEL.md into the package, for `heco
 soak: $(TEST) ## a million messages, a thousand kills: nothing lost, nothing twice
 	HECORE_SOAK_MESSAGES=1000000 HECORE_SOAK_KILLS=1000 $(BIN)/python -m pytest -m slow -s \
 		tests/algorithms/channel/test_kills.py tests/algorithms/channel/test_faults.py \
-		tests/algorithms/test_run_kills.py tests/algorithms/demo/test_restarts.py
+		tests/algorithms/test_run_kills.py tests/algorithms/demo/test_running.py
 
 bench: $(TEST) ## pytest-benchmark over tests/bench
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only

@@ -103,12 +103,11 @@ PUBLIC = {
         "write_rows",
     ],
     "hecore.algorithms.demo": [
-        "DemoData",
-        "DemoResult",
+        "Comparison",
         "DemoSettings",
-        "PartyResult",
-        "load_data",
-        "run_demo",
+        "compare",
+        "run_parties",
+        "write_demo",
     ],
     "hecore.algorithms.gbdt": [
         "GBDTConfig",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hecore.algorithms.cli.console import friendly, refuse_to_overwrite, say
-from hecore.algorithms.cli.rows_line import RowsLine
+from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.cli.serve import SETTINGS
 from hecore.algorithms.errors import ConfigurationError
 
@@ -53,9 +53,9 @@ def predict(
     if out is None or out.suffix not in (".parquet", ".csv"):
         raise ConfigurationError("--out FILE.parquet or FILE.csv is needed at the active party")
     refuse_to_overwrite(out)
-    with RowsLine() as line:
+    with progress_lines() as tell:
         summary = score_file(
-            settings, share, data, ids, out, wait, lambda progress: line.show("scoring", progress)
+            settings, share, data, ids, out, wait, lambda rows: tell(rows_progress("scoring", rows))
         )
     _tell(summary, out)
 

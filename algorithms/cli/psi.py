@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hecore.algorithms.cli.console import errors, friendly, refuse_to_overwrite, say
-from hecore.algorithms.cli.rows_line import RowsLine
+from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.errors import ConfigurationError
 
 
@@ -60,10 +60,10 @@ def psi(
     allowed = {peer: _public_key(path) for peer, path in public.items()}
     meeting = Meeting(me or role, job, listen, dialled, allowed, state, say)
     try:
-        with meeting.open(CurveKeys.load(keys), wait) as (channels, checkpoints), RowsLine() as line:
+        with meeting.open(CurveKeys.load(keys), wait) as (channels, checkpoints), progress_lines() as tell:
 
             def show(progress: Progress) -> None:
-                line.show(f"matching with {progress.peer}", progress)
+                tell(rows_progress(f"matching with {progress.peer}", progress))
 
             found = align(channels, ids, role, config, checkpoints=checkpoints, on_progress=show)
     except KeyboardInterrupt:

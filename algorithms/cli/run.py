@@ -52,7 +52,7 @@ def run(
     Ctrl-C stops it, and the same command goes on from there; the other parties wait meanwhile. A job that is
     finished is not run again.
     """
-    from hecore.algorithms.cli.job_line import job_line
+    from hecore.algorithms.cli.progress import progress_lines
     from hecore.algorithms.job.home import Home
     from hecore.algorithms.job.log import log_to
     from hecore.algorithms.job.runner import forget, run_job
@@ -62,7 +62,7 @@ def run(
     try:
         if anew:
             forget(job, _warn)  # before the log begins: the folder is renamed
-        with _terminated(), log_to(job.folder, _form(log), _warn), job_line(_form(log)) as show:
+        with _terminated(), log_to(job.folder, _form(log), _warn), progress_lines(_form(log)) as show:
             outcome = run_job(job, show)
     except KeyboardInterrupt:
         _end(INTERRUPTED, f"stopped; {again}")

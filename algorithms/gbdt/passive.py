@@ -12,7 +12,7 @@ import numpy as np
 from hecore import CipherBatch, Meter
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.draws import Draws, fresh
-from hecore.algorithms.engine import Engine, LocalEngine
+from hecore.algorithms.engine import LocalEngine
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt import messages as msg
 from hecore.algorithms.gbdt.binning import Binned
@@ -36,7 +36,6 @@ class PassiveTraining:
     binned   its columns, training rows first, then those of the evaluation table
     rows     number of training rows
     earlier  its splits of the model that is continued
-    engine   what runs steps over row partitions; None runs them here
     draws    where secret orders come from: repeatable ones for a run that may be restarted
     save     is given the standing: at the start, and after each tree
     resume   a standing to go on from
@@ -53,7 +52,6 @@ class PassiveTraining:
         backend: Backend,
         meter: Meter,
         earlier: SplitTable | None = None,
-        engine: Engine | None = None,
         draws: Draws = fresh,
         save: Callable[[PassiveStanding], None] | None = None,
         resume: PassiveStanding | None = None,
@@ -61,7 +59,7 @@ class PassiveTraining:
         self._channel, self._config, self._binned, self._rows = channel, config, binned, rows
         self._public, self._backend, self._meter = public, backend, meter
         self._table_bins = table_bins(public, max(column.width for column in binned.columns))
-        self._engine = engine or LocalEngine()
+        self._engine = LocalEngine()
         self._earlier = SplitTable.of([]) if earlier is None else earlier
         self._draws, self._save = draws, save
         local = config.first_trees_local if earlier is None else 0

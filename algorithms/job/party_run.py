@@ -235,9 +235,10 @@ class PartyRun:
         self._pace.step(round.done, round.step)
         pace = f"{self._pace.whole / round.rounds:.1f} s per {round.unit}"
         self._keeper.tell("training", f"{detail}, {pace}", round.done, self._pace.remaining)
-        if round.is_whole:
-            log.info("%s", detail)
-        if round.is_whole and (round.train, round.validation) != (None, None):
+        if not round.is_whole:
+            return
+        log.info("%s", detail)
+        if (round.train, round.validation) != (None, None):
             self._folder.round(
                 round.number,
                 seconds=round.seconds,
@@ -245,4 +246,4 @@ class PartyRun:
                 train=round.train,
                 validation=round.validation,
             )
-            self._measure()
+        self._measure()  # at every party: what a killed process did stays in the records

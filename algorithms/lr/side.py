@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -33,7 +33,7 @@ def keep_nothing(done: int, dump: Dump) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a batch; `loss` is that of the last finished epoch, or other `unit`.
+    """Where a training stands, after a batch; `loss` is that of the last finished epoch.
 
     `seconds` that it has run in this process.
     """
@@ -44,7 +44,6 @@ class Progress:
     batches: int
     loss: float | None
     seconds: float
-    unit: str = "epoch"
 
     @property
     def done(self) -> float:
@@ -124,12 +123,6 @@ class Outcome:
     loss: list[float]
     metrics: list[float] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
-
-
-class Train(Protocol):
-    """The training of a mode."""
-
-    def __call__(self, side: Side) -> Outcome: ...
 
 
 def shuffled_epochs(seed: int, rows: int) -> Any:

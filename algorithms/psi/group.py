@@ -28,7 +28,6 @@ from hecore.algorithms.errors import ProtocolError
 from hecore.kernels import Modulus, get_backend
 from hecore.kernels import limbs as lb
 from hecore.kernels.threads import Workers
-from hecore.randomness import random_bytes
 
 Rows = NDArray[np.uint8]
 
@@ -42,11 +41,6 @@ _FIELD_AND_ONE = lb.from_ints([FIELD.value + 1], FIELD.width)
 _SIGN = np.uint64(1 << 63)  # in the top limb: the sign of x, which u does not depend on
 #: Fewer rows than this are not worth another thread.
 ROWS_A_THREAD = 64
-
-
-def new_scalar() -> bytes:
-    """A secret of 32 bytes from the operating system; X25519 clamps it."""
-    return random_bytes(SCALAR_BYTES)
 
 
 def hash_to_group(digests: Rows) -> Rows:

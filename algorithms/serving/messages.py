@@ -114,9 +114,6 @@ class Declined(Message, frozen=True, kw_only=True, tag="serve.declined"):
     retry_after: float = 0.0
 
 
-KINDS: tuple[type[Message], ...] = (Presence, Question, Answer, Declined)
-
-
 def question(process: bytes, number: int, model: str, ids: list[str]) -> Question:
     """A Question for these ids."""
     payload = (msgspec.msgpack.encode(ids),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,17 +43,9 @@ class _Standing:
 
 
 class Peers:
-    """See the module. Calls come from any thread; `on_offers` is called from the line's."""
+    """See the module. Calls come from any thread."""
 
-    def __init__(
-        self,
-        me: str,
-        contact: Contact,
-        names: list[str],
-        *,
-        job: str,
-        on_offers: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, me: str, contact: Contact, names: list[str], *, job: str) -> None:
         self.names = names
         self._process = random_bytes(16)
         self._standing = {name: _Standing() for name in names}
@@ -61,7 +53,6 @@ class Peers:
         self._number = 0
         self._asked = -1e9
         self.finished = False  # said with every sign of life from then on
-        self._on_offers = on_offers
         self.line = Line(
             me,
             contact,
@@ -164,10 +155,7 @@ class Peers:
         offers = {offer.model: offer for offer in presence.offers}
         if not standing.there:
             log.warning("%s is there", peer)
-        changed = offers != standing.offers or not standing.there
         standing.process, standing.offers, standing.there = presence.process, offers, True
-        if changed:
-            self._on_offers()
 
     def _lost(self, peer: str, why: str) -> None:
         standing = self._standing[peer]

@@ -15,8 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -71,9 +70,8 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Web:
     """The application over a service; `app` is what uvicorn runs."""
 
-    def __init__(self, service: ActiveService, on_close: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, service: ActiveService) -> None:
         self.service = service
-        self._on_close = on_close
         self._unknown = (0, 0)  # the second, and refusals in it
         routes = [
             Route("/predict", self._counted(self._predict), methods=["POST"]),
@@ -86,14 +84,7 @@ class Web:
             Route("/openapi.json", self._openapi, methods=["GET"]),
             Route("/docs", self._docs, methods=["GET"]),
         ]
-        self.app = Starlette(
-            routes=routes, lifespan=self._lifespan, exception_handlers={HTTPException: self._no_such}
-        )
-
-    @asynccontextmanager
-    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        yield
-        self._on_close()
+        self.app = Starlette(routes=routes, exception_handlers={HTTPException: self._no_such})
 
     # --- scores ------------------------------------------------------------------------------------
 

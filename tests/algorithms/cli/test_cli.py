@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import re
 import signal
 import stat
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import hecore
 from hecore.algorithms import cli
-from hecore.algorithms.cli import console, progress
-from hecore.algorithms.lr import Progress
+from hecore.algorithms.cli import console
 
-from ..command import COLOUR, CONTROL, ESCAPE, on_terminal, piped
+from ..command import CONTROL, on_terminal, piped
 
 PASSPHRASE = "correct horse battery"
 
@@ -61,7 +57,7 @@ def test_version():
     [
         (["--help"], ["keygen", "demo", "--version", "Paillier"]),
         (["keygen", "--help"], ["--out", "--bits", "--passphrase-file", "2048, 3072 or 4096"]),
-        (["demo", "--help"], ["--rows", "--epochs", "--key-bits", "--backend", "--plot", "default: gbdt"]),
+        (["demo", "--help"], ["--trees", "--epochs", "--parties", "--kills", "--folder", "default: gbdt"]),
     ],
 )
 def test_help_fits_and_names_every_option(arguments, words, columns):
@@ -86,8 +82,11 @@ def test_without_a_command_there_is_help():
         (["--nope"], "--nope"),
         (["nope"], "nope"),
         (["demo", "--nope"], "--nope"),
-        (["demo", "--rows", "many"], "--rows"),
-        (["demo", "--plot"], "--plot"),
+        (["demo", "--trees", "many"], "--trees"),
+        (["demo", "--trees", "0"], "--trees"),
+        (["demo", "--epochs", "0"], "--epochs"),
+        (["demo", "--parties", "4"], "--parties"),
+        (["demo", "--folder"], "--folder"),
         (["keygen"], "--out"),
         (["keygen", "--out", "k", "--bits", "2048.5"], "--bits"),
     ],
@@ -106,30 +105,21 @@ def test_wrong_usage_is_two_and_names_the_word(arguments, word):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--rows", "5"], "rows = 5 is not in 450 … 569"),
-        (["--rows", "449"], "rows = 449 is not in 450 … 569"),
-        (["--rows", "570"], "rows = 570 is not in 450 … 569"),
-        (["--rows", "-1"], "rows = -1 is not in"),
-        (["--epochs", "0"], "epochs = 0 is not in 1 … 100000"),
-        (["--epochs", "100001"], "epochs = 100001 is not in"),
-        (["--trees", "0"], "n_estimators = 0 is not in"),
-        (["--algorithm", "other"], "algorithm = 'other' is not one of gbdt, lr"),
+        (["--algorithm", "linear", "--epochs", "1000000"], "epochs = 1000000 is not in 1 … 100000"),
+        (["--algorithm", "other"], "algorithm = 'other': one of 'gbdt', 'linear'"),
+        (["--folder", "/dev/null"], "/dev/null is there already: choose another name"),
         (["--key-bits", "1024"], "a modulus of 1024 bits can be factored: use 2048 or more"),
         (["--key-bits", "2050"], "not a multiple of 128: use 2048, 3072 or 4096"),
         (["--key-bits", "65536"], "longer than the 8192 supported"),
         (["--backend", "abacus"], "no backend 'abacus' (it has auto, "),
-        (["--plot", "run.foo"], "plot = run.foo ends in no known image format: take .png"),
-        (["--plot", "no/where/run.png"], "plot = no/where/run.png lies in no/where, which is no folder"),
     ],
 )
-def test_a_bad_parameter_of_the_demo_is_one_line_before_anything_starts(monkeypatch, arguments, text):
-    from hecore.algorithms.demo.parties import Parties
-
-    def start(role, settings, pipe):
-        raise AssertionError("a party was started")
-
-    monkeypatch.setattr(Parties, "__enter__", start)
+def test_a_bad_parameter_of_the_demo_is_one_line_before_anything_starts(
+    monkeypatch, tmp_path, arguments, text
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert text in refused(run("demo", *arguments))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bad_backend_in_the_environment_is_named(monkeypatch):
@@ -138,9 +128,9 @@ def test_a_bad_backend_in_the_environment_is_named(monkeypatch):
 
 
 def test_an_error_in_a_real_process_has_no_traceback():
-    done = piped("demo", "--rows", "5")
+    done = piped("demo", "--algorithm", "none")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: rows = 5 is not in 450 … 569\n"
+    assert done.stderr == "error: algorithm = 'none': one of 'gbdt', 'linear'\n"
 
 
 @pytest.mark.parametrize("name", ["[bold]key", "[", "key [/bold]", ":smile:"])
@@ -161,80 +151,6 @@ def test_the_traceback_of_a_bug_shows_no_local_values(monkeypatch, tmp_path, pas
     monkeypatch.setattr(hecore, "save_key", broken)
     result = run("keygen", "--out", tmp_path / "k", "--passphrase-file", passphrase)
     assert type(result.exception) is RuntimeError  # not taken for an error raised on purpose
-
-
-# --- progress --------------------------------------------------------------------------------------------
-
-
-def training(number: int, epochs: int, batches: int = 3, loss: float | None = 0.6931) -> Progress:
-    """After batch `number`, counted from 1 over all epochs; half a second each."""
-    epoch, batch = divmod(number - 1, batches)
-    return Progress(epoch, epochs, batch + 1, batches, loss, number / 2)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Seconds that pass when a test says so."""
-    now = [1000.0]
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    return now
-
-
-@pytest.mark.parametrize("width", [80, 100, 120])
-@pytest.mark.parametrize("epochs", [6, 100_000])
-@pytest.mark.parametrize("no_color", [False, True])
-def test_nothing_of_the_progress_line_is_cut_off(monkeypatch, width, epochs, no_color):
-    screen = Console(file=io.StringIO(), force_terminal=True, width=width, no_color=no_color)
-    monkeypatch.setattr(progress, "errors", screen)
-    with progress.ProgressLine() as line:
-        line.show("joint training", None)
-        line.show("joint training", training(3 * epochs - 4, epochs))
-        line._bar.refresh()
-    written = screen.file.getvalue()
-    frames = [frame.rstrip() for frame in re.split(r"[\r\n]+", ESCAPE.sub("", written))]
-    assert max(map(len, frames)) <= width
-    text = f"joint training, epoch {epochs - 1}/{epochs}, loss 0.6931 "
-    shown = [frame for frame in frames if text in frame and "left 0:00:02" in frame]
-    assert shown
-    assert all(re.search(r" \d+% 0:00:0\d left 0:00:02$", frame) for frame in shown)
-    assert "…" not in written
-    assert bool(COLOUR.search(written)) != no_color
-
-
-def test_a_stage_that_failed_does_not_look_done(monkeypatch):
-    screen = Console(file=io.StringIO(), force_terminal=True, width=80)
-    monkeypatch.setattr(progress, "errors", screen)
-    with contextlib.suppress(hecore.HecoreError), progress.ProgressLine() as line:
-        line.show("joint training", training(9, 6))
-        raise hecore.HecoreError("lost")
-    assert re.search(r" 50% 0:00:0\d left 0:00:04", ESCAPE.sub("", screen.file.getvalue()).splitlines()[-1])
-
-
-def piped_progress(monkeypatch, epochs: int, seconds: float, clock: list[float]) -> list[str]:
-    pipe = Console(file=io.StringIO(), width=80)
-    monkeypatch.setattr(progress, "errors", pipe)
-    with progress.ProgressLine() as line:
-        line.show("joint training", None)
-        for number in range(1, 3 * epochs + 1):
-            clock[0] += seconds
-            line.show("joint training", training(number, epochs))
-    assert not CONTROL.search(pipe.file.getvalue())
-    return pipe.file.getvalue().splitlines()
-
-
-def test_piped_progress_is_ten_lines_however_many_batches(monkeypatch, clock):
-    lines = piped_progress(monkeypatch, 5000, 0.001, clock)
-    assert len(lines) == 11
-    assert lines[:2] == [
-        "joint training",
-        "joint training, epoch 500/5000, loss 0.6931, 10%, left 1:52:30",
-    ]
-    assert lines[-1] == "joint training, epoch 5000/5000, loss 0.6931, 100%"
-
-
-def test_slow_piped_progress_says_something_every_minute(monkeypatch, clock):
-    lines = piped_progress(monkeypatch, 100, 20, clock)  # 300 batches of 20 s: ten minutes for a tenth
-    assert 95 <= len(lines) <= 105
 
 
 # --- keygen ----------------------------------------------------------------------------------------------

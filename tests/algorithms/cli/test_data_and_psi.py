@@ -15,8 +15,6 @@ from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
 from hecore.algorithms.channel import CurveKeys
-from hecore.algorithms.cli import rows_line
-from hecore.algorithms.psi import Progress
 
 from ..command import CONTROL, on_terminal, piped, started
 
@@ -200,19 +198,6 @@ def test_a_key_pair_is_for_its_owner_and_its_public_half_for_the_other(keys):
     pair = CurveKeys.load(keys / "active.keys")
     assert (keys / "active.keys.pub").read_text() == pair.public + "\n"
     assert stat.S_IMODE((keys / "active.keys").stat().st_mode) == 0o600
-
-
-# --- progress --------------------------------------------------------------------------------------------
-
-
-def test_progress_tells_rate_and_remaining_time(capfd, monkeypatch):
-    monkeypatch.setattr(rows_line, "QUIET", 0.0)
-    with rows_line.RowsLine() as line:
-        line.show(
-            "matching with bank",
-            Progress(peer="bank", done=250_000, total=1_000_000, resumed=50_000, seconds=20.0),
-        )
-    assert capfd.readouterr().err == "matching with bank: 25%, 10,000 rows/s, 0:01:15 left\n"
 
 
 # --- data show -------------------------------------------------------------------------------------------

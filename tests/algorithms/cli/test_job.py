@@ -12,7 +12,6 @@ from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
 from hecore.algorithms.channel import AllowList, CurveKeys
-from hecore.algorithms.cli.job_line import left_text, line_text, phase_text, size
 from hecore.algorithms.cli.run import exit_code
 from hecore.algorithms.errors import (
     AlignmentError,
@@ -31,7 +30,6 @@ from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.folder import read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.log import log_to
-from hecore.algorithms.job.progress import JobProgress, PeerLine
 from hecore.algorithms.job.recording import open_records
 
 from ..job.firms import Firm, make_firms
@@ -224,25 +222,6 @@ def test_what_must_be_mended_ends_with_code_1_and_one_line(bank: Firm) -> None:
 )
 def test_exit_codes(error: Exception, code: int) -> None:
     assert exit_code(error) == code
-
-
-def test_the_line_of_a_job() -> None:
-    peers = {
-        "shop": PeerLine(
-            connected=True, met=True, away=0, sent=1_500_000, received=20, waiting=0, round_trip=0.012
-        ),
-        "telco": PeerLine(
-            connected=False, met=True, away=9, sent=0, received=0, waiting=1 << 21, round_trip=None
-        ),
-        "x": PeerLine(connected=False, met=False, away=9, sent=0, received=0, waiting=0, round_trip=None),
-    }
-    progress = JobProgress(phase="training", detail="tree 3/9", done=1 / 3, remaining=75.0, peers=peers)
-    assert phase_text(progress) == "training: tree 3/9"
-    assert left_text(progress) == "33%, 0:01:15 left"
-    told = line_text(progress)
-    assert told == "↑ 1.5 MB ↓ 20 B (2.1 MB queued) 12 ms, telco is away, x has not come yet"
-    assert left_text(JobProgress(phase="a", done=0.0, remaining=float("inf"))) == "0%"
-    assert [size(n) for n in (0, 999, 1000, 2.5e6, 3e9)] == ["0 B", "999 B", "1.0 kB", "2.5 MB", "3.00 GB"]
 
 
 def test_logs_are_json_lines_and_warnings_are_shown(tmp_path: Path) -> None:

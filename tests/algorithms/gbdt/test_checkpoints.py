@@ -1,13 +1,12 @@
 """Row 1 and 4 of the fault table, for trees: parties end at any message and go on to the same shares.
 
 A party ends here by an exception that nothing catches, at a message of the test's choice: what it has sent is
-in its outbox, and nothing else is left of it. Real processes are killed in demo/test_restarts.py.
+in its outbox, and nothing else is left of it. Real processes are killed in demo/test_running.py.
 """
 
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,105 +18,42 @@ import numpy as np
 import pytest
 
 import hecore
-from hecore.algorithms.channel import CurveKeys, FolderStore, Node, ZmqChannel, ZmqOptions, dial
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import CheckpointError, ReplayError
 from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier
 from hecore.algorithms.gbdt import messages as msg
-from hecore.algorithms.messages import M, Message
 
 from ..drawn import Drawn
+from ..fragile import Fragile, Killed, Network
 from .conftest import fit_jointly, run_all, tables
 
 ROWS = 120
 CONFIG = GBDTConfig(n_estimators=4, max_depth=2, max_bin=8, subsample=0.8, colsample_bytree=0.7)
-NAMES = ("active", "passive1", "passive2")
-OPTIONS = ZmqOptions(heartbeat=0.2, heartbeat_timeout=2.0, retry=0.05, linger=0.3, grace=60.0)
-
-
-class Killed(BaseException):
-    """The end of a process: not an Exception, so that nobody is told."""
-
-
-class Fragile:
-    """A channel whose party ends before or after a message, counted over all its channels."""
-
-    def __init__(self, channel: ZmqChannel, life: list[int]) -> None:
-        self._channel, self._life = channel, life
-        self.me, self.peer = channel.me, channel.peer
-        self.sent: list[Message] = []
-
-    def _live(self) -> None:
-        self._life[0] -= 1
-        if self._life[0] == 0:
-            raise Killed
-
-    def send(self, message: Message) -> None:
-        self._live()
-        self.sent.append(message)
-        self._channel.send(message)
-        self._live()
-
-    def receive(self, kind: type[M], timeout: float | None = None) -> M:
-        message = self._channel.receive(kind, timeout)
-        self._live()  # it has been taken, and nothing was done with it
-        return message
-
-    def abort(self, reason: str) -> None:
-        self._channel.abort(reason)
 
 
 class Party:
     """A party with a folder, whose process may end and begin again."""
 
     def __init__(self, job: Job, place: int, ends: Sequence[int] = ()) -> None:
-        self.job, self.place, self.name = job, place, NAMES[place]
+        self.job, self.place = job, place
         self.ends = list(ends)
         self.lives: list[list[Fragile]] = []
 
     def kill(self) -> None:
         """End the process without a word to anybody."""
-        for served in self._node._peers.values():
-            served.box.link.leave = lambda: None
-        self._node.close()
+        self._node.close(leave=False)
 
     def model(self) -> VerticalGBDTClassifier:
         """The estimator of a new process."""
-        job, others = self.job, len(self.job.parts) - 1
-        allowed = {name: keys.public for name, keys in job.curve.items()}
-        store = FolderStore(job.folder / self.name, self.name, "job")
-        if self.place == 0:
-            node = Node(
-                self.name,
-                job.curve[self.name],
-                _allow(allowed),
-                job="job",
-                listen=job.endpoint,
-                store=store,
-                options=OPTIONS,
-            )
-            channels = [ZmqChannel(node, peer) for peer in NAMES[1 : others + 1]]
-        else:
-            one = dial(
-                self.name,
-                NAMES[0],
-                job.endpoint,
-                job.curve[self.name],
-                allowed,
-                job="job",
-                store=store,
-                options=OPTIONS,
-            )
-            node, channels = one.node, [one]
-        self._node = node
+        self._node, store, channels = self.job.network.begin(self.place)
         life = [self.ends.pop(0) if self.ends else -1]
         self.lives.append([Fragile(channel, life) for channel in channels])
         return VerticalGBDTClassifier(
             self.lives[-1],
-            job.config,
-            key=job.keys[self.place],
-            checkpoints=Checkpoints(store, channels, every=job.every),
+            self.job.config,
+            key=self.job.keys[self.place],
+            checkpoints=Checkpoints(store, channels, every=self.job.every),
         )
 
     def live(self) -> Any:
@@ -131,12 +67,6 @@ class Party:
                 pass
             finally:
                 self.kill()
-
-
-def _allow(keys: dict[str, str]) -> Any:
-    from hecore.algorithms.channel import AllowList
-
-    return AllowList(keys)
 
 
 class Job:
@@ -153,11 +83,8 @@ class Job:
     ) -> None:
         self.folder, self.parts, self.keys, self.evaluation = folder, parts, keys, evaluation
         self.config, self.every = config, every
-        self.curve = {name: CurveKeys.generate() for name in NAMES[: len(parts)]}
+        self.network = Network(folder, len(parts))
         self.done = threading.Barrier(len(parts))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
 
     def work(self, model: VerticalGBDTClassifier, place: int) -> Any:
         """What every party calls: its share, and the margins of the training rows."""
@@ -176,10 +103,9 @@ class Job:
 
 def beside(job: Job, folder: Path) -> Job:
     """The same job from its start, with the same secrets."""
-    for name in NAMES[: len(job.parts)]:
-        (folder / name).mkdir(parents=True, mode=0o700)
-        shutil.copy2(job.folder / name / "secret", folder / name / "secret")
-    return Job(folder, job.parts, job.keys, job.evaluation, job.config, job.every)
+    other = Job(folder, job.parts, job.keys, job.evaluation, job.config, job.every)
+    other.network.with_secrets_of(job.folder)
+    return other
 
 
 @pytest.fixture(scope="module")

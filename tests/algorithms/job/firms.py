@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,16 +101,14 @@ def free_port() -> int:
         return port
 
 
-def run_all(firms: Sequence[Firm], told: set[tuple[str, str]] | None = None) -> list[Outcome | Exception]:
-    """Each party in a thread of its own: its outcome, or what it raised; `told` takes names and details."""
+def run_all(
+    firms: Sequence[Firm], on_progress: Callable[[Firm, JobProgress], None] = lambda firm, progress: None
+) -> list[Outcome | Exception]:
+    """Each party in a thread of its own: its outcome, or what it raised."""
 
     def one(firm: Firm) -> Outcome | Exception:
-        def tell(progress: JobProgress) -> None:
-            if told is not None:
-                told.add((firm.name, progress.detail.partition(",")[0]))
-
         try:
-            return run_job(load_job(firm.file), tell)
+            return run_job(load_job(firm.file), lambda progress: on_progress(firm, progress))
         except Exception as error:
             return error
 

@@ -33,6 +33,7 @@ from hecore.algorithms.job.check import check_job
 from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.data import JobData
 from hecore.algorithms.job.folder import read_record, read_rounds
+from hecore.algorithms.job.progress import JobProgress
 from hecore.algorithms.job.runner import Outcome, run_job
 
 from .firms import QUICK, SPLIT, TREES, Firm, make_firms, run_all
@@ -52,11 +53,20 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Firm], list[Out
     """A job of three parties that has run to its end."""
     firms = make_firms(tmp_path_factory.mktemp("job"), ("shop", "telco"))
     told: set[tuple[str, str]] = set()
-    outcomes = run_all(firms, told)
+    kept: dict[str, dict[str, int]] = {}
+
+    def watch(firm: Firm, progress: JobProgress) -> None:
+        told.add((firm.name, progress.detail.partition(",")[0]))
+        if progress.detail.startswith("tree 3/3"):
+            kept.setdefault(firm.name, read_record(firm.run).totals)
+
+    outcomes = run_all(firms, watch)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
     assert {(firm.name, "tree 3/3") for firm in firms} <= told
+    # Who is killed now has the work of two trees in its records.
+    assert all(kept[firm.name]["validate"] > 0 for firm in firms)
     return firms, outcomes  # type: ignore[return-value]
 
 

@@ -1,7 +1,7 @@
 """A training of three parties that breaks off and goes on from its checkpoints, whoever broke off.
 
 Masks, seeds among the passive parties and best weights must be the same afterwards: only then are the weights
-those of the clear training. Killed processes are in demo/test_restarts.py.
+those of the clear training. Killed processes are in demo/test_running.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hecore.algorithms.data import Ids
 from hecore.algorithms.data import split as data_split
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.psi import group
+from hecore.randomness import random_bytes
 
 P = 2**255 - 19
 #: Every u of small order that is below p: orders 4, 1 or 2, 8, 8, 4 on the twist (RFC 7748, section 6.1).
@@ -55,7 +55,7 @@ def test_the_point_of_an_id_is_fixed():
 
 
 def test_masks_commute_and_give_what_x25519_gives():
-    ours, theirs = group.new_scalar(), group.new_scalar()
+    ours, theirs = random_bytes(group.SCALAR_BYTES), random_bytes(group.SCALAR_BYTES)
     start = points([f"id {i}" for i in range(150)])
     once = group.multiply(ours, start)
     assert once[3].tobytes() == bindings.crypto_scalarmult(ours, start[3].tobytes())
@@ -80,14 +80,8 @@ def test_threads_do_not_change_the_order(threads, monkeypatch):
 def test_no_rows_are_no_rows():
     none = np.empty((0, 32), np.uint8)
     assert group.hash_to_group(none).shape == (0, 32)
-    assert group.multiply(group.new_scalar(), none).shape == (0, 32)
+    assert group.multiply(random_bytes(group.SCALAR_BYTES), none).shape == (0, 32)
     assert group.check_points(b"", 0).shape == (0, 32)
-
-
-def test_scalars_come_from_the_operating_system(monkeypatch):
-    assert group.new_scalar() != group.new_scalar()
-    monkeypatch.setattr(os, "urandom", lambda size: bytes([7]) * size)
-    assert group.new_scalar() == bytes([7]) * 32
 
 
 def test_every_use_of_blake2b_has_a_person_of_its_own():
@@ -121,6 +115,6 @@ def test_another_length_is_refused(size):
 def test_a_point_of_small_order_is_refused_whatever_the_scalar(value):
     """Its product would be the identity: equal for all such points, and known without the scalar."""
     received = group.check_points(rows(9, value), 2)
-    for scalar in (group.new_scalar(), bytes(32), b"\xff" * 32):
+    for scalar in (random_bytes(group.SCALAR_BYTES), bytes(32), b"\xff" * 32):
         with pytest.raises(ProtocolError, match="masked id 1 of 2 is a point of small order"):
             group.multiply(scalar, received)

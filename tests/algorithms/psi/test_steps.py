@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hecore.algorithms.data import Ids
 from hecore.algorithms.errors import AlignmentError, ProtocolError
 from hecore.algorithms.psi import group, steps
+from hecore.randomness import random_bytes
 
 tags = st.lists(st.integers(0, 40), unique=True, max_size=30)
 
@@ -51,7 +52,7 @@ def test_a_shuffle_depends_on_the_seed_and_leaves_no_row_where_it_was():
 
 def test_masked_chunks_join_to_the_shuffled_list():
     ids = Ids([f"id {i}" for i in range(23)])
-    scalar, order = group.new_scalar(), steps.shuffled(23, bytes(32))
+    scalar, order = random_bytes(group.SCALAR_BYTES), steps.shuffled(23, bytes(32))
     masked = steps.MaskedList(ids, scalar, order, chunk_rows=10)
     whole = np.concatenate([masked.chunk(0), masked.chunk(1), masked.chunk(2)])
     expected = group.multiply(scalar, group.hash_to_group(ids.digests(0, 23, group.PERSON)))

@@ -44,9 +44,8 @@ class Impostor:
         settings = load_settings(folders.root / "shop" / "serve.toml")
         self.questions: list[msg.Question] = []
         self.heard = False
-        self.line = Line(
-            "shop", settings.contact(), job="serve", kinds=msg.KINDS, on_message=self._on_message
-        )
+        kinds = (msg.Presence, msg.Question, msg.Answer, msg.Declined)
+        self.line = Line("shop", settings.contact(), job="serve", kinds=kinds, on_message=self._on_message)
         self.line.start()
 
     def _on_message(self, peer: str, message: Message) -> None:

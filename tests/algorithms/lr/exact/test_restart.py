@@ -5,8 +5,6 @@ A party ends by an exception that nothing catches: what it has sent is in its ou
 
 from __future__ import annotations
 
-import shutil
-import socket
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,54 +15,13 @@ import numpy as np
 import pytest
 
 import hecore
-from hecore.algorithms.channel import (
-    AllowList,
-    CurveKeys,
-    FolderStore,
-    Node,
-    ZmqChannel,
-    ZmqOptions,
-    dial,
-)
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.data import Table
 from hecore.algorithms.lr import LinearConfig, VerticalLogisticRegression
 from hecore.algorithms.lr.exact import VerticalTopModel
 
+from ...fragile import NAMES, Fragile, Killed, Network
 from .conftest import exact_config, label_of
-
-NAMES = ("active", "passive1", "passive2")
-OPTIONS = ZmqOptions(heartbeat=0.2, heartbeat_timeout=2.0, retry=0.05, linger=0.3, grace=60.0)
-
-
-class Killed(BaseException):
-    """The end of a process: not an Exception, so that nobody is told."""
-
-
-class Fragile:
-    """A channel whose party ends at a message, counted over all its channels."""
-
-    def __init__(self, channel: ZmqChannel, life: list[int]) -> None:
-        self._channel, self._life = channel, life
-        self.me, self.peer = channel.me, channel.peer
-
-    def _live(self) -> None:
-        self._life[0] -= 1
-        if self._life[0] == 0:
-            raise Killed
-
-    def send(self, message: Any) -> None:
-        self._live()
-        self._channel.send(message)
-        self._live()
-
-    def receive(self, kind: Any, timeout: float | None = None) -> Any:
-        message = self._channel.receive(kind, timeout)
-        self._live()
-        return message
-
-    def abort(self, reason: str) -> None:
-        self._channel.abort(reason)
 
 
 class Job:
@@ -74,30 +31,8 @@ class Job:
         self, folder: Path, parts: Sequence[Table], keys: Sequence[hecore.PrivateKey], config: LinearConfig
     ) -> None:
         self.folder, self.parts, self.keys, self.config = folder, parts, keys, config
-        self.curve = {name: CurveKeys.generate() for name in NAMES}
-        self.done = threading.Barrier(3)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-
-    def begin(self, place: int) -> tuple[Node, FolderStore, list[ZmqChannel]]:
-        """The channels of a new process."""
-        name, allowed = NAMES[place], {name: keys.public for name, keys in self.curve.items()}
-        store = FolderStore(self.folder / name, name, "job")
-        own = self.curve[name]
-        if place:
-            one = dial(name, NAMES[0], self.endpoint, own, allowed, job="job", store=store, options=OPTIONS)
-            return one.node, store, [one]
-        node = Node(
-            name,
-            own,
-            AllowList(allowed),
-            job="job",
-            listen=self.endpoint,
-            store=store,
-            options=OPTIONS,
-        )
-        return node, store, [ZmqChannel(node, peer) for peer in NAMES[1:]]
+        self.network = Network(folder, len(parts))
+        self.done = threading.Barrier(len(parts))
 
     def model(self, channels: Sequence[Fragile], place: int, checkpoints: Checkpoints) -> Any:
         return VerticalLogisticRegression(
@@ -109,7 +44,7 @@ class Job:
         lives = 0
         while True:
             lives += 1
-            node, store, channels = self.begin(place)
+            node, store, channels = self.network.begin(place)
             life = [ends.pop(0) if ends else -1]
             fragile = [Fragile(channel, life) for channel in channels]
             model = self.model(fragile, place, Checkpoints(store, channels, every=2))
@@ -122,9 +57,7 @@ class Job:
             except Killed:
                 pass
             finally:
-                for served in node._peers.values():
-                    served.box.link.leave = lambda: None
-                node.close()
+                node.close(leave=False)
 
     def run(self, ends: Sequence[Sequence[int]] = ((), (), ())) -> list[tuple[str, Any, int]]:
         with ThreadPoolExecutor(3) as pool:
@@ -147,10 +80,9 @@ def tables() -> list[Table]:
 
 def disturbed(job: Job, folder: Path, ends: Sequence[Sequence[int]]) -> list[tuple[str, Any, int]]:
     """The same job from its start, with the same secrets, and parties that end."""
-    for name in NAMES:
-        (folder / name).mkdir(parents=True, mode=0o700)
-        shutil.copy2(job.folder / name / "secret", folder / name / "secret")
-    return type(job)(folder, job.parts, job.keys, job.config).run(ends)
+    other = type(job)(folder, job.parts, job.keys, job.config)
+    other.network.with_secrets_of(job.folder)
+    return other.run(ends)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
