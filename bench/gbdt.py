@@ -24,6 +24,7 @@ from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Table, read_libsvm
 from hecore.algorithms.gbdt import GBDTConfig, Progress, VerticalGBDTClassifier
 from hecore.algorithms.gbdt.estimators import VerticalGBDT
+from hecore.algorithms.metrics import auc
 
 from .record import Machine
 from .synthetic import make_tables
@@ -192,7 +193,5 @@ def _scores(model: VerticalGBDT, problem: Problem, margins: Any) -> dict[str, fl
     """The training metric, and the AUC of held-out rows."""
     scores = {f"train {problem.config.objective}": model.evals_result_["train"][-1]}
     if problem.test is not None and margins is not None:
-        from sklearn.metrics import roc_auc_score  # heavy import
-
-        scores["test AUC"] = float(roc_auc_score(problem.test[2], margins[:, 0]))
+        scores["test AUC"] = auc(problem.test[2], margins[:, 0])
     return scores

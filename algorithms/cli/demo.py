@@ -56,7 +56,11 @@ def demo(
     for job in jobs:
         _note(f"{job.party.name:<9} {_hecore()} party run {job.path}")
     with progress_lines() as show:
-        run_parties(jobs, kills=kills, on_progress=show, on_kill=_tell_kill)
+        try:
+            run_parties(jobs, kills=kills, on_progress=show, on_kill=_tell_kill)
+        except KeyboardInterrupt:
+            _note("the folder stays: the commands above go on with the job")
+            raise
         show(JobProgress(phase="training in the clear, to compare"))
         comparison = compare(jobs)
     console.print(score_table(comparison))

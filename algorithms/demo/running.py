@@ -45,12 +45,14 @@ def run_parties(
     shown = JobProgress(phase="starting")
     on_progress(shown)
     with _Processes(jobs) as processes:
-        while running := processes.running():
+        running = [job.party.name for job in jobs]
+        while running:
+            running = processes.running()  # none: where the first party ended is shown all the same
             progress = read_progress(jobs[0].folder / PROGRESS)
             if progress not in (None, shown):
                 shown = progress
                 on_progress(shown)
-            if moments and moments[0] <= _trained(shown):
+            if running and moments and moments[0] <= _trained(shown):
                 moments.pop(0)
                 name = random.SystemRandom().choice(running)
                 processes.kill(name)

@@ -56,7 +56,7 @@ def party_table(jobs: Sequence[JobFile]) -> Table:
     table.add_row("messages sent", *(f"{_sent(record, 'messages'):,}" for record in records))
     resent = [sum(link.resent_bytes for link in record.links.values()) for record in records]
     if any(resent):
-        table.add_row("sent again after a break", *map(size, resent))
+        table.add_row("sent again", *map(size, resent))
     table.add_row("processes started", *(str(record.starts) for record in records))
     table.add_row("backend", *(record.backend for record in records))
     table.add_section()
