@@ -96,8 +96,8 @@ def skip_unless(*features: str) -> None:
     [
         ({"avx512f", "avx512ifma", "avx2"}, "", "ifma"),
         ({"avx512f", "avx2"}, "", "avx512"),
-        ({"avx2", "avx512ifma"}, "", "avx2"),
-        ({"avx512f", "avx512ifma", "avx2"}, "avx2", "avx2"),
+        ({"avx2", "fma", "avx512ifma"}, "", "avx2"),
+        ({"avx512f", "avx512ifma", "avx2", "fma"}, "avx2", "avx2"),
         ({"avx512f", "avx512ifma", "avx2"}, "avx512", "avx512"),
     ],
 )
@@ -109,6 +109,7 @@ def test_the_best_form_or_the_one_asked_for(features: set[str], wanted: str, for
     ("features", "wanted", "text"),
     [
         (set(), "", "AVX2"),
+        ({"avx2"}, "", "AVX2 and FMA"),
         ({"avx2"}, "ifma", "'ifma' needs avx512f, avx512ifma"),
         ({"avx2"}, "sse", "none of ifma, avx512, avx2"),
     ],
@@ -153,7 +154,7 @@ def test_code_for_a_processor_without_avx512_is_right() -> None:
 def test_a_processor_without_avx2_gets_gmp(processor: tuple[str, str]) -> None:
     skip_unless("sse4.2")
     assert run(AUTO, settings(processor)) == "gmp"
-    assert "needs a processor with AVX2" in run(ASKED, settings(processor))
+    assert "needs a processor with AVX2 and FMA" in run(ASKED, settings(processor))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_a_processor_without_avx2_gets_gmp(processor: tuple[str, str]) -> None:
         (SKYLAKE_X, "ifma", "avx512ifma"),
         (HASWELL, "avx512", "avx512f"),
         (HASWELL, "ifma", "avx512f, avx512ifma"),
-        (NEHALEM, "avx2", "avx2"),
+        (NEHALEM, "avx2", "avx2, fma"),
     ],
 )
 def test_a_form_beyond_the_processor_is_refused(processor: tuple[str, str], form: str, missing: str) -> None:
