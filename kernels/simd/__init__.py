@@ -5,6 +5,8 @@
     bignum       instructions for big integers, written with it
     montgomery   products, squares, powers, combs and segments; formulas and bounds
     words        64-bit words ↔ limbs
+    rounding     floating point towards zero, where products are made of it
+    probe        what one core can multiply at best
     cache        where machine code is kept between processes
     constants    what kernels need of a modulus; the layout of a batch in memory
     batch        SimdResidues and index arrays
