@@ -10,7 +10,7 @@ cuda         whole batches in the memory of a GPU
 select       which backend is taken
 fallback     a GPU with the CPU behind it: what "auto" takes where there is one
 selftest     a first look at a backend that runs compiled code
-multiexp     plans matrix powers (`joint` those of dense matrices), `histogram` encrypted histograms, for every
+multiexp     plans matrix powers, `joint` those of dense matrices, `histogram` encrypted histograms: for every
              backend alike
 offsets      segments as `segment_product` takes them; `pieces` cuts long ones
 combs        the cache of fixed-base tables

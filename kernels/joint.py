@@ -34,6 +34,10 @@ MAX_BITS = 62
 SPARSEST = 4
 #: Rows looked at to estimate how many patterns are not zero.
 SAMPLE_ROWS = 16
+#: … and at most so many columns.
+SAMPLE_COLUMNS = 4096
+#: Rows whose products take as long as one row's: a call costs what some fifty products do.
+FEWEST = 48
 #: Bits of patterns laid out at a time.
 LAID_BITS = 1 << 25
 
@@ -104,7 +108,8 @@ def spread(matrix: Entries, union: int) -> Dense | None:
     exponents = np.zeros((rows, columns), dtype=np.int64)
     exponents[matrix.row, matrix.column] = lb.to_int64(matrix.exponents)
     least = exponents.min(axis=0)
-    above = (exponents - least).astype(np.uint64)
+    exponents -= least
+    above = exponents.view(np.uint64)
     largest = above.max(axis=0)
     varying = np.flatnonzero(largest)
     if not varying.size:
@@ -114,26 +119,38 @@ def spread(matrix: Entries, union: int) -> Dense | None:
 
 
 class LaidBits:
-    """The bits of some rows, by which the cost of any grouping is estimated."""
+    """The bits of some rows and columns, by which the cost of any grouping is estimated."""
 
     def __init__(self, dense: Dense) -> None:
-        rows = len(dense.above)
-        some = np.random.default_rng(SAMPLE_ROWS).choice(rows, min(rows, SAMPLE_ROWS), replace=False)
+        rows, varying = dense.above.shape
         self._rows = rows
         self._positions = dense.positions
-        self._bits = _bits(dense.above[some], self._positions)  # (rows, columns, positions)
+        columns = np.arange(0, varying, -(-varying // SAMPLE_COLUMNS))
+        seed = np.random.default_rng(0)  # the same rows each time
+        some = np.sort(seed.choice(rows, min(rows, SAMPLE_ROWS), replace=False))
+        self._bits = _bits(dense.above[np.ix_(some, columns)], self._positions)  # (rows, columns, positions)
 
     def products(self, groups: Groups) -> int:
-        """What `joint_power` spends with these groups, squares included."""
-        starts = groups.columns[:, 0]
-        patterns = np.bitwise_or.reduceat(self._bits, starts, axis=1)
-        lookups = np.count_nonzero(patterns) - np.count_nonzero(patterns.any(axis=1))
+        """What `joint_power` spends with these groups, squares included.
+
+        A Horner step of few rows is counted as one of FEWEST: it takes as long.
+        """
+        rows, columns, _ = self._bits.shape
+        looked_at = Groups.of(columns, groups.window)
+        patterns = np.bitwise_or.reduceat(self._bits, looked_at.columns[:, 0], axis=1)
+        lookups = np.count_nonzero(patterns) / rows * groups.count / looked_at.count
+        first = np.count_nonzero(patterns.any(axis=1)) / rows
         steps = int(self._positions[-1]) + self._positions.size - 1
-        return groups.products + round(self._rows * (lookups / len(patterns) + steps))
+        return groups.products + round(self._rows * (lookups - first) + max(self._rows, FEWEST) * steps)
 
 
 def joint_power(backend: Backend, dense: Dense, x: Residues, window: int, most: int) -> Residues:
-    """∏_j x[j]^(M[i, j] − least[j]) for every row i, with at most `most` outputs side by side."""
+    """∏_j x[j]^(M[i, j] − least[j]) for every row i, with at most `most` outputs side by side.
+
+    ValueError for a window beyond MAX_WINDOW.
+    """
+    if not 1 <= window <= MAX_WINDOW:
+        raise ValueError(f"groups of {window} columns: 1 to {MAX_WINDOW} have tables")
     rows, varying = dense.above.shape
     groups, positions = Groups.of(varying, window), dense.positions
     one = backend.from_ints(x.modulus, [1])

@@ -49,7 +49,8 @@ MAX_ELEMENTS = 1 << 19
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How one matrix is evaluated: `method`, window bits w (joint: columns a group), windows T, products.
+    """How one matrix is evaluated: `method`, window bits w and number of windows T (joint: columns
+    a group, and bits), products.
 
     `products` is an estimate, squares included; every power is taken to be as long as the longest.
     """
@@ -89,7 +90,8 @@ def matrix_power(backend: Backend, matrix: Limbs, x: Residues, plan: WindowPlan 
 
     Without `plan`, the cheapest. Every base is taken for invertible, whatever the sign of its
     exponents (positive ones have negative digits too): where a plan needs an inverse that there is
-    not, NotInvertible names the first such base. Raises ValueError if the columns are not len(x).
+    not, NotInvertible names the first such base. Raises ValueError if the columns are not len(x), or
+    if a joint `plan` is for another kind of matrix (`joint.spread`).
     """
     return entries_power(backend, Entries.of(matrix), x, plan)
 

@@ -20,7 +20,7 @@ from ..limbs import Limbs
 from ..modulus import Modulus
 from ..threads import Workers
 from ..windows import best_window
-from . import cache, montgomery, words
+from . import montgomery, words
 from .batch import (
     Indices,
     SimdResidues,
@@ -36,10 +36,8 @@ from .batch import (
 from .constants import Constants, Rows, address, aligned, u64
 from .fixed_base import SimdFixedBase
 from .lanes import FORM, LANES
-from .rounding import towards_zero
+from .rounding import TOWARDS_ZERO, mode, set_mode
 from .segments import Arrangement, arrange
-
-cache.restore()  # every kernel is decorated by now
 
 #: Moduli whose constants are kept, oldest first out.
 KEPT_MODULI = 64
@@ -281,24 +279,34 @@ class SimdBackend(Backend):
     def run(
         self, work: Callable[[int, int, np.uint64], None], count: int, k: Constants, entries: int = 0
     ) -> None:
-        """work(first block, last block, scratch) over all blocks of eight, on all threads.
+        """work(first block, last block, scratch) over all blocks of LANES, on all threads and this one.
 
-        Scratch has room for a table of `entries` rows besides what every kernel needs.
+        Scratch has room for a table of `entries` rows besides what every kernel needs. Kernels that compute
+        in floating point round towards zero (`rounding`); so does what Python runs meanwhile on the same
+        thread, such as handlers of signals.
         """
         blocks = blocks_of(count)
         threads = min(self._workers.count, blocks)
 
         def part(first: int, last: int) -> None:
             scratch = aligned(8 * k.limbs + (2 + entries) * k.stride, LANES)
-            with towards_zero():
-                work(first, last, address(scratch))
+            place = address(scratch)
+            if not FORM.floats:
+                work(first, last, place)
+                return
+            before = mode()
+            try:  # an interrupt at any place leaves the mode as it was
+                set_mode(TOWARDS_ZERO)
+                work(first, last, place)
+            finally:
+                set_mode(before)
 
         if threads <= 1:
             part(0, blocks)
             return
-        own, *others = pairwise([blocks * i // threads for i in range(threads + 1)])
+        mine, *others = pairwise([blocks * i // threads for i in range(threads + 1)])
         futures = [self._workers.pool.submit(part, *pair) for pair in others]
-        part(*own)  # a thread less to wake
+        part(*mine)  # a thread less to wake
         for future in futures:
             future.result()
 

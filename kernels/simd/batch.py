@@ -36,7 +36,7 @@ def own(x: Residues) -> SimdResidues:
 
 
 def allocate(constants: Constants, count: int) -> Rows:
-    """Rows for whole blocks of eight, and at least one to spare."""
+    """Rows for whole blocks of LANES, and at least one to spare."""
     return aligned((count // LANES + 1) * LANES, constants.stride)
 
 
@@ -65,7 +65,7 @@ def spread_indices(length: int, count: int) -> Indices:
 
 
 def blocks_of(count: int) -> int:
-    """Blocks of eight: ⌈count / 8⌉."""
+    """Blocks of LANES: ⌈count / LANES⌉."""
     return -(-count // LANES)
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
+from numba import njit
 from numba.core import config as numba_config
 
 from .forms import chosen
@@ -33,7 +35,7 @@ def _folder() -> Path:
 
 
 def _prepare() -> Path | None:
-    """Point numba at the folder; None, with a warning, where it cannot be written."""
+    """The folder; None, with a warning, where it cannot be written."""
     try:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,16 +44,21 @@ def _prepare() -> Path | None:
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         logger.warning("kernels are compiled in every process (some seconds each): %s", error)
         return None
-    config.CACHE_DIR = str(folder)
     return folder
 
 
-_before = config.CACHE_DIR
-#: The folder, or None. numba takes it when a function is decorated: `restore` afterwards.
+#: The folder, or None.
 FOLDER = _prepare()
-CACHED = FOLDER is not None
 
 
-def restore() -> None:
-    """Give numba's own cache setting back, once all kernels are decorated."""
-    config.CACHE_DIR = _before
+def jit(kernel: Callable[..., Any]) -> Any:
+    """A function compiled for this process's form, that runs without the GIL, kept in FOLDER.
+
+    numba takes its cache's place when a function is decorated; its own setting is as before afterwards.
+    """
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(FOLDER or before)
+    try:
+        return njit(nogil=True, cache=FOLDER is not None, boundscheck=False, error_model="numpy")(kernel)
+    finally:
+        config.CACHE_DIR = before

@@ -20,7 +20,7 @@ because a·b = c0·R + (a0·b1 + a1·b0 − m)·n mod n². Bounds, for inputs be
 A digit of up to 2^−8·R (a chunk of an integer on its way in) times a canonical constant stays below 2n too.
 Accumulators are 64 bits. A limb of an unreduced product is a sum of at most 6·K + 8 halves below 2^52 (2·K
 from each of two products, 2·K from the reduction, and a start below 2^54): below 2^64 for K < 680.
-Sums start at the rows of scalars that `constants.Starts` describes: zeros, or C, or minus the exponents of
+Sums start at the rows of scalars that `constants.starts` describes: zeros, or C, or minus the exponents of
 floating point that come along (see `lanes`).
 
 `two` is 1 for two digits, 0 for one. Scratch of a thread, in vectors, from `s` on:
@@ -35,7 +35,6 @@ floating point that come along (see `lanes`).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .bignum import (
     ROWS,
@@ -59,10 +58,9 @@ from .bignum import (
     store_rows,
     subtract_if_not_less,
 )
-from .cache import CACHED
+from .cache import jit
 from .lanes import FORM, VECTOR_BYTES
 
-jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
 u = np.uint64
 
 FLOATS = FORM.floats
@@ -244,9 +242,9 @@ def comb_rows(out, table, digits, windows, row_words, first, last, stride, c, in
 
 @jit
 def segment_rows(out, a, chosen, steps, offsets, first, last, stride, c, inverse, K, two, s):
-    """out[i] = ∏ of the rows of eight segments side by side.
+    """out[i] = ∏ of the rows of LANES segments side by side.
 
-    Block i has steps[i] rows of eight indices from chosen[offsets[i]] on; the lane of a shorter segment goes
+    Block i has steps[i] rows of LANES indices from chosen[offsets[i]] on; the lane of a shorter segment goes
     on with a row that holds one.
     """
     x, y = s + EIGHT * K * _V, s + EIGHT * K * _V + stride * _V

@@ -6,9 +6,8 @@ import time
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from .cache import CACHED, restore
+from .cache import jit
 from .constants import address, aligned, factor_words
 from .lanes import FORM, LANES, Emitter, vector_intrinsic
 
@@ -36,12 +35,9 @@ def _chains(e: Emitter, memory: Any, rounds: Any) -> None:
         e.store(one, memory, CHAINS + 1 + i)
 
 
-@njit(nogil=True, cache=CACHED)
+@jit
 def _run(memory: Any, rounds: Any) -> None:
     _chains(memory, rounds)
-
-
-restore()
 
 
 def multiplications_per_second(seconds: float = 0.2) -> float:

@@ -1,61 +1,59 @@
-"""The rounding of floating point on this thread, towards zero while kernels compute with it (see `lanes`)."""
+"""The mode of floating point of a thread: kernels that make products with it round towards zero."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .cache import CACHED
-from .lanes import FORM, I32
+from .cache import jit
+from .lanes import I32, I64
 
-#: Both bits of MXCSR's rounding control.
-TOWARDS_ZERO = 0x6000
+#: MXCSR: no exception is raised, rounding towards zero.
+TOWARDS_ZERO = 0x7F80
+
+
+def _on_word(builder: Any, name: str, word: Any) -> None:
+    """The instruction stmxcsr or ldmxcsr."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
+    builder.call(function, [builder.bitcast(word, kind.args[0])])
 
 
 @intrinsic
-def _exchange(context: Any, bits: Any) -> Any:
-    """MXCSR as it is; then `bits` if they are not 0, else with rounding towards zero."""
-
+def _read(context: Any) -> Any:
     def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
         word = builder.alloca(I32)
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-        store, load = (
-            cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
-            for name in ("stmxcsr", "ldmxcsr")
-        )
-        place = builder.bitcast(word, kind.args[0])
-        builder.call(store, [place])
-        before = builder.load(word)
-        wanted = builder.trunc(values[0], I32)
-        rounded = builder.or_(before, ir.Constant(I32, TOWARDS_ZERO))
-        restore = builder.icmp_unsigned("!=", wanted, ir.Constant(I32, 0))
-        builder.store(builder.select(restore, wanted, rounded), word)
-        builder.call(load, [place])
-        return builder.zext(before, ir.IntType(64))
+        _on_word(builder, "stmxcsr", word)
+        return builder.zext(builder.load(word), I64)
 
-    return types.uint64(types.uint64), code
+    return types.int64(), code
 
 
-@njit(cache=CACHED)
-def _exchanged(bits: Any) -> Any:
-    return _exchange(bits)
+@intrinsic
+def _write(context: Any, bits: Any) -> Any:
+    def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        word = builder.alloca(I32)
+        builder.store(builder.trunc(values[0], I32), word)
+        _on_word(builder, "ldmxcsr", word)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
 
 
-@contextmanager
-def towards_zero() -> Iterator[None]:
-    """Rounding towards zero within, on this thread, in forms that need it; the setting before, afterwards."""
-    if not FORM.floats:
-        yield
-        return
-    before = _exchanged(np.uint64(0))
-    try:
-        yield
-    finally:
-        _exchanged(np.uint64(before))
+@jit
+def mode():
+    """This thread's MXCSR."""
+    return _read()
+
+
+@jit
+def set_mode(bits):
+    """MXCSR = bits, on this thread."""
+    _write(bits)
+
+
+set_mode(mode())  # compiled here, not where an interrupt would find the mode changed

@@ -1,4 +1,4 @@
-"""Segments of different lengths laid side by side in lanes, eight pieces to a block.
+"""Segments of different lengths laid side by side in lanes, LANES pieces to a block.
 
 step:      0    1    2    3
 lane 0    c17  c04  c91  c12      pieces are sorted by length: a block runs as long as its longest

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from .cache import CACHED
+from .cache import jit
 from .lanes import LANES, LIMB_BITS, LIMB_MASK
-
-jit = njit(nogil=True, cache=CACHED, boundscheck=False, error_model="numpy")
 
 _LIMB = np.int64(LIMB_BITS)
 _MASK = np.uint64(LIMB_MASK)

@@ -110,3 +110,17 @@ def test_compiled_kernels_lie_in_a_folder_named_by_their_sources(tmp_path) -> No
     assert folder.name.startswith("kernels-")
     assert list(folder.rglob("montgomery.multiply_rows*.nbc"))
     assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("first", ["backend", "probe"])
+def test_machine_code_is_kept_by_a_hash_of_all_sources(first: str) -> None:
+    """Whatever is imported first: beside a source, numba would go on using the code of older instructions."""
+    code = f"""
+import importlib, numba
+parts = [importlib.import_module(f"hecore.kernels.simd.{{part}}")
+         for part in ("{first}", "backend", "probe", "montgomery", "words", "rounding")]
+from hecore.kernels.simd.cache import FOLDER
+kernels = {{value for part in parts for value in vars(part).values() if hasattr(value, "py_func")}}
+print(len(kernels) > 15, {{value._cache.cache_path.startswith(str(FOLDER)) for value in kernels}})
+"""
+    assert run(code) == "True {True}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -67,11 +68,40 @@ def test_rounding_is_as_before_after_a_kernel(simd):
         simd.mod_mul(x, x)
         with pytest.raises(ValueError, match="broken"):
             simd.run(broken, 100, x.constants)
-        assert 2.0**52 + float(len("a")) * 0.75 == 2.0**52 + 1
+        assert rounds_to_the_nearest()
+
+
+def test_rounding_is_as_before_after_an_interrupt(simd):
+    """Wherever Ctrl-C finds a kernel, or what stands around it."""
+    modulus = Modulus(odd(1024))
+    x = simd.from_ints(modulus, range(4))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    rng, interrupts = random.Random(1), 0
+    try:
+        for _ in range(1500):
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(2e-5, 3e-4))
+            try:
+                while True:
+                    simd.mod_mul(x, x)
+            except KeyboardInterrupt:
+                interrupts += 1
+            assert rounds_to_the_nearest()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts == 1500
 
 
 def broken(first, last, scratch):
     raise ValueError("broken")
+
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def rounds_to_the_nearest():
+    return 2.0**52 + float(len("a")) * 0.75 == 2.0**52 + 1
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 15, 16, 17])
