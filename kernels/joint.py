@@ -138,10 +138,10 @@ class LaidBits:
         rows, columns = self._bits.shape[:2]
         looked_at = Groups.of(columns, groups.window)
         patterns = np.bitwise_or.reduceat(self._bits, looked_at.columns[:, 0], axis=1)
-        lookups = int(np.count_nonzero(patterns)) / rows * groups.count / looked_at.count
-        first = int(np.count_nonzero(patterns.any(axis=1))) / rows
-        steps: int = int(self._positions[-1]) + self._positions.size - 1
-        horner: int = max(self._rows, FEWEST) * steps
+        lookups: float = int(np.count_nonzero(patterns)) / rows * groups.count / looked_at.count
+        first: float = int(np.count_nonzero(patterns.any(axis=1))) / rows
+        steps = int(self._positions[-1]) + self._positions.size - 1
+        horner = max(self._rows, FEWEST) * steps
         return groups.products + horner + round(self._rows * (lookups - first))
 
 
