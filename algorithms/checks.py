@@ -1,8 +1,13 @@
-"""Checks of a configuration: ConfigurationError names the field, its value and what is allowed."""
+"""Checks of a configuration: ConfigurationError names the field, its value and what is allowed.
+
+And `counted`, for texts of all kinds.
+"""
 
 from __future__ import annotations
 
+from hecore import KeySpec
 from hecore.algorithms.errors import ConfigurationError
+from hecore.errors import HecoreError, InsecureKey
 
 
 def check_range(name: str, value: float, lowest: float, highest: float) -> None:
@@ -15,3 +20,20 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """The value of a field is one of those allowed."""
     if value not in allowed:
         raise ConfigurationError(f"{name} = {value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def check_key_bits(name: str, bits: int) -> None:
+    """Paillier keys have a length that protects, and that hecore computes with."""
+    try:
+        KeySpec(bits)
+    except InsecureKey:  # its text is for programs
+        raise ConfigurationError(
+            f"{name} = {bits}: a modulus of {bits} bits can be factored: use 2048 or more"
+        ) from None
+    except HecoreError as error:
+        raise ConfigurationError(f"{name} = {bits}: {error}") from None
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 row", "2 rows"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -43,12 +43,13 @@ def demo(
     gets a folder with its table, its keys and a job file, and `hecore party run` runs in each, as it would on
     a machine of its own. The folder stays, to be looked into.
     """
+    from hecore.algorithms.checks import check_key_bits
     from hecore.algorithms.cli.progress import progress_lines
     from hecore.algorithms.demo import DemoSettings, compare, run_parties, write_demo
     from hecore.algorithms.demo.tables import party_table, score_table, verdict
     from hecore.algorithms.job.progress import JobProgress
 
-    hecore.KeySpec(key_bits)
+    check_key_bits("key_bits", key_bits)
     hecore.get_backend(backend)
     backend = backend or os.environ.get("HECORE_BACKEND") or "auto"
     settings = DemoSettings(algorithm, trees, epochs, key_bits, backend, parties)

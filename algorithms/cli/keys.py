@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import hecore
+from hecore.algorithms.checks import check_key_bits
 from hecore.algorithms.cli.console import errors, friendly, say
 from hecore.keyfile import MINIMUM_PASSPHRASE, read_passphrase
 
@@ -29,7 +30,7 @@ def keygen(
             raise hecore.KeyFileError(f"{path} exists: keys are not overwritten, choose another name")
     if not out.parent.is_dir():
         raise hecore.KeyFileError(f"{out.parent} is no folder: make it first")
-    hecore.KeySpec(bits)  # refuse a bad length before asking for a passphrase
+    check_key_bits("bits", bits)  # refuse a bad length before asking for a passphrase
     passphrase = _passphrase(passphrase_file)
     with errors.status(f"searching primes for {bits} bits"):
         key = hecore.generate_key(bits)

@@ -61,10 +61,11 @@ def predict(
 
 
 def _tell(summary: Summary, out: Path) -> None:
-    from hecore.algorithms.serving.messages import REASONS
+    from hecore.algorithms.serving.messages import ids_that
 
     resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     say(f"{summary.rows:,} rows written to {out}{resumed}")
     for kind, (count, first) in summary.lacking.items():
         more = ", …" if count > len(first) else ""
-        say(f"{count:,} ids {REASONS[kind]} and have no score: {', '.join(first)}{more}")
+        have = "has" if count == 1 else "have"
+        say(f"{ids_that(kind, count)} and {have} no score: {', '.join(first)}{more}")

@@ -79,6 +79,8 @@ def run(
         say("where another party has begun it anew, and waits: start with --anew here as well")
     for name, value in outcome.results.items():
         say(f"{name:<18} {value:.4f}  (test rows)")
+    if outcome.predictions is not None:
+        say(f"scores of test rows {outcome.predictions}")
     say(f"share of the model  {outcome.model}")
     say(f"report              hecore report {outcome.folder}")
 

@@ -14,6 +14,16 @@ from hecore.algorithms.report.words import OPERATIONS, PHASES, size
 
 #: Metrics that fit beside the models' names; the others are in the records.
 SHOWN = ("AUC", "accuracy", "log loss")
+#: Why scikit-learn's figures are others than those of the joint model.
+TREES = (
+    "scikit-learn's model is HistGradientBoostingClassifier: as many trees of the same depth, but other ones,"
+    " from bins of its own and without reg_lambda and min_child_weight. On so few rows that shows."
+)
+LINEAR = (
+    "scikit-learn's model is LogisticRegression, trained to its optimum. The joint one has the linear sigmoid"
+    " and few epochs: its scores rank patients, and are no calibrated probabilities, hence the log loss."
+    " docs/linear.md says what to take where probabilities are needed."
+)
 
 
 def score_table(comparison: Comparison) -> Table:
@@ -29,14 +39,16 @@ def score_table(comparison: Comparison) -> Table:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Whether the joint model is the centralised one."""
+    """Whether the joint model is the centralised one, and why scikit-learn's is another."""
     where, apart = "those of all columns in one place", comparison.difference
     if apart == 0:
-        return f"The joint trees are {where}: all {comparison.tested} scores are equal, bit for bit."
+        return f"The joint trees are {where}: all {comparison.tested} scores are equal, bit for bit.\n{TREES}"
     if apart is not None:
         return f"The joint scores are not {where}: they differ by up to {apart:g}."
-    joint, together = (values["AUC"] for values in list(comparison.metrics.values())[:2])
-    return f"The joint AUC and that of all columns in one place differ by {abs(joint - together):.4f}."
+    joint, together = list(comparison.metrics.values())[:2]
+    auc, loss = (abs(joint[name] - together[name]) for name in ("AUC", "log loss"))
+    apart_by = f"differ by {auc:.4f}, log losses by {loss:.4f}"
+    return f"The joint AUC and that of all columns in one place {apart_by}.\n{LINEAR}"
 
 
 def party_table(jobs: Sequence[JobFile]) -> Table:

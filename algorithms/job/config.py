@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from hecore import KeySpec
+from hecore.algorithms.checks import check_key_bits
 from hecore.algorithms.data.libsvm import is_libsvm
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.gbdt import GBDTConfig
@@ -30,7 +30,6 @@ from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.messages import Name
 from hecore.algorithms.party import ACTIVE
 from hecore.algorithms.settings_file import PeerParty, Section, Text, check_address, convert, read_settings
-from hecore.errors import HecoreError
 
 VERSION = 1
 Role = Literal["active", "passive"]
@@ -130,10 +129,7 @@ class Key(Section, frozen=True, kw_only=True):
     passphrase_file: Text | None = None
 
     def __post_init__(self) -> None:
-        try:
-            KeySpec(self.bits)
-        except HecoreError as error:
-            raise ConfigurationError(f"bits = {self.bits}: {error}") from None
+        check_key_bits("bits", self.bits)
         if (self.file is None) != (self.passphrase_file is None):
             raise ConfigurationError("file and passphrase_file: both, or neither")
 

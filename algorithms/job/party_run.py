@@ -50,6 +50,12 @@ class Outcome:
     again: bool = False
     undelivered: bool = False
 
+    @property
+    def predictions(self) -> Path | None:
+        """Where the scores of the test rows lie, if this party has them."""
+        path = self.folder / PREDICTIONS
+        return path if path.exists() else None
+
 
 class PartyRun:
     """The phases of a run, and what is open meanwhile."""
@@ -232,6 +238,8 @@ class PartyRun:
         detail = f"{round.unit} {round.number}/{round.rounds}"
         for value, part in ((round.train, ""), (round.validation, " validation")):
             detail += "" if value is None else f",{part} {round.metric} {value:.4f}"
+        if not round.is_whole and round.train is not None:
+            detail += f" after {round.unit} {round.number - 1}"
         self._pace.step(round.done, round.step)
         pace = f"{self._pace.whole / round.rounds:.1f} s per {round.unit}"
         self._keeper.tell("training", f"{detail}, {pace}", round.done, self._pace.remaining)

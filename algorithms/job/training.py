@@ -39,7 +39,7 @@ Model = TypeVar("Model", bound=Trees | Linear)
 class Round:
     """Where a training stands: in or after a tree or an epoch; metrics where this party has them.
 
-    is_whole  the round is over
+    is_whole  the round is over; before that, metrics are those of the round before
     done      share of all rounds
     step      share of all rounds by which `done` grows at a time
     seconds   that the training has run
@@ -161,21 +161,25 @@ class _Linear(_Adaptor[Linear]):
     _columns: tuple[str, ...] = ()
 
     def fit(self, train: Table, validation: Table | None, on_round: OnRound) -> None:
-        told, step, seconds = 0, 1.0, 0.0
+        told, begun, step, seconds = 0, 0, 1.0, 0.0
 
         def tell(progress: LinearProgress) -> None:
-            nonlocal told, step, seconds
+            nonlocal told, begun, step, seconds
             step, seconds = 1 / (progress.epochs * progress.batches), progress.seconds
-            at = (progress.epochs, "epoch", progress.done, step, seconds, "loss", progress.loss)
+            begun = progress.epoch + 1
+            done = min(progress.done, 1.0 - step / 2)  # the last epoch is still to be closed
+            at = (progress.epochs, "epoch", done, step, seconds, "loss", progress.loss)
             if progress.epoch > told:  # the loss is that of the epoch before, which is over
                 told = progress.epoch
                 on_round(Round(told, *at))
-            on_round(Round(progress.epoch + 1, *at, is_whole=False))
+            on_round(Round(begun, *at, is_whole=False))
 
         self._model.fit(train, validation, on_progress=tell)
         self._columns, loss = train.columns, self._model.loss_
-        if len(loss) > told:
-            on_round(Round(len(loss), len(loss), "epoch", 1.0, step, seconds, "loss", loss[-1]))
+        ended = max(begun, len(loss))
+        if ended > told:
+            last = loss[-1] if loss else None
+            on_round(Round(ended, ended, "epoch", 1.0, step, seconds, "loss", last))
 
     def measured(self) -> list[Measured]:
         name = self._model.metric_name

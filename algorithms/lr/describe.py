@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.lr.share import ModelRecord
 
 #: Columns that the table of weights shows; the rest is counted.
@@ -23,7 +24,7 @@ def _facts(record: ModelRecord) -> Table:
     side = "passive (own weights)" if active is None else "active (label, intercept, own weights)"
     table.add_row("model", record.model)
     table.add_row("party", f"{record.party}, {side}")
-    table.add_row("objective", f"{record.config.objective}, {record.outputs} outputs")
+    table.add_row("objective", f"{record.config.objective}, {counted(record.outputs, 'output')}")
     if active is not None:
         table.add_row("intercept", ", ".join(f"{value:.4g}" for value in active.intercept))
         if active.metrics:

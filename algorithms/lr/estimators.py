@@ -20,7 +20,8 @@ class VerticalLogisticRegression(VerticalLinearModel):
         """Joint probabilities (rows, classes) at the active party, None elsewhere.
 
         Each passive party sends its partial logits encrypted under the active party's key; only the active
-        party learns anything, and no more than these.
+        party learns anything, and no more than these. With `sigmoid = "linear"` in mode `shared` they rank
+        rows, and are not calibrated.
         """
         return self._predictions(table)
 

@@ -212,7 +212,7 @@ class ActiveService:
         known, values = loaded.features[whole.model].lookup(ids)
         if not known.all():
             unknown = [text for text, there in zip(ids, known, strict=True) if not there]
-            raise Refusal(404, "unknown_id", f"{len(unknown)} ids {msg.REASONS[msg.UNKNOWN]}", ids=unknown)
+            raise Refusal(404, "unknown_id", msg.ids_that(msg.UNKNOWN, len(unknown)), ids=unknown)
         if not whole.takes_missing and np.isnan(values).any():
             raise Refusal(422, "missing_value", "a row has a missing value, which this model cannot take")
         return values
@@ -236,13 +236,13 @@ class ActiveService:
         free = kept[1].daily.take(ids)
         if not free.all():
             spent = [text for text, left in zip(ids, free, strict=True) if not left]
-            raise Refusal(429, "id_limit", f"{len(spent)} ids were asked for too often today", ids=spent)
+            raise Refusal(429, "id_limit", msg.ids_that(msg.SPENT, len(spent)), ids=spent)
 
     def _reply(self, whole: Whole, ids: list[str], scored: Scored) -> Reply:
         for status, (code, http) in NO_SCORE.items():
             bad = [text for text, one in zip(ids, scored.status, strict=True) if one == status]
             if bad:
-                raise Refusal(http, code, f"{len(bad)} ids {msg.REASONS[status]}", ids=bad)
+                raise Refusal(http, code, msg.ids_that(status, len(bad)), ids=bad)
         for error in scored.missing.values():
             if isinstance(error, DeclinedError) and error.code == "rate":
                 raise Refusal(429, "peer_rate_limit", str(error), retry_after=error.retry_after)

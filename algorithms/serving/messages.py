@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.errors import MalformedMessage, ProtocolError
 from hecore.algorithms.messages import Message
 
@@ -32,12 +33,18 @@ MAX_ID_BYTES = 1 << 10
 #: What an answer says of a row: it has a part; the id is not known, or was answered too often today; it lacks
 #: a value that the model needs.
 KNOWN, UNKNOWN, SPENT, UNUSABLE = 0, 1, 2, 3
-#: Why a row has no score.
+#: Why a row has no score: of one, of several.
 REASONS = {
-    UNKNOWN: "are not known to all parties",
-    SPENT: "were asked for too often today",
-    UNUSABLE: "lack a value that the model needs",
+    UNKNOWN: ("is not known to all parties", "are not known to all parties"),
+    SPENT: ("was asked for too often today", "were asked for too often today"),
+    UNUSABLE: ("lacks a value that the model needs", "lack a value that the model needs"),
 }
+
+
+def ids_that(reason: int, count: int) -> str:
+    """So many ids that have no score, and why: "2 ids lack a value that the model needs"."""
+    return f"{counted(count, 'id')} {REASONS[reason][count != 1]}"
+
 
 Mark = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

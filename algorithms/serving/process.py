@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.model import AnyShare, is_active, load_model_share
 from hecore.algorithms.serving.active import ActiveService, Loaded
@@ -153,7 +154,7 @@ def serve_passive(
                     raise server.line.failure
         finally:
             server.close()
-    say(f"{me} ends; {server.answered:,} rows were answered")
+    say(f"{me} ends; {counted(server.answered, 'row')} answered")
 
 
 def _reload_passive(server: PassiveServer, load: Callable[[], Served], audit: AuditLog) -> None:

@@ -108,7 +108,7 @@ def test_wrong_usage_is_two_and_names_the_word(arguments, word):
         (["--algorithm", "linear", "--epochs", "1000000"], "epochs = 1000000 is not in 1 … 100000"),
         (["--algorithm", "other"], "algorithm = 'other': one of 'gbdt', 'linear'"),
         (["--folder", "/dev/null"], "/dev/null is there already: choose another name"),
-        (["--key-bits", "1024"], "a modulus of 1024 bits can be factored: use 2048 or more"),
+        (["--key-bits", "1024"], "key_bits = 1024: a modulus of 1024 bits can be factored: use 2048 or more"),
         (["--key-bits", "2050"], "not a multiple of 128: use 2048, 3072 or 4096"),
         (["--key-bits", "65536"], "longer than the 8192 supported"),
         (["--backend", "abacus"], "no backend 'abacus' (it has auto, "),
@@ -118,7 +118,9 @@ def test_a_bad_parameter_of_the_demo_is_one_line_before_anything_starts(
     monkeypatch, tmp_path, arguments, text
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert text in refused(run("demo", *arguments))
+    told = refused(run("demo", *arguments))
+    assert text in told
+    assert "insecure_test_key" not in told  # which is for programs
     assert list(tmp_path.iterdir()) == []
 
 

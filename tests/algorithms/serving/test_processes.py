@@ -108,7 +108,7 @@ def test_serve(model: Model, second_model: Model, folders: Folders) -> None:
             for process in (active, passive):
                 process.send_signal(signal.SIGTERM)
             assert line_with(active, "bank ends") == "bank ends\n"
-            assert re.match(r"shop ends; [\d,]+ rows were answered\n", line_with(passive, "shop ends"))
+            assert re.match(r"shop ends; [\d,]+ rows answered\n", line_with(passive, "shop ends"))
             assert (active.wait(15), passive.wait(15)) == (0, 0)
     assert recovered < 5
     answers = {response.status_code for _, response in results}
