@@ -28,7 +28,7 @@ def check_key_bits(name: str, bits: int) -> None:
         KeySpec(bits)
     except InsecureKey:  # its text is for programs
         raise ConfigurationError(
-            f"{name} = {bits}: a modulus of {bits} bits can be factored: use 2048 or more"
+            f"{name} = {bits}: a modulus of {bits} bits protects nothing: use 2048 or more"
         ) from None
     except HecoreError as error:
         raise ConfigurationError(f"{name} = {bits}: {error}") from None

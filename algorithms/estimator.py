@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import msgspec
 
@@ -16,19 +17,22 @@ from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.party import ACTIVE, PASSIVE, Peer, handshake, telling
 from hecore.kernels import Backend
 from hecore.kernels.select import resolve
-from hecore.keys import PrivateKey
+from hecore.keys import PrivateKey, PublicKey
 
 
 class Estimator:
     """A party's channels, key and backend, and the meter of its work.
 
     channel      the Channel to the active party; at the active party one, or one to each passive party
-    key          this party's key pair; None generates a fresh 2048-bit one
+    key          this party's key pair; None generates a fresh 2048-bit one, when it is first needed
     backend      a Backend, its name, or None for automatic choice
     checkpoints  of the same channels, or None
 
     ConfigurationError for no channel, or two to one peer.
     """
+
+    #: Whether passive parties have a key as well.
+    keys_of_passive = True
 
     def __init__(
         self,
@@ -45,9 +49,20 @@ class Estimator:
                 f"channels to {', '.join(peers) or 'nobody'}: one to each peer is needed"
             )
         self.backend = resolve(backend)
-        self.key = key or generate_key()
+        self._given_key = key
         self.checkpoints = checkpoints
         self.meter = Meter()
+
+    @cached_property
+    def key(self) -> PrivateKey:
+        """This party's key pair."""
+        return self._given_key or generate_key()
+
+    def _public(self, *, active: bool) -> PublicKey | None:
+        """The key that this party shows; none is made at a passive party that needs none."""
+        if active or self.keys_of_passive or self._given_key is not None:
+            return self.key.public
+        return None
 
     def _shake_hands(
         self,
@@ -76,7 +91,8 @@ class Estimator:
                 role=ACTIVE if active else PASSIVE,
                 configuration=configuration,
                 table=table,
-                public=self.key.public,
+                public=self._public(active=active),
+                keyless=not self.keys_of_passive,
                 draw=draws(f"{label} {channel.peer}"),
             )
             for channel in self.channels

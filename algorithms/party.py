@@ -36,7 +36,7 @@ MOST_SHOWN = 12
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
-    """What a party is about to do. `configuration` is a JSON object; payload: its public key."""
+    """What a party is about to do. `configuration` is a JSON object; payload: its public key, if any."""
 
     task: Name
     role: Annotated[str, msgspec.Meta(pattern=rf"^({ACTIVE}|{PASSIVE})\Z")]
@@ -47,7 +47,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     nonce: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
     def __post_init__(self) -> None:
-        if len(self.payload) != 1:
+        if len(self.payload) > 1:
             raise ValueError(f"{len(self.payload)} public keys instead of one")
 
 
@@ -56,9 +56,16 @@ class Peer:
     """The other party, as its Hello described it; `session` names this meeting, equal at both parties."""
 
     name: str
-    public: PublicKey
+    key: PublicKey | None
     columns: int
     session: str
+
+    @property
+    def public(self) -> PublicKey:
+        """Its key. HandshakeError if it came without one, as a passive party of trees does."""
+        if self.key is None:
+            raise HandshakeError(f"{self.name} sent no public key")
+        return self.key
 
 
 def handshake(
@@ -68,15 +75,20 @@ def handshake(
     role: str,
     configuration: msgspec.Struct,
     table: Table,
-    public: PublicKey,
+    public: PublicKey | None,
+    keyless: bool = False,
     draw: Draw = random_bytes,
 ) -> Peer:
     """Exchange Hellos and compare; both sides fail alike, each naming both.
 
+    public    this party's key; None where it needs none
+    keyless   a passive peer may have none
+
     Raises HandshakeError for another task, two parties of one role, unequal configurations (all
-    differences are named), rows that do not match, and a public key that is malformed, breaks a condition, is
-    this party's own, or is a test key where the other's is none. What only one side can see (a foreign key
-    that is bad) the other hears at its next `receive`, when this side's channel aborts with the error.
+    differences are named), rows that do not match, and a public key that is missing, malformed, breaks a
+    condition, is this party's own, or is a test key where the other's is none. What only one side can see
+    (a foreign key that is bad) the other hears at its next `receive`, when this side's channel aborts with
+    the error.
     """
     mine = Hello(
         task=task,
@@ -86,12 +98,14 @@ def handshake(
         rows=len(table),
         columns=len(table.columns),
         nonce=draw(16).hex(),
-        payload=(dump_key(public),),
+        payload=() if public is None else (dump_key(public),),
     )
     channel.send(mine)
     theirs = channel.receive(Hello)
     _compare(channel.me, channel.peer, mine, theirs)
-    key = read_peer_key(channel.me, channel.peer, public, theirs.payload[0])
+    if not theirs.payload and not (keyless and theirs.role == PASSIVE):
+        raise HandshakeError(f"{channel.peer} sent no public key, which {channel.me} needs for {task!r}")
+    key = read_peer_key(channel.me, channel.peer, public, theirs.payload[0]) if theirs.payload else None
     nonces = sorted([mine.nonce, theirs.nonce])
     session = hashlib.sha256("".join([task, *nonces]).encode()).hexdigest()[:32]
     return Peer(channel.peer, key, theirs.columns, session)
@@ -177,12 +191,17 @@ def _shown(settings: dict[str, Any], name: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
-def read_peer_key(me: str, peer: str, public: PublicKey, data: bytes) -> PublicKey:
-    """The public key of `peer`, checked by `me`, whose own is `public`. HandshakeError for a bad one."""
+def read_peer_key(me: str, peer: str, public: PublicKey | None, data: bytes) -> PublicKey:
+    """The public key of `peer`, checked by `me`, whose own is `public`. HandshakeError for a bad one.
+
+    Who has no key of its own takes no test key.
+    """
     try:
-        key = load_key(data, insecure_test_key=True)
+        key = load_key(data, insecure_test_key=public is not None)
     except (InvalidKey, WireFormatError) as error:
         raise HandshakeError(f"{me} refuses the public key of {peer}: {error}") from error
+    if public is None:
+        return key
     # Compared, not only refused: so a party that uses a test key by mistake hears of it as well.
     if key.insecure_test_key != public.insecure_test_key:
         test, other = (peer, me) if key.insecure_test_key else (me, peer)

@@ -39,7 +39,8 @@ class VerticalGBDT(Estimator):
 
     channel      the Channel to the active party; at the active party one, or one to each passive party
     config       parameters; equal at all parties
-    key          this party's key pair; None generates a fresh 2048-bit one
+    key          this party's key pair; None generates a fresh 2048-bit one at the active party. A passive one
+                 needs none
     backend      a Backend, its name, or None for automatic choice
     categorical  names of this party's columns that hold category numbers; those with texts are it anyway
     objective    the function of objective = "custom", at the active party
@@ -47,6 +48,8 @@ class VerticalGBDT(Estimator):
                  and calls the same methods in the same order; it goes on where it was, to the same result.
                  A custom objective must give the same numbers again
     """
+
+    keys_of_passive = False
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class VerticalGBDT(Estimator):
                 FIT_TASK if evaluation is None else EVALUATE_TASK,
                 tables,
                 self.config,
+                active=table.label is not None,
                 categories=sorted(self._categorical),
                 weights=None if sample_weight is None else weights_hash(sample_weight),
                 earlier_share=None if before is None else digest(before),
@@ -127,7 +131,7 @@ class VerticalGBDT(Estimator):
                 ]
             journal.run.mix(*(peer.session for peer in peers))
         fitting = Fitting(
-            self.channels, self.config, self.key, self.backend, self._categorical, tables, journal, self.meter
+            self.channels, self.config, self.backend, self._categorical, tables, journal, self.meter
         )
         active = tables[0].label is not None
         key = self.key.public if active else fitting.active_key(peers)
@@ -135,7 +139,7 @@ class VerticalGBDT(Estimator):
             self.checkpoints.agree(terms_of_all(tables, self.config, key))
         if active:
             share: ActiveShare | PassiveShare = fitting.lead(
-                sample_weight, peers, self._objective, on_progress, before, margins
+                self.key, sample_weight, peers, self._objective, on_progress, before, margins
             )
         else:
             share = fitting.follow(key, on_progress, before)
@@ -150,7 +154,9 @@ class VerticalGBDT(Estimator):
         with self._talking():
             share = self._fitted()
             terms = PredictTerms(model=share.model)
-            journal = self._journal(PREDICT_TASK, [table], terms, share=digest(share))
+            journal = self._journal(
+                PREDICT_TASK, [table], terms, active=isinstance(share, ActiveShare), share=digest(share)
+            )
             state = journal.state
             if isinstance(state, Scored):
                 return journal.arrays["margins"] if state.told else None
@@ -227,11 +233,14 @@ class VerticalGBDT(Estimator):
             label=f"{label}hello to",
         )
 
-    def _journal(self, task: str, tables: Sequence[Table], terms: msgspec.Struct, **more: object) -> Journal:
+    def _journal(
+        self, task: str, tables: Sequence[Table], terms: msgspec.Struct, *, active: bool, **more: object
+    ) -> Journal:
         """The next run of a party, bound to all that its messages follow from."""
         if self.checkpoints is None:
             return Journal(NoRun())
-        return Journal(self.checkpoints.begin(task, binding(tables, terms, self.key.public, **more)))
+        public = self._public(active=active)
+        return Journal(self.checkpoints.begin(task, binding(tables, terms, public, **more)))
 
 
 class VerticalGBDTClassifier(VerticalGBDT):

@@ -44,7 +44,6 @@ class Fitting:
 
     channels: Sequence[Channel]
     config: GBDTConfig
-    key: PrivateKey
     backend: Backend
     categorical: Sequence[str]
     tables: Sequence[Table]
@@ -53,6 +52,7 @@ class Fitting:
 
     def lead(
         self,
+        key: PrivateKey,
         sample_weight: Sequence[float] | None,
         peers: Sequence[Peer],
         custom: Gradient | None,
@@ -60,7 +60,7 @@ class Fitting:
         earlier: ActiveShare | PassiveShare | None,
         margins: Sequence[Floats | None],
     ) -> ActiveShare:
-        """The active party's share; `earlier` is continued, from the `margins` of all tables."""
+        """The active party's share under `key`; `earlier` is continued, from the `margins` of all tables."""
         config, table, names = self.config, self.tables[0], [channel.peer for channel in self.channels]
         rows = training_rows(self.tables, sample_weight)
         weight = None if rows.weight is None else rows.weight[rows.training]
@@ -70,7 +70,7 @@ class Fitting:
             _check_continued(before, config, objective, names)
             objective = replace(objective, start=before.start)
         bins = self._bins(before)
-        sizes, columns, resume = self._sizes(peers)
+        sizes, columns, resume = self._sizes(key.public, peers)
 
         def save(standing: ActiveStanding) -> None:
             if self.journal.run.due(standing.rounds):
@@ -83,8 +83,8 @@ class Fitting:
             rows,
             [Block(self.channels[0].me, binned(table.columns, bins, self.tables))],
             self.channels,
-            encryptor=Encryptor(self.key, self.backend),
-            decryptor=Decryptor(self.key, self.backend),
+            encryptor=Encryptor(key, self.backend),
+            decryptor=Decryptor(key, self.backend),
             plan=sizes,
             candidates=[most_candidates(config, count) for count in columns],
             meter=self.meter,
@@ -161,7 +161,9 @@ class Fitting:
             return load_key(state.public, insecure_test_key=True)  # checked when it came
         return peers[0].public
 
-    def _sizes(self, peers: Sequence[Peer]) -> tuple[Plan, tuple[int, ...], ActiveStanding | None]:
+    def _sizes(
+        self, public: PublicKey, peers: Sequence[Peer]
+    ) -> tuple[Plan, tuple[int, ...], ActiveStanding | None]:
         """Sizes of messages, columns of each peer, and where to go on from; of a restart those it had."""
         state = self.journal.state
         if isinstance(state, ActiveState):
@@ -169,7 +171,7 @@ class Fitting:
             return sizes, state.peer_columns, ActiveStanding.load(state, self.journal.arrays)
         columns = tuple(peer.columns for peer in peers)
         most = most_candidates(self.config, max(columns))
-        return plan(self.config, self.key.public, len(self.tables[0]), most), columns, None
+        return plan(self.config, public, len(self.tables[0]), most), columns, None
 
     def _bins(self, before: ActiveShare | PassiveShare | None) -> tuple[ColumnBins, ...]:
         """The bins of this party's columns: those of the model that is continued, or new ones."""

@@ -78,14 +78,14 @@ def training_rows(tables: Sequence[Table], sample_weight: Sequence[float] | None
 
 
 def binding(
-    tables: Sequence[Table], terms: msgspec.Struct, public: PublicKey, **more: object
+    tables: Sequence[Table], terms: msgspec.Struct, public: PublicKey | None, **more: object
 ) -> dict[str, str]:
-    """Hashes of all that the messages of a party's run follow from; `more` that JSON can hold."""
+    """Hashes of all that the messages of a party's run follow from; `more` that JSON can hold; a key if any."""
     hashes = {
         "configuration": settings_hash(terms),
         "row ids": row_ids(tables),
         "table": _digest(b"".join(table.digest() for table in tables)),
-        "key": public.fingerprint.hex(),
+        "key": "" if public is None else public.fingerprint.hex(),
     }
     return hashes | {name.replace("_", " "): _digest(msgspec.json.encode(more[name])) for name in more}
 

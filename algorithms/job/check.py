@@ -76,6 +76,8 @@ def _trusted(job: JobFile) -> str:
 
 
 def _paillier(job: JobFile) -> str:
+    if not job.needs_key:
+        return "none needed: of trees the active party alone has one"
     if job.key.file is None:
         return f"{job.key.bits} bits, made by the job and removed after it"
     return f"{job.key.file}, fingerprint {Home(job).paillier_key().public.fingerprint.hex()[:16]}…"

@@ -117,7 +117,7 @@ class SplitTerms(Section, frozen=True, kw_only=True):
 
 
 class Key(Section, frozen=True, kw_only=True):
-    """This party's Paillier key.
+    """This party's Paillier key; a passive party of trees has none.
 
     bits             2048, 3072 or 4096. Agreed
     file             of `hecore keygen`; left out, the job makes one of its own and removes it when it is done
@@ -189,6 +189,11 @@ class JobFile:
     def is_active(self) -> bool:
         """Whether this party holds the label."""
         return self.party.role == ACTIVE
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether this party has a Paillier key: of trees the active one alone."""
+        return self.is_active or not isinstance(self.parameters, GBDTConfig)
 
     @property
     def folder(self) -> Path:

@@ -1,7 +1,8 @@
 """A party's state while a job runs: FOLDER/state, mode 0700, removed when the job is done.
 
     state/store/           messages and checkpoints: see `channel.store`, `checkpoint`
-    state/paillier.key     the job's own key pair, unless the job file names one; `passphrase` opens it
+    state/paillier.key     the job's own key pair, unless the job file names one; `passphrase` opens it.
+                           A passive party of trees has none
 
 The passphrase lies beside the key, so whoever reads the folder has both: it is for this job alone, and needed
 to go on after a restart.

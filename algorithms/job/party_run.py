@@ -172,11 +172,13 @@ class PartyRun:
 
     def _train(self, table: Table, parts: Split) -> Training:
         job = self._job
-        with self._phase("making keys", "keys"):
-            key = self._home.paillier_key()
+        key = None
+        if job.needs_key:
+            with self._phase("making keys", "keys"):
+                key = self._home.paillier_key()
+        with self._phase("training", "train"):
             training = make_training(job, self._channels, key, self._checkpoints, self._meter)
             self._folder.update(backend=training.backend)
-        with self._phase("training", "train"):
             check_parts(job, table, parts)
             train = table.take(parts.train)
             validation = table.take(parts.validation) if parts.validation.size else None

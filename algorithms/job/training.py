@@ -95,11 +95,11 @@ class Training(Protocol):
 def make_training(
     job: JobFile,
     channels: Sequence[Channel],
-    key: PrivateKey,
+    key: PrivateKey | None,
     checkpoints: Checkpoints,
     meter: Meter,
 ) -> Training:
-    """The estimator that a job file asks for; it counts into `meter`."""
+    """The estimator that a job file asks for; it counts into `meter`. `key` as `JobFile.needs_key` says."""
     config = job.parameters
     if not isinstance(config, GBDTConfig):
         linear = _linear_kind(config)(

@@ -52,11 +52,12 @@ def people(count: int = 4, columns: int = 2) -> Table:
 class Job:
     """What one side brings to a handshake."""
 
-    key: hecore.PrivateKey
+    key: hecore.PrivateKey | None
     role: str
     task: str = "test.task"
     configuration: msgspec.Struct = field(default_factory=LinearConfig)
     table: Table = field(default_factory=people)
+    keyless: bool = False
 
     def __call__(self, channel: Channel) -> Peer:
         peer = handshake(
@@ -65,7 +66,8 @@ class Job:
             role=self.role,
             configuration=self.configuration,
             table=self.table,
-            public=self.key.public,
+            public=None if self.key is None else self.key.public,
+            keyless=self.keyless,
         )
         channel.send(Next())
         channel.receive(Next)
@@ -107,6 +109,30 @@ def test_both_learn_who_the_other_is(small):
     assert (bank.name, bank.columns, bank.public) == ("shop", 5, small[1].public)
     assert (shop.name, shop.columns, shop.public) == ("bank", 2, small[0].public)
     assert bank.session == shop.session
+
+
+def test_a_passive_party_may_come_without_a_key_where_it_needs_none(key):
+    bank, shop = meet(Job(key, ACTIVE, keyless=True), Job(None, PASSIVE, keyless=True))
+    assert bank.key is None
+    assert shop.public == key.public
+    assert bank.session == shop.session
+    with pytest.raises(HandshakeError, match="shop sent no public key"):
+        _ = bank.public
+
+
+@pytest.mark.parametrize(("roles", "keyless"), [((ACTIVE, PASSIVE), False), ((PASSIVE, ACTIVE), True)])
+def test_a_key_that_is_needed_and_missing_is_told_to_both(key, roles, keyless):
+    bank, shop = meet(Job(key, roles[0], keyless=keyless), Job(None, roles[1], keyless=keyless))
+    assert type(bank) is HandshakeError
+    assert "shop sent no public key, which bank needs for 'test.task'" in str(bank)
+    assert isinstance(shop, ChannelError)
+
+
+def test_who_has_no_key_takes_no_test_key(small):
+    _, shop = meet(Job(small[0], ACTIVE, keyless=True), Job(None, PASSIVE, keyless=True))
+    assert type(shop) is HandshakeError
+    assert "shop refuses the public key of bank" in str(shop)
+    assert "test key" in str(shop)
 
 
 # --- what two honest parties can get wrong: HandshakeError on both sides, with one text --------------------
@@ -371,7 +397,6 @@ def test_a_short_key_is_refused_among_test_keys_too_unless_marked(small):
         ({"configuration": "{" + " " * 70_000 + "}"}, "configuration"),
         ({"configuration": {"epochs": 1}}, "configuration"),
         ({"more": 1}, "more"),
-        ({"payload": ()}, "0 public keys"),
         ({"payload": (b"a", b"b")}, "2 public keys"),
     ],
 )

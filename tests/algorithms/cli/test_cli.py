@@ -108,7 +108,10 @@ def test_wrong_usage_is_two_and_names_the_word(arguments, word):
         (["--algorithm", "linear", "--epochs", "1000000"], "epochs = 1000000 is not in 1 … 100000"),
         (["--algorithm", "other"], "algorithm = 'other': one of 'gbdt', 'linear'"),
         (["--folder", "/dev/null"], "/dev/null is there already: choose another name"),
-        (["--key-bits", "1024"], "key_bits = 1024: a modulus of 1024 bits can be factored: use 2048 or more"),
+        (
+            ["--key-bits", "1024"],
+            "key_bits = 1024: a modulus of 1024 bits protects nothing: use 2048 or more",
+        ),
         (["--key-bits", "2050"], "not a multiple of 128: use 2048, 3072 or 4096"),
         (["--key-bits", "65536"], "longer than the 8192 supported"),
         (["--backend", "abacus"], "no backend 'abacus' (it has auto, "),
@@ -218,9 +221,9 @@ def test_nothing_is_overwritten(tmp_path, passphrase, existing, kind):
 @pytest.mark.parametrize(
     ("bits", "text"),
     [
-        ("1024", "1024 bits can be factored"),
-        ("0", "too short even for tests"),
-        ("-2048", "too short even for tests"),
+        ("1024", "bits = 1024: a modulus of 1024 bits protects nothing"),
+        ("0", "bits = 0: a modulus of 0 bits protects nothing"),
+        ("-2048", "a modulus of -2048 bits protects nothing"),
         ("2049", "not a multiple of 128"),
         ("16384", "longer than the 8192 supported"),
     ],

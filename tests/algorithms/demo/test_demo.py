@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -137,7 +138,7 @@ def test_piped_progress_is_what_a_party_shows(finished: Run) -> None:
 
 def test_on_a_terminal_a_line_for_each_phase(tmp_path: Path) -> None:
     """As `hecore demo > results`: progress on the terminal, results in the file."""
-    command = ("demo", "--algorithm", "linear", "--epochs", "1", "--folder", tmp_path / "demo")
+    command = ("demo", "--algorithm", "linear", "--epochs", "2", "--folder", tmp_path / "demo")
     with (
         open(tmp_path / "results", "w+", encoding="utf-8") as results,
         on_terminal(*command, columns=80, stdout=results) as terminal,
@@ -145,21 +146,33 @@ def test_on_a_terminal_a_line_for_each_phase(tmp_path: Path) -> None:
         assert terminal.end() == 0
         results.seek(0)
         text = results.read()
-    assert re.search(r"The joint AUC and that of all columns in one place differ by 0\.0\d{3}\.", text)
+    assert re.search(
+        r"The joint AUC and that of all columns in one place differ by 0\.0\d{3}, log losses by 0\.\d{4}\.",
+        text,
+    )
+    assert "no calibrated probabilities" in " ".join(text.split())
     assert re.search(r"┃ +┃ +hospital +┃ +lab +┃", text)
     assert not CONTROL.search(text)
     frames = [frame for frame in terminal.frames() if str(tmp_path) not in frame]
     assert max(map(len, frames)) <= 80
     assert not any("…" in frame for frame in frames)
-    midway = [frame for frame in frames if "training: epoch 1/1" in frame and "left" in frame]
+    midway = [frame for frame in frames if "training: epoch " in frame and "left" in frame]
     assert midway
     for frame in midway:
         assert re.search(r" \d+%, \d:\d\d:\d\d left \d:\d\d:\d\d$", frame), frame
     assert any(re.match(r"  ↑ \d+\.\d .B ↓ ", frame) for frame in frames)
+    assert any("training: epoch 2/2" in frame for frame in midway)
     ends = [frame.strip() for frame in frames if frame.strip().startswith("training")]
-    assert ends[-2].startswith("training: epoch 1/1")
+    assert ends[-2].startswith("training: epoch 2/2")
     assert ends[-1].startswith("training in the clear, to compare")
     assert COLOUR.search(terminal.written.decode())
+    # Each loss was told with its own epoch, the last one too.
+    run = tmp_path / "demo" / "hospital" / "runs" / "demo"
+    losses = json.loads((run / "model.json").read_text())["loss"]
+    assert len(losses) == 2
+    log = (run / "log.jsonl").read_text()
+    for epoch, loss in enumerate(losses, 1):
+        assert f'"epoch {epoch}/2, loss {loss:.4f}"' in log
 
 
 # --- a run that ends early -------------------------------------------------------------------------------

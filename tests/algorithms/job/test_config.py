@@ -98,7 +98,7 @@ def test_what_must_be_alike_is_in_the_terms_and_nothing_else(tmp_path: Path) -> 
         ("[data]", "[split]\ntest = 1.5\n[data]", "split.test = 1.5: expected `float` < 1.0"),
         ("[data]", "[split]\ntest = 0.6\nvalidation = 0.4\n[data]", "split: validation + test = 1: below 1"),
         ("[data]", '[split]\nkey = "short"\n[data]', "split.key = 'short': expected `str` of length >= 16"),
-        ("[data]", "[key]\nbits = 1024\n[data]", "key: bits = 1024: a modulus of 1024 bits can be factored"),
+        ("[data]", "[key]\nbits = 1024\n[data]", "key: bits = 1024: a modulus of 1024 bits protects nothing"),
         ("[data]", '[key]\nfile = "k"\n[data]', "key: file and passphrase_file: both, or neither"),
         ('label = "y"', "", "data.label is not set: the active party names its column of labels"),
         ('listen = "tcp://0.0.0.0:5701"', "", "neither party.listen nor peers.shop.dial is set"),

@@ -81,6 +81,12 @@ def test_every_party_has_its_share_of_one_model(done: tuple[list[Firm], list[Out
     assert [outcome.results for outcome in outcomes[1:]] == [{}, {}]
 
 
+def test_of_trees_the_active_party_alone_has_a_key(done: tuple[list[Firm], list[Outcome]]) -> None:
+    firms, _ = done
+    made = ["making keys" in (firm.run / "log.jsonl").read_text() for firm in firms]
+    assert made == [True, False, False]
+
+
 def test_the_records_tell_what_happened(done: tuple[list[Firm], list[Outcome]]) -> None:
     firms, _ = done
     records = [read_record(firm.run) for firm in firms]
