@@ -80,7 +80,7 @@ def training_rows(tables: Sequence[Table], sample_weight: Sequence[float] | None
 def binding(
     tables: Sequence[Table], terms: msgspec.Struct, public: PublicKey | None, **more: object
 ) -> dict[str, str]:
-    """Hashes of all that the messages of a party's run follow from; `more` that JSON can hold; a key if any."""
+    """Hashes of all that the messages of a party's run follow from; `more` that JSON can hold."""
     hashes = {
         "configuration": settings_hash(terms),
         "row ids": row_ids(tables),
