@@ -47,3 +47,13 @@ def refuse_to_overwrite(path: Path) -> None:
     """ConfigurationError if there is such a file: a result that somebody has is not lost to a new one."""
     if path.exists():
         raise ConfigurationError(f"{path} exists: it is not overwritten, choose another name")
+
+
+def check_out(out: Path) -> None:
+    """Before any work: ConfigurationError unless `--out` can become a new table, .parquet or .csv."""
+    from hecore.algorithms.data.write import check_table_out
+
+    check_table_out(out)
+    refuse_to_overwrite(out)
+    if not out.absolute().parent.is_dir():
+        raise ConfigurationError(f"{out.absolute().parent} is no folder: --out needs one that is there")

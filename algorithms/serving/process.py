@@ -144,7 +144,7 @@ def serve_passive(
     )
     with Signals() as signals:
         where = f", listening at {server.line.endpoint}" if server.line.endpoint else ""
-        say(f"{me} serves its part{where}")
+        say(f"{me} {'answers for one file of ids' if one_file else 'serves its part'}{where}")
         try:
             while not (signals.ended() or (one_file and server.finished)):
                 if signals.reload_wanted():
