@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -36,6 +37,21 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(INTERRUPTED) from None
 
     return run
+
+
+class _Logged(logging.Handler):
+    """Log lines above a progress line, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        errors.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def show_logs(level: int) -> None:
+    """hecore's log lines from `level` on to standard error, and the warnings of others."""
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(format=form, level=logging.WARNING, handlers=[_Logged()])
+    logging.getLogger("hecore").setLevel(level)
 
 
 def say(text: str) -> None:

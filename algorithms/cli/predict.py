@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hecore.algorithms.cli.console import check_out, friendly, say
+from hecore.algorithms.cli.console import check_out, friendly, say, show_logs
 from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.cli.serve import SETTINGS
 from hecore.algorithms.errors import ConfigurationError
@@ -41,7 +41,7 @@ def predict(
     from hecore.algorithms.serving.file_party import answer_file, score_file
     from hecore.algorithms.serving.settings import load_settings
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    show_logs(logging.WARNING)
     settings = load_settings(config)
     if not is_active(load_model_share(share)):
         if ids is not None or out is not None:

@@ -146,10 +146,10 @@ class FileScoring:
             if len(offers) == len(needed):
                 return self._whole.check(offers)
             if time.monotonic() > deadline:
-                away = ", ".join(name for name in needed if name not in offers)
+                away = [name for name in needed if name not in offers]
                 raise ChannelTimeout(
-                    f"{away} was not there, or without model {self._whole.model}, for {self._wait:g} s: start"
-                    " `hecore predict` there with its share of this model"
+                    f"waited {self._wait:g} s: {self._peers.lacking(away, self._whole.model)}; start"
+                    f" `hecore predict` there with its share of model {self._whole.model}"
                 )
             time.sleep(A_LOOK)
 

@@ -160,7 +160,7 @@ def _reload_passive(server: PassiveServer, load: Callable[[], Served], audit: Au
     try:
         server.replace(load())
         audit.reopen()
-        log.warning("read again")
+        log.info("read again")
     except (HecoreError, OSError) as error:
         log.error("not read again, what was there goes on: %s", error)
 
