@@ -34,13 +34,12 @@ from hecore.algorithms.channel.dialled import (
 )
 from hecore.algorithms.channel.packet import Buffer
 from hecore.algorithms.errors import ChannelError, ConfigurationError
+from hecore.algorithms.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 DOMAIN = b"hecore"  # "*" would not match a socket that names a domain
 LAST_MOMENT = 0.1  # seconds
-#: Seconds between two warnings of the same kind: whoever was refused comes again and again.
-SILENCE = 60.0
 
 
 class Route(NamedTuple):
@@ -83,7 +82,7 @@ class Wire:
         self._router: zmq.Socket[bytes] | None = None
         self._zap: zmq.Socket[bytes] | None = None
         self._refusals: zmq.Socket[bytes] | None = None
-        self._warned = -math.inf
+        self._warnings = Seldom()  # whoever was refused comes again and again
         self._dialled: dict[str, Dialled] = {}
         self._trial: str | None = None  # the key that `prove` knocks with
         self.endpoint: str | None = None
@@ -243,7 +242,7 @@ class Wire:
             key = z85.encode(credentials[0]).decode()
             party = self._allowed.find(key)
             if party is None and key != self._trial:
-                log.warning("refused %s: key %s is not on the allow-list", address.decode(), key)
+                self._warn(f"refused {address.decode()}: key {key} is not on the allow-list")
         verdict = [b"200", b"OK", party.encode()] if party else [b"400", b"not on the allow-list", b""]
         self._zap.send_multipart([version, request, *verdict, b""])
 
@@ -255,15 +254,15 @@ class Wire:
         if self._refusals is None:
             return
         cause = struct.unpack("=HI", self._refusals.recv_multipart()[0])[1]
-        now = time.monotonic()
-        if cause != zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC or now < self._warned + SILENCE:
-            return
-        self._warned = now
-        log.warning(
-            "refused a connection to %s: whoever dialled has a wrong public key of this party; its own is %s",
-            self.endpoint,
-            self._keys.public,
-        )
+        if cause == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
+            self._warn(
+                f"refused a connection to {self.endpoint}: whoever dialled has a wrong public key of this"
+                f" party; its own is {self._keys.public}"
+            )
+
+    def _warn(self, text: str) -> None:
+        if self._warnings.due(text):
+            log.warning("%s", text)
 
 
 def _pieces(pieces: Iterable[Buffer]) -> Iterator[Buffer]:

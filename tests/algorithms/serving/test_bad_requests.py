@@ -38,7 +38,7 @@ BAD: list[tuple[Any, int, str, str]] = [
     ({"ids": []}, 422, "no_rows", ""),
     ({"ids": ["id1"] * 51}, 413, "too_many_rows", "at most 50"),
     ({"ids": ["y" * 1000] * 6}, 413, "body_too_large", "5000"),
-    ({"ids": ["id0", "nobody"]}, 404, "unknown_id", "1 ids are not known to all parties"),
+    ({"ids": ["id0", "nobody"]}, 404, "unknown_id", "1 id is not known to all parties"),
     ({"rows": [ROW | {"id": "nobody"}]}, 404, "unknown_id", "not known to all parties"),
     ({"rows": [{"id": "id0", "features": {"bank_x": 1}}]}, 422, "wrong_columns", "bank_kind"),
     ({"rows": [{"id": "id0", "features": ROW["features"] | {"age": 1}}]}, 422, "wrong_columns", "age"),
