@@ -87,6 +87,13 @@ class Wire:
         self._dialled: dict[str, Dialled] = {}
         self._trial: str | None = None  # the key that `prove` knocks with
         self.endpoint: str | None = None
+        #: Why somebody was not let in, the last time.
+        self.refused = ""
+
+    @property
+    def public_key(self) -> str:
+        """This party's own."""
+        return self._keys.public
 
     def listen(self, endpoint: str) -> str:
         """Bind, and return the address that was bound. ChannelError where that cannot be."""
@@ -243,6 +250,7 @@ class Wire:
             key = z85.encode(credentials[0]).decode()
             party = self._allowed.find(key)
             if party is None and key != self._trial:
+                self.refused = f"key {key} is not on the allow-list; is it the other party's?"
                 log.warning("refused %s: key %s is not on the allow-list", address.decode(), key)
         verdict = [b"200", b"OK", party.encode()] if party else [b"400", b"not on the allow-list", b""]
         self._zap.send_multipart([version, request, *verdict, b""])
@@ -259,10 +267,11 @@ class Wire:
         if cause != zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC or now < self._warned + SILENCE:
             return
         self._warned = now
+        self.refused = f"whoever dialled has a wrong public key of this party; its own is {self._keys.public}"
         log.warning(
-            "refused a connection to %s: whoever dialled has a wrong public key of this party; its own is %s",
+            "refused a connection to %s: %s",
             self.endpoint,
-            self._keys.public,
+            self.refused,
         )
 
 
