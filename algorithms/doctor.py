@@ -61,7 +61,7 @@ def _details(name: str) -> str:
     from hecore.kernels.simd import cache
     from hecore.kernels.simd.forms import chosen
 
-    where = f"kernels cached in {cache.FOLDER}" if cache.CACHED else "kernels are compiled in every process"
+    where = f"kernels cached in {cache.FOLDER}" if cache.FOLDER else "kernels are compiled in every process"
     return f"works; {chosen().description}; {where}"
 
 

@@ -81,7 +81,7 @@ class Groups:
         """int64[count, window]: each group's columns; `varying` where a short group has none."""
         sizes = np.full(self.count, self.window)
         sizes[self.varying - self.count * self.window :] -= self.varying < self.count * self.window
-        places = (np.cumsum(sizes) - sizes)[:, None] + np.arange(self.window)
+        places: NDArray[np.int64] = (np.cumsum(sizes) - sizes)[:, None] + np.arange(self.window)
         places[sizes < self.window, -1] = self.varying
         return places
 
@@ -123,7 +123,7 @@ class LaidBits:
 
     def __init__(self, dense: Dense) -> None:
         rows, varying = dense.above.shape
-        self._rows = rows
+        self._rows = int(rows)
         self._positions = dense.positions
         columns = np.arange(0, varying, -(-varying // SAMPLE_COLUMNS))
         seed = np.random.default_rng(0)  # the same rows each time
@@ -135,13 +135,14 @@ class LaidBits:
 
         A Horner step of few rows is counted as one of FEWEST: it takes as long.
         """
-        rows, columns, _ = self._bits.shape
+        rows, columns = self._bits.shape[:2]
         looked_at = Groups.of(columns, groups.window)
         patterns = np.bitwise_or.reduceat(self._bits, looked_at.columns[:, 0], axis=1)
-        lookups = np.count_nonzero(patterns) / rows * groups.count / looked_at.count
-        first = np.count_nonzero(patterns.any(axis=1)) / rows
+        lookups: float = int(np.count_nonzero(patterns)) / rows * groups.count / looked_at.count
+        first: float = int(np.count_nonzero(patterns.any(axis=1))) / rows
         steps = int(self._positions[-1]) + self._positions.size - 1
-        return groups.products + round(self._rows * (lookups - first) + max(self._rows, FEWEST) * steps)
+        horner = max(self._rows, FEWEST) * steps
+        return groups.products + horner + round(self._rows * (lookups - first))
 
 
 def joint_power(backend: Backend, dense: Dense, x: Residues, window: int, most: int) -> Residues:

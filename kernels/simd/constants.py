@@ -61,7 +61,8 @@ def starts(K: int, difference: Rows) -> tuple[Rows, ...]:
     def exponents(pairs: NDArray[np.int64]) -> NDArray[np.object_]:
         """Of pairs[k] products of limbs i + j = k: their low halves stand there, the high ones above."""
         above = np.concatenate([[0], pairs[:-1]])
-        return pairs.astype(object) * low + above.astype(object) * high
+        words: NDArray[np.object_] = pairs.astype(object) * low + above.astype(object) * high
+        return words
 
     pairs = np.maximum(np.minimum(place + 1, 2 * K - 1 - place), 0)
     one = exponents(pairs)

@@ -23,8 +23,9 @@ def _on_word(builder: Any, name: str, word: Any) -> None:
     builder.call(function, [builder.bitcast(word, kind.args[0])])
 
 
-@intrinsic
 def _read(context: Any) -> Any:
+    """MXCSR."""
+
     def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
         word = builder.alloca(I32)
         _on_word(builder, "stmxcsr", word)
@@ -33,8 +34,9 @@ def _read(context: Any) -> Any:
     return types.int64(), code
 
 
-@intrinsic
 def _write(context: Any, bits: Any) -> Any:
+    """MXCSR = bits."""
+
     def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
         word = builder.alloca(I32)
         builder.store(builder.trunc(values[0], I32), word)
@@ -44,16 +46,20 @@ def _write(context: Any, bits: Any) -> Any:
     return types.void(types.int64), code
 
 
+_mode: Any = intrinsic(_read)
+_set_mode: Any = intrinsic(_write)
+
+
 @jit
 def mode():
     """This thread's MXCSR."""
-    return _read()
+    return _mode()
 
 
 @jit
 def set_mode(bits):
     """MXCSR = bits, on this thread."""
-    _write(bits)
+    _set_mode(bits)
 
 
 set_mode(mode())  # compiled here, not where an interrupt would find the mode changed
