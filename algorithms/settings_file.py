@@ -1,11 +1,12 @@
 """Settings in TOML that people write: read into frozen structs, and refused so that they can be mended.
 
 Every error names the file, the key with its table, the value, and what is allowed; of an unknown key the
-nearest known one, and all of its table.
+nearest known one, and all of its table. What is wrong in a file is told together.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 import tomllib
@@ -19,6 +20,9 @@ from hecore.algorithms.errors import ConfigurationError
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 T = TypeVar("T")
+
+_UNKNOWN = re.compile(r"unknown field `(.*)`")
+_MISSING = re.compile(r"missing required field `(.*)`")
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,14 +49,61 @@ def read_settings(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
 
 def convert(value: Any, kind: type[T], where: tuple[str, ...] = ()) -> T:
     """`value`, which stands at the key `where` of the file, as a `kind`. ConfigurationError as above."""
+    refuse(mistakes(value, kind, where))
+    return msgspec.convert(value, kind)
+
+
+def refuse(told: list[str]) -> None:
+    """ConfigurationError that names all mistakes, if there are any."""
+    if len(told) == 1:
+        raise ConfigurationError(told[0])
+    if told:
+        raise ConfigurationError("".join((f"{len(told)} mistakes", *(f"\n  {text}" for text in told))))
+
+
+def mistakes(value: Any, kind: type[Any], where: tuple[str, ...] = ()) -> list[str]:
+    """What is wrong with `value`, each in words: see `convert`.
+
+    The first thing that is refused is taken out, and the rest looked at again. What follows from that alone
+    (a key that is not set any more, a rule of its table) is no mistake of its own.
+    """
+    rest, told = copy.deepcopy(value), list[str]()
+    gone: set[tuple[str, ...]] = set()  # keys that were taken out, or that those were meant to be
+    while (refusal := _refusal(rest, kind)) is not None:
+        text, keys = refusal
+        unknown, missing = _UNKNOWN.search(text), _MISSING.search(text)
+        place = (*keys, unknown[1]) if unknown else keys
+        if missing:
+            follows = (*keys, missing[1]) in gone
+        else:  # a rule of a table follows where one of its keys is gone
+            table = not unknown and isinstance(_found(rest, keys), dict)
+            follows = table and any(key[: len(keys)] == keys for key in gone)
+        if not follows:
+            told.append(_told(text, rest, kind, (*where, *keys), len(where)))
+        gone.add(place)
+        if unknown:
+            gone |= {(*keys, close) for close in _close(unknown[1], _fields(_type_at(kind, keys)))}
+        if not _take_out(rest, place):
+            break
+    return told
+
+
+def _refusal(value: Any, kind: Any) -> tuple[str, tuple[str, ...]] | None:
+    """Why a value is no `kind`, in msgspec's words, and the keys that lead there."""
     try:
-        return msgspec.convert(value, kind)
+        msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `")
         if place.startswith("key`"):
             text = f"the name of a table in it: {text[0].lower()}{text[1:]}"
-        keys = _keys(place, value, kind)
-        raise ConfigurationError(_told(text, value, kind, (*where, *keys), len(where))) from None
+        return text, tuple(_keys(place, value, kind))
+    return None
+
+
+def _take_out(value: Any, keys: tuple[str, ...]) -> bool:
+    """Remove what stands at a place; whether something stood there."""
+    table = _found(value, keys[:-1])
+    return bool(keys) and isinstance(table, dict) and table.pop(keys[-1], None) is not None
 
 
 def check_address(key: str, address: str | None) -> None:
@@ -93,11 +144,10 @@ def _refused(table: Any, kind: Any) -> str:
 
 def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) -> str:
     dotted, inner = ".".join(keys), _type_at(kind, keys[skip:])
-    unknown = re.search(r"unknown field `(.*)`", text)
-    missing = re.search(r"missing required field `(.*)`", text)
+    unknown, missing = _UNKNOWN.search(text), _MISSING.search(text)
     if unknown:
         allowed = _fields(inner)
-        close = difflib.get_close_matches(unknown[1], allowed, 1)
+        close = _close(unknown[1], allowed)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{'.'.join((*keys, unknown[1]))} is no key here: {hint}there are {', '.join(allowed)}"
     if missing:
@@ -109,6 +159,11 @@ def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) ->
         return f"{dotted} = {found!r}: write [{dotted}], and {', '.join(_fields(inner))} below it"
     plain = text[0].lower() + text[1:].replace(" | null`", "`")  # TOML has no null: a key is left out
     return f"{dotted} = {found!r}: {plain}{_choices(inner)}"
+
+
+def _close(key: str, allowed: list[str]) -> list[str]:
+    """The known key that was meant, if one is near."""
+    return difflib.get_close_matches(key, allowed, 1)
 
 
 def _found(value: Any, keys: tuple[str, ...] | list[str]) -> Any:

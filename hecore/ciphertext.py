@@ -55,6 +55,23 @@ class CipherBatch:
     # numpy must leave `array * batch` to CipherBatch.__rmul__ instead of looping over elements.
     __array_ufunc__ = None
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+        # Without it, np.asarray makes an object array: one batch an element, and every product in Python.
+        raise TypeError(
+            "a CipherBatch is no numpy array: its numbers are encrypted; Decryptor(key).decrypt gives them"
+        )
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if function in _SIZES and args == (self,) and not kwargs:
+            return _SIZES[function](self)
+        name = function.__name__
+        instead = (
+            f"write {_INSTEAD[name]}" if name in _INSTEAD else "CipherBatch has its own operators and methods"
+        )
+        raise TypeError(f"numpy's {name} cannot compute with encrypted numbers: {instead}")
+
     # --- shape ------------------------------------------------------------------------------------
 
     @property
@@ -217,9 +234,30 @@ class CipherBatch:
         """Read and validate a batch under `public`.
 
         Raises WireFormatError for truncated or foreign bytes, KeyMismatch for another key's batch,
-        InvalidCiphertext naming the first c with c = 0, c ≥ n² or gcd(c, n) ≠ 1.
+        InvalidCiphertext naming the first c with c = 0, c ≥ n² or gcd(c, n) ≠ 1; TypeError unless `public` is
+        a PublicKey.
         """
+        if not isinstance(public, PublicKey):
+            raise TypeError(
+                f"from_bytes takes a PublicKey, not {type(public).__name__}: of a private key, key.public"
+            )
         return wire.load_batch(cls, data, public, backend)
+
+
+# numpy's functions of no number: what they ask for is not encrypted.
+_SIZES: dict[Callable[..., Any], Callable[[CipherBatch], Any]] = {
+    np.shape: lambda batch: batch.shape,
+    np.ndim: lambda batch: batch.ndim,
+    np.size: lambda batch: batch.size,
+}
+# What to write in place of some others.
+_INSTEAD = {
+    "sum": "x.sum(axis)",
+    "dot": "a @ x",
+    "concatenate": "hecore.concatenate([x, y], axis)",
+    "reshape": "x.reshape(shape)",
+    "transpose": "x.transpose()",
+}
 
 
 def concatenate(batches: Sequence[CipherBatch], axis: int = 0) -> CipherBatch:

@@ -34,13 +34,12 @@ from hecore.algorithms.channel.dialled import (
 )
 from hecore.algorithms.channel.packet import Buffer
 from hecore.algorithms.errors import ChannelError, ConfigurationError
+from hecore.algorithms.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 DOMAIN = b"hecore"  # "*" would not match a socket that names a domain
 LAST_MOMENT = 0.1  # seconds
-#: Seconds between two warnings of the same kind: whoever was refused comes again and again.
-SILENCE = 60.0
 
 
 class Route(NamedTuple):
@@ -83,7 +82,7 @@ class Wire:
         self._router: zmq.Socket[bytes] | None = None
         self._zap: zmq.Socket[bytes] | None = None
         self._refusals: zmq.Socket[bytes] | None = None
-        self._warned = -math.inf
+        self._warnings = Seldom()  # whoever was refused comes again and again
         self._dialled: dict[str, Dialled] = {}
         self._trial: str | None = None  # the key that `prove` knocks with
         self.endpoint: str | None = None
@@ -251,7 +250,7 @@ class Wire:
             party = self._allowed.find(key)
             if party is None and key != self._trial:
                 self.refused = f"key {key} is not on the allow-list; is it the other party's?"
-                log.warning("refused %s: key %s is not on the allow-list", address.decode(), key)
+                self._warn(f"refused {address.decode()}: key {key} is not on the allow-list")
         verdict = [b"200", b"OK", party.encode()] if party else [b"400", b"not on the allow-list", b""]
         self._zap.send_multipart([version, request, *verdict, b""])
 
@@ -263,16 +262,15 @@ class Wire:
         if self._refusals is None:
             return
         cause = struct.unpack("=HI", self._refusals.recv_multipart()[0])[1]
-        now = time.monotonic()
-        if cause != zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC or now < self._warned + SILENCE:
-            return
-        self._warned = now
-        self.refused = f"whoever dialled has a wrong public key of this party; its own is {self._keys.public}"
-        log.warning(
-            "refused a connection to %s: %s",
-            self.endpoint,
-            self.refused,
-        )
+        if cause == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
+            self.refused = (
+                f"whoever dialled has a wrong public key of this party; its own is {self._keys.public}"
+            )
+            self._warn(f"refused a connection to {self.endpoint}: {self.refused}")
+
+    def _warn(self, text: str) -> None:
+        if self._warnings.due(text):
+            log.warning("%s", text)
 
 
 def _pieces(pieces: Iterable[Buffer]) -> Iterator[Buffer]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hecore.algorithms.cli.console import friendly, refuse_to_overwrite, say
+from hecore.algorithms.cli.console import check_out, friendly, say, show_logs
 from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.cli.serve import SETTINGS
 from hecore.algorithms.errors import ConfigurationError
@@ -41,7 +41,7 @@ def predict(
     from hecore.algorithms.serving.file_party import answer_file, score_file
     from hecore.algorithms.serving.settings import load_settings
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    show_logs(logging.WARNING)
     settings = load_settings(config)
     if not is_active(load_model_share(share)):
         if ids is not None or out is not None:
@@ -50,9 +50,9 @@ def predict(
             )
         answer_file(settings, share, data, say)
         return
-    if out is None or out.suffix not in (".parquet", ".csv"):
+    if out is None:
         raise ConfigurationError("--out FILE.parquet or FILE.csv is needed at the active party")
-    refuse_to_overwrite(out)
+    check_out(out)
     with progress_lines() as tell:
         summary = score_file(
             settings, share, data, ids, out, wait, lambda rows: tell(rows_progress("scoring", rows))
@@ -64,7 +64,9 @@ def _tell(summary: Summary, out: Path) -> None:
     from hecore.algorithms.serving.messages import REASONS
 
     resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
-    say(f"{summary.rows:,} rows written to {out}{resumed}")
+    without = sum(count for count, _ in summary.lacking.values())
+    empty = f", {without:,} of them without a score" if without else ""
+    say(f"{summary.rows:,} rows written to {out}{empty}{resumed}")
     for kind, (count, first) in summary.lacking.items():
         more = ", …" if count > len(first) else ""
         say(f"{count:,} ids {REASONS[kind]} and have no score: {', '.join(first)}{more}")

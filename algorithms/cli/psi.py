@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hecore.algorithms.cli.console import errors, friendly, refuse_to_overwrite, say
+from hecore.algorithms.cli.console import check_out, errors, friendly, say
 from hecore.algorithms.cli.progress import progress_lines, rows_progress
 from hecore.algorithms.errors import ConfigurationError
 
@@ -26,7 +26,9 @@ def psi(
     dial: Annotated[
         list[str] | None, typer.Option(help="NAME=tcp://HOST:PORT: call a party that listens there.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the common rows, sorted by id, as Parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the common rows, sorted by id, as .parquet or .csv.")
+    ] = None,
     id_column: Annotated[str, typer.Option("--id", help="The column of ids.")] = "id",
     reveal: Annotated[
         str, typer.Option(help="Who learns which ids are common: both, or the active party alone.")
@@ -44,19 +46,20 @@ def psi(
     """
     from hecore.algorithms.channel import CurveKeys
     from hecore.algorithms.data import open_source, read_ids, write_rows
+    from hecore.algorithms.data.write import check_table_out
     from hecore.algorithms.psi import Progress, PsiConfig, align
     from hecore.algorithms.psi.meeting import Meeting
 
     if out is not None:
-        refuse_to_overwrite(out)
+        check_out(out)
     config = PsiConfig(reveal=reveal, min_intersection=min_intersection)  # type: ignore[arg-type]
     dialled, public = _named(dial or [], "--dial"), _named(key, "--key")
     _check_places(listen, dialled, public)
     source = open_source(file)
+    if out is not None:
+        check_table_out(out, source.types)
     with errors.status(f"reading {file.name}"):
         ids = read_ids(source, id_column)
-    if out is not None and not out.absolute().parent.is_dir():
-        raise ConfigurationError(f"{out.absolute().parent} is no folder: --out needs one that is there")
     allowed = {peer: _public_key(path) for peer, path in public.items()}
     meeting = Meeting(me or role, job, listen, dialled, allowed, state, say)
     try:

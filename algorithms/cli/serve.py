@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hecore.algorithms.cli.console import friendly, say
+from hecore.algorithms.cli.console import friendly, say, show_logs
 
 SETTINGS = Path("serve.toml")
 
@@ -29,7 +29,7 @@ def serve(
     """
     from hecore.algorithms import serving
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    show_logs(logging.INFO)
     serving.serve(serving.load_settings(config), shares, data, say)
 
 

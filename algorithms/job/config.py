@@ -29,7 +29,16 @@ from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.messages import Name
 from hecore.algorithms.party import ACTIVE
-from hecore.algorithms.settings_file import PeerParty, Section, Text, check_address, convert, read_settings
+from hecore.algorithms.settings_file import (
+    PeerParty,
+    Section,
+    Text,
+    check_address,
+    convert,
+    mistakes,
+    read_settings,
+    refuse,
+)
 from hecore.errors import HecoreError
 
 VERSION = 1
@@ -238,13 +247,18 @@ def load_job(path: str | Path) -> JobFile:
 
 
 def _checked(path: Path, content: dict[str, Any]) -> JobFile:
+    table = content.get("algorithm")
+    chosen = dict(table) if isinstance(table, dict) else {}
+    name = chosen.pop("name", None)
+    told = mistakes(content, _File)
+    if isinstance(name, str) and name in ALGORITHMS:
+        told += mistakes(chosen, ALGORITHMS[name], ("algorithm",))
+    elif isinstance(table, dict):
+        told.append(f"algorithm.name = {name!r}: one of {', '.join(map(repr, ALGORITHMS))}")
+    refuse(told)
     file = convert(content, _File)
     if not file.peers:
         raise ConfigurationError("peers is empty: [peers.NAME] for each of the other parties")
-    chosen = dict(file.algorithm)
-    name = chosen.pop("name", None)
-    if not isinstance(name, str) or name not in ALGORITHMS:
-        raise ConfigurationError(f"algorithm.name = {name!r}: one of {', '.join(map(repr, ALGORITHMS))}")
     parameters = convert(chosen, ALGORITHMS[name], ("algorithm",))
     job = JobFile(
         path, file.job, file.party, file.peers, file.data, file.alignment, file.split,

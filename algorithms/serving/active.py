@@ -114,7 +114,7 @@ class ActiveService:
         """Whether all passive parties serve a model, and what is missing."""
         offers = self._offers(whole)
         if away := [name for name in self._needed(whole) if name not in offers]:
-            return False, f"{', '.join(away)} not there, or without this model"
+            return False, self.peers.lacking(away, whole.model)
         try:
             whole.check(offers)
         except ProtocolError as error:
@@ -153,7 +153,7 @@ class ActiveService:
     def _choose(self, choice: Choice) -> None:
         path = self.settings.path(self.settings.choice)
         write_whole(path, msgspec.json.encode(choice), READABLE)
-        log.warning("model %s is active; before it was %s", choice.active, self.choice.active)
+        log.info("model %s is active; before it was %s", choice.active, self.choice.active)
         self.choice = choice
 
     async def reload(self) -> None:
@@ -165,7 +165,7 @@ class ActiveService:
                 before = [model for model in self.choice.before if model in loaded.wholes]
                 self._choose(Choice((before or list(loaded.wholes))[-1], tuple(before[:-1])))
             self.audit.reopen()
-        log.warning("read again: %d models, %d callers", len(loaded.wholes), len(loaded.callers.callers))
+        log.info("read again: %d models, %d callers", len(loaded.wholes), len(loaded.callers.callers))
 
     # --- requests ----------------------------------------------------------------------------------
 

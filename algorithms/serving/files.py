@@ -24,13 +24,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hecore.algorithms.data import Ids
 from hecore.algorithms.data.ids import check_ids
 from hecore.algorithms.data.table import Matrix
+from hecore.algorithms.data.write import table_writer
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, PeerLost
 from hecore.algorithms.private_files import move, write_whole
 from hecore.algorithms.rows_done import RowsDone
@@ -146,10 +146,10 @@ class FileScoring:
             if len(offers) == len(needed):
                 return self._whole.check(offers)
             if time.monotonic() > deadline:
-                away = ", ".join(name for name in needed if name not in offers)
+                away = [name for name in needed if name not in offers]
                 raise ChannelTimeout(
-                    f"{away} was not there, or without model {self._whole.model}, for {self._wait:g} s: start"
-                    " `hecore predict` there with its share of this model"
+                    f"waited {self._wait:g} s: {self._peers.lacking(away, self._whole.model)}; start"
+                    f" `hecore predict` there with its share of model {self._whole.model}"
                 )
             time.sleep(A_LOOK)
 
@@ -208,7 +208,7 @@ class FileScoring:
                 room = SHOWN - len(first[kind])
                 first[kind] += [table["id"][int(place)].as_py() for place in places[:room]]
             kept = table.drop_columns(["status"])
-            writer = writer or _writer(self._out, fresh, kept.schema)
+            writer = writer or table_writer(self._out, fresh, kept.schema)
             writer.write_table(kept)
         writer.close()
         with open(fresh, "rb") as file:
@@ -247,9 +247,3 @@ def _score_columns(scores: Any) -> dict[str, Any]:
     if scores.ndim == 1:
         return {"score": pa.array(scores, from_pandas=True)}
     return {f"score_{number}": pa.array(column, from_pandas=True) for number, column in enumerate(scores.T)}
-
-
-def _writer(out: Path, fresh: Path, schema: Any) -> Any:
-    if out.suffix == ".csv":
-        return pa.csv.CSVWriter(fresh, schema)
-    return pq.ParquetWriter(fresh, schema)

@@ -27,6 +27,7 @@ from hecore.algorithms.channel.packet import gather
 from hecore.algorithms.channel.wire import Incoming, Route, Wire
 from hecore.algorithms.errors import AuthenticationError, ChannelError, HandshakeError, MalformedMessage
 from hecore.algorithms.messages import Message, Name, check_frames, decode, encode, read_header, tag_of
+from hecore.algorithms.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Line:
         self._on_message, self._on_change, self._on_turn = on_message, on_change, on_turn
         self._routes: dict[str, Route] = {}
         self._dropped: dict[str, str] = {}
+        self._warnings = Seldom()
         self._lock = threading.Lock()
         self._outbox: list[tuple[str, Message, Route | None]] = []
         self._answering: tuple[str, Route] | None = None  # who is heard just now, and whence
@@ -150,9 +152,9 @@ class Line:
             else:
                 self._routes.pop(event.peer, None)
             if event.failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                log.warning(
-                    "%s does not let %s in: is its public key on the allow-list?", event.peer, self.me
-                )
+                text = f"{event.peer} does not let {self.me} in: is its public key on the allow-list there?"
+                if self._warnings.due(text):  # it is dialled again and again
+                    log.warning("%s", text)
             self._on_change(event.peer, event.up)
         for incoming in self._wire.read():
             self._received(incoming)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,6 +76,16 @@ class Peers:
             for name, standing in self._standing.items()
             if standing.there and model in standing.offers
         }
+
+    def lacking(self, names: Iterable[str], model: str) -> str:
+        """Why these peers cannot be asked for a model: who is not there, and who serves what instead."""
+        return "; ".join(self._lacks(name, model) for name in names)
+
+    def _lacks(self, name: str, model: str) -> str:
+        if not self.there(name):
+            return f"{name} is not there"
+        others = ", ".join(self._standing[name].offers) or "none"
+        return f"{name} is there without model {model}: it serves {others}"
 
     def ask(self, names: Sequence[str], model: str, ids: list[str]) -> dict[str, Future[msg.Answer]]:
         """Ask peers one and the same question, which their masks follow from.
@@ -154,7 +164,7 @@ class Peers:
             self._lost(peer, "it was started again")
         offers = {offer.model: offer for offer in presence.offers}
         if not standing.there:
-            log.warning("%s is there", peer)
+            log.info("%s is there, with model %s", peer, ", ".join(offers) or "none")
         standing.process, standing.offers, standing.there = presence.process, offers, True
 
     def _lost(self, peer: str, why: str) -> None:

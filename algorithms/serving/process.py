@@ -144,7 +144,7 @@ def serve_passive(
     )
     with Signals() as signals:
         where = f", listening at {server.line.endpoint}" if server.line.endpoint else ""
-        say(f"{me} serves its part{where}")
+        say(f"{me} {'answers for one file of ids' if one_file else 'serves its part'}{where}")
         try:
             while not (signals.ended() or (one_file and server.finished)):
                 if signals.reload_wanted():
@@ -160,7 +160,7 @@ def _reload_passive(server: PassiveServer, load: Callable[[], Served], audit: Au
     try:
         server.replace(load())
         audit.reopen()
-        log.warning("read again")
+        log.info("read again")
     except (HecoreError, OSError) as error:
         log.error("not read again, what was there goes on: %s", error)
 

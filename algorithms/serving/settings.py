@@ -10,6 +10,7 @@ Paths are relative to the file. Everything but [party] and [peers] may be left o
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from hecore.algorithms.channel import AllowList, CurveKeys
-from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.errors import AuthenticationError, ConfigurationError
 from hecore.algorithms.messages import Name
 from hecore.algorithms.serving.line import Contact
 from hecore.algorithms.settings_file import PeerParty, Section, Text, check_address, convert, read_settings
@@ -186,9 +187,22 @@ class Settings(_File, frozen=True, kw_only=True):
     def contact(self) -> Contact:
         """Keys and addresses for the line to the other parties, and only to those."""
         allowed = AllowList.load(self.path(self.party.allowed))
-        known = AllowList({peer: allowed.keys_of(peer) for peer in [*self.peers, *self.limits.mask_with]})
+        known = AllowList(
+            {peer: self._keys_of(allowed, peer) for peer in [*self.peers, *self.limits.mask_with]}
+        )
         dial = {name: peer.dial for name, peer in self.peers.items() if peer.dial}
         return Contact(CurveKeys.load(self.path(self.party.keys)), known, self.party.listen, dial)
+
+    def _keys_of(self, allowed: AllowList, peer: str) -> list[str]:
+        parties = allowed.parties()
+        if peer in parties:
+            return allowed.keys_of(peer)
+        close = difflib.get_close_matches(peer, parties, 1)
+        raise AuthenticationError(
+            f"{peer!r} is not on the allow-list {self.path(self.party.allowed)}: "
+            + (f"did you mean {close[0]!r}? " if close else "")
+            + f"`hecore party trust {peer} FILE.pub --list {self.party.allowed}` lets it in"
+        )
 
 
 def load_settings(path: Path) -> Settings:

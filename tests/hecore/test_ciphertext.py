@@ -342,3 +342,29 @@ def test_in_place_operators_make_new_batches(
     batch -= [1, 1]
     assert decryptor.decrypt(kept).tolist() == [1, 2]
     assert decryptor.decrypt(batch).tolist() == [11, 13]
+
+
+# --- numpy's functions ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x: np.dot(np.eye(2), x), r"numpy's dot .*: write a @ x"),
+        (np.sum, r"numpy's sum .*: write x\.sum\(axis\)"),
+        (lambda x: np.concatenate([x, x]), r"write hecore\.concatenate\(\[x, y\], axis\)"),
+        (np.mean, r"numpy's mean .*: CipherBatch has its own operators"),
+        (np.asarray, r"is no numpy array: .*Decryptor\(key\)\.decrypt"),
+        (lambda x: np.array([x, x]), r"is no numpy array"),
+        (lambda x: np.matmul(np.eye(2), x), r"does not support ufuncs"),
+    ],
+)
+def test_numpy_makes_no_array_of_objects(encryptor: hecore.Encryptor, function: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        function(encryptor.encrypt([1, 2]))
+
+
+def test_from_bytes_takes_the_public_key(key: hecore.PrivateKey, encryptor: hecore.Encryptor) -> None:
+    data = encryptor.encrypt([1, 2]).to_bytes()
+    with pytest.raises(TypeError, match=r"takes a PublicKey, not PrivateKey: of a private key, key\.public"):
+        Batch.from_bytes(data, key)  # type: ignore[arg-type]

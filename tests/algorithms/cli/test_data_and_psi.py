@@ -186,6 +186,10 @@ def test_nothing_is_overwritten(people, keys):
     out.write_text("kept")
     assert "exists" in refused(run(*psi(keys, "active", people[0], 0, "--out", out)))
     assert out.read_text() == "kept"
+    text = refused(run(*psi(keys, "active", keys / "none.csv", 0, "--out", keys / "out.txt")))
+    assert (
+        text == f"{keys / 'out.txt'}: a table is written as .parquet or .csv, choose a name with one of them"
+    )
     assert "exists" in refused(run("party", "keygen", "--out", keys / "active.keys"))
 
 

@@ -1,4 +1,4 @@
-"""Some rows in another order, as Parquet, through buckets on disk."""
+"""Some rows in another order, as Parquet or CSV, through buckets on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hecore.algorithms.data import open_source, read_table, sources, write_rows
-from hecore.algorithms.errors import TableError
+from hecore.algorithms.data.write import check_table_out
+from hecore.algorithms.errors import ConfigurationError, TableError
 
 ROWS = 25
 CONTENT = "id,x,town\n" + "".join(f"r{i},{i / 4 if i % 5 else ''},t{i % 3}\n" for i in range(ROWS))
@@ -44,6 +45,21 @@ def test_what_was_written_reads_as_the_rows_taken(written, tmp_path):
     assert got.ids == whole.ids
     assert np.array_equal(got.values[:, 0], whole.values[:, 0], equal_nan=True)
     assert math.isnan(got.values[2, 0])
+
+
+def test_the_name_says_the_form(written, tmp_path):
+    source = open_source(written(CONTENT))
+    out, rows = tmp_path / "out.CSV", np.array([7, 0, 20])
+    write_rows(source, rows, out, bucket_rows=2)
+    lines = out.read_text().splitlines()
+    assert lines == ['"id","x","town"', '"r7","1.75","t1"', '"r0","","t0"', '"r20","","t2"']
+    assert read_table(out).ids == read_table(written(CONTENT)).take(rows).ids
+    with pytest.raises(ConfigurationError, match=r"out\.xlsx: a table is written as \.parquet or \.csv"):
+        write_rows(source, rows, tmp_path / "out.xlsx")
+    nested = pa.schema([("id", pa.string()), ("visits", pa.list_(pa.int64()))])
+    with pytest.raises(TableError, match=r"out\.csv: CSV cannot hold .*list.*: write \.parquet"):
+        check_table_out(tmp_path / "out.csv", nested)
+    check_table_out(tmp_path / "out.parquet", nested)
 
 
 def test_nothing_is_overwritten_and_nothing_left_behind(written, tmp_path):

@@ -128,6 +128,26 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, told: str) -
     assert str(caught.value).startswith(str(tmp_path / "job.toml"))
 
 
+def test_all_mistakes_are_told_together_and_none_that_follows_from_another(tmp_path: Path) -> None:
+    text = BANK.replace("role =", "rolle =").replace("[peers.shop]", "[peers.shop]\ndial = 7\ndail = 8")
+    text = text.replace('"gbdt"', '"gbdt"\nmax_dept = 3\nlearning_rate = "x"').replace('"y"', "3")
+    text += '[key]\nfille = "k"\npassphrase_file = "p"\n[split]\ntest = 0.6\nvalidation = 0.4\n'
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, text)
+    first, *rest = str(caught.value).splitlines()
+    assert first == f"{tmp_path / 'job.toml'}: 8 mistakes"
+    assert [line.split(": ")[0] for line in rest] == [
+        "  party.rolle is no key here",
+        "  peers.shop.dial = 7",
+        "  peers.shop.dail is no key here",
+        "  data.label = 3",
+        "  key.fille is no key here",
+        "  split",
+        "  algorithm.max_dept is no key here",
+        "  algorithm.learning_rate = 'x'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

@@ -177,11 +177,26 @@ def test_ids_without_a_score_are_told(model: Model, tmp_path: Path) -> None:
     np.testing.assert_allclose([scores[0], scores[3]], model.scores[:2], rtol=0, atol=1e-12)
 
 
+def test_a_party_that_serves_another_model_is_told_with_that(
+    folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, said = (
+        make_model(model="ef" * 16),
+        f"shop is there without model {'ef' * 16}: it serves {'ab' * 16};",
+    )
+    caplog.set_level("INFO")
+    with folders.passive("shop"), line_of(folders) as peers:
+        until(lambda: peers.there("shop"))
+        assert [entry.levelname for entry in caplog.records if "shop is there" in entry.message] == ["INFO"]
+        with pytest.raises(ChannelTimeout, match=said):
+            scoring(other, peers, tmp_path / "out.parquet", wait=0.0).run(_interrupt)
+
+
 def test_a_party_that_never_comes_and_ids_that_cannot_be_scored(
     model: Model, folders: Folders, tmp_path: Path
 ) -> None:
     with line_of(folders) as peers:
-        with pytest.raises(ChannelTimeout, match="shop was not there"):
+        with pytest.raises(ChannelTimeout, match=r"waited 0\.3 s: shop is not there"):
             scoring(model, peers, tmp_path / "out.parquet", wait=0.3).run(_interrupt)
         with pytest.raises(TableError, match="occurs twice"):
             scoring(model, peers, tmp_path / "out.parquet", ["id0", "id0"])

@@ -128,7 +128,7 @@ def test_predict_killed_and_started_again(model: Model, folders: Folders) -> Non
     (bank / "ids.csv").write_text("id\n" + "\n".join(ids) + "\n")
     command = ["predict", "shares/0", "--ids", "ids.csv", "--out", "out.parquet"]
     with started(shop, "predict", "shares/0") as passive:
-        line_with(passive, "serves its part")
+        line_with(passive, "answers for one file of ids")
         small = "import hecore.algorithms.serving.files as f; f.CHUNK = 4;"
         slow = "import time; old = f.FileScoring._write;"
         slow += "f.FileScoring._write = lambda *a: (old(*a), time.sleep(0.05));"
@@ -161,6 +161,11 @@ def test_predict_killed_and_started_again(model: Model, folders: Folders) -> Non
         (["serve", "shares/0", "--config", "other.toml"], "other.toml"),
         (["predict", "shares/0"], "--out FILE.parquet or FILE.csv is needed"),
         (["predict", "shares/0", "--out", "data.parquet"], "data.parquet exists"),
+        (
+            ["predict", "shares/0", "--out", "scores.xlsx"],
+            "scores.xlsx: a table is written as .parquet or .csv",
+        ),
+        (["predict", "shares/0", "--out", "none/scores.csv"], "none is no folder"),
     ],
 )
 def test_mistakes_are_named(

@@ -102,8 +102,10 @@ def test_only_the_peers_named_are_let_in(tmp_path: Path) -> None:
     allowed = settings_of(tmp_path, LEAST).contact().allowed
     assert allowed.find(keys["shop"].public) == "shop"
     assert allowed.find(keys["other"].public) is None
+    with pytest.raises(AuthenticationError, match=r"'shopp' is not .*/allowed\.toml: did you mean 'shop'\?"):
+        settings_of(tmp_path, LEAST.replace("shop", "shopp")).contact()
     AllowList({}).save(tmp_path / "allowed.toml")
-    with pytest.raises(AuthenticationError, match="not on the allow-list"):
+    with pytest.raises(AuthenticationError, match=r"allowed\.toml: `hecore party trust shop FILE\.pub"):
         settings_of(tmp_path, LEAST).contact()
 
 
