@@ -48,7 +48,7 @@ from hecore.algorithms.checkpoint_files import (
     write,
 )
 from hecore.algorithms.draws import RepeatableDraws, fresh
-from hecore.algorithms.errors import CheckpointError
+from hecore.algorithms.errors import CheckpointError, DataChanged
 from hecore.algorithms.private_files import make_folder
 from hecore.meter import phase
 from hecore.randomness import Draw
@@ -56,6 +56,8 @@ from hecore.randomness import Draw
 log = logging.getLogger(__name__)
 
 KEPT = 3
+#: What a run is bound to that follows from the data: their hashes, by name.
+DATA = ("row ids", "table", "evaluation", "weights")
 
 
 @dataclass(frozen=True)
@@ -299,7 +301,7 @@ class Run:
         )
 
     def _compare(self, path: Path, manifest: Manifest) -> None:
-        """CheckpointError unless it is of this job, with the same data and parameters."""
+        """CheckpointError unless it is of this job, with the same data (DataChanged) and parameters."""
         channels = self._owner.channels
         peers = ", ".join(sorted(channel.peer for channel in channels))
         pairs = {
@@ -315,7 +317,8 @@ class Run:
                 hashed = len(saved) == len(now) == 2 * hashlib.sha256().digest_size
                 differ = "other ones" if hashed else repr(now)
                 of = name if hashed else f"{name} {saved!r}"
-                raise CheckpointError(
+                error = DataChanged if name in DATA else CheckpointError
+                raise error(
                     f"{path} is of {of}, but this run has {differ}: start it as it was, or anew with an"
                     " empty store"
                 )

@@ -16,6 +16,7 @@
     │   ├── StoreDamaged           (ValueError)       bytes on disk are not those that were written
     │   └── StoreInUse             another process works with it
     ├── CheckpointError            (ValueError)       a checkpoint that cannot be gone on from
+    │   └── DataChanged            it is of other data than there are now
     ├── RecordError                (ValueError)       a record of a run that cannot be read
     ├── TableError                 (ValueError)       data that a party cannot use
     ├── AlignmentError             (ValueError)       ids that cannot be aligned, or too few in common
@@ -144,6 +145,10 @@ class StoreInUse(StoreError):
 
 class CheckpointError(HecoreError, ValueError):
     """A checkpoint is damaged, of another version, or of another job than the one that is to go on."""
+
+
+class DataChanged(CheckpointError):
+    """A checkpoint is of other data than the run that is to go on: they have changed since."""
 
 
 class RecordError(HecoreError, ValueError):

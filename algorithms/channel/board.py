@@ -38,6 +38,7 @@ class Served:
     route: Route | None = None
     failure: int | None = None  # the last handshake that failed when dialling
     explained: bool = False
+    refused: str = ""  # why a connection to this party's listening socket was refused
 
     def absence(self) -> str:
         """What to look at when the peer does not come."""
@@ -47,6 +48,8 @@ class Served:
                 f"a handshake failed: a wrong public key at one of the sides? Is the key that {me} was given"
                 f" for {peer} the right one, and does {self.endpoint} speak CURVE?"
             )
+        if self.endpoint is None and self.refused:
+            return f"somebody came and was refused: {self.refused}"
         if self.endpoint is None:
             return (
                 "nobody came; is it started, does it dial this endpoint, or is there a wrong public key at"

@@ -93,6 +93,7 @@ class Carrier:
             self._received(now, incoming)
         with self._board.lock:
             for name, served in self._board.peers.items():
+                served.refused = self._wire.refused
                 served.box.link.tick(now)
                 text = served.explain(now)
                 if text is not None:
@@ -118,7 +119,8 @@ class Carrier:
                 link.disconnected(now)
             if event.failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH and not link.met:
                 link.end = AuthenticationError(
-                    f"{event.peer} does not let {me} in: {me}'s public key is not on its allow-list"
+                    f"{event.peer} does not let {me} in: {me}'s public key, {self._wire.public_key}, is not"
+                    f" on {event.peer}'s allow-list"
                 )
             elif event.failure == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and not link.met:
                 link.end = HandshakeError(

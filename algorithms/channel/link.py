@@ -279,7 +279,7 @@ class Link:
         if is_bystander(self, greeting):
             error = another_process(self)
             self.outputs.sends.append(self._refusal(error, greeting))
-            self.refuse(str(error))
+            self.refuse("it is of another process than the one that was met")
             self._pulse.doubt(now, error)
             return
         problem = disagreement(self, greeting)
@@ -387,7 +387,7 @@ class Link:
 
     def _hears(self, now: float) -> None:
         if self._pulse.hears(now):
-            self.outputs.notices.append(f"{self.peer} is there again")
+            self.outputs.notices.append(f"{self.peer} is there{' again' if self.met else ''}")
 
     def _down(self, now: float) -> None:
         if self.up and not self.left:

@@ -34,17 +34,19 @@ def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:
         out = link.out.get(stream)
         stored, acked = (out.stored, out.acked) if out is not None else (0, 0)
         if block > stored:
-            more = f"{link.peer} has {block} blocks from {link.me}, who knows of {stored}"
+            more = f"{link.peer} has {block} pieces of messages from {link.me}, which knows of {stored}"
             return _set_back(link.me, link.peer, more)
         # Of the same process this is a greeting that was overtaken, and no loss.
         if block < acked and greeting.process != link.peer_process:
-            lost = f"{link.peer} has lost blocks {block} … {acked - 1}, acknowledged to {link.me}"
+            lost = f"{link.peer} has lost {acked - block} pieces of messages that {link.me} knows it had"
             return _set_back(link.peer, link.me, lost)
     for kept in greeting.kept:
         into = link.into.get(kept.stream)
         accepted = into.accepted if into is not None else 0
         if kept.first > accepted:
-            short = f"{link.peer} keeps blocks from {kept.first} on, but {link.me} has {accepted} of them"
+            short = (
+                f"{link.peer} keeps no pieces of messages before {kept.first}, but {link.me} has {accepted}"
+            )
             return _set_back(link.me, link.peer, short)
     return None
 

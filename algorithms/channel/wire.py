@@ -86,6 +86,13 @@ class Wire:
         self._dialled: dict[str, Dialled] = {}
         self._trial: str | None = None  # the key that `prove` knocks with
         self.endpoint: str | None = None
+        #: Why somebody was not let in, the last time.
+        self.refused = ""
+
+    @property
+    def public_key(self) -> str:
+        """This party's own."""
+        return self._keys.public
 
     def listen(self, endpoint: str) -> str:
         """Bind, and return the address that was bound. ChannelError where that cannot be."""
@@ -242,6 +249,7 @@ class Wire:
             key = z85.encode(credentials[0]).decode()
             party = self._allowed.find(key)
             if party is None and key != self._trial:
+                self.refused = f"key {key} is not on the allow-list; is it the other party's?"
                 self._warn(f"refused {address.decode()}: key {key} is not on the allow-list")
         verdict = [b"200", b"OK", party.encode()] if party else [b"400", b"not on the allow-list", b""]
         self._zap.send_multipart([version, request, *verdict, b""])
@@ -255,10 +263,10 @@ class Wire:
             return
         cause = struct.unpack("=HI", self._refusals.recv_multipart()[0])[1]
         if cause == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
-            self._warn(
-                f"refused a connection to {self.endpoint}: whoever dialled has a wrong public key of this"
-                f" party; its own is {self._keys.public}"
+            self.refused = (
+                f"whoever dialled has a wrong public key of this party; its own is {self._keys.public}"
             )
+            self._warn(f"refused a connection to {self.endpoint}: {self.refused}")
 
     def _warn(self, text: str) -> None:
         if self._warnings.due(text):

@@ -61,9 +61,12 @@ def trust(
     owner = known.find(key)
     if owner not in (None, name):
         raise AuthenticationError(f"{keyfile} holds a key of {owner}: each party has its own")
+    before = known.keys_of(name) if name in known.parties() else []
     known = known.trust(name, key)
     known.save(allowed)
     say(f"{allowed} trusts {name} with {len(known.keys_of(name))} of at most 2 keys")
+    for gone in set(before) - set(known.keys_of(name)):
+        say(f"the oldest one, {gone}, is not trusted any more")
 
 
 @app.command()
@@ -84,7 +87,8 @@ def distrust(
     known = AllowList.load(allowed).distrust(name, None if keyfile is None else _public_key(keyfile))
     known.save(allowed)
     still = name in known.parties()
-    say(f"{allowed} trusts {name} with the other key only" if still else f"{allowed} does not trust {name}")
+    now = "trusts {} with the other key only" if still else "does not trust {} any more"
+    say(f"done: {allowed} {now.format(name)}")
 
 
 @app.command("list")
@@ -94,6 +98,8 @@ def show(allowed: AllowListOption = ALLOW_LIST) -> None:
     from hecore.algorithms.channel import AllowList
 
     known = AllowList.load(allowed)
+    if not known.parties():
+        say(f"{allowed} trusts nobody yet: hecore party trust NAME KEYFILE")
     width = max(map(len, known.parties()), default=0)
     for name in known.parties():
         for key in known.keys_of(name):

@@ -16,7 +16,7 @@ from rich.text import Text
 from hecore.algorithms.cli.console import errors
 
 if TYPE_CHECKING:
-    from hecore.algorithms.job.progress import JobProgress
+    from hecore.algorithms.job.progress import JobProgress, PeerLine
     from hecore.algorithms.rows_done import RowsDone
 
 #: Seconds between two lines of one phase where there is no terminal.
@@ -150,7 +150,8 @@ def left_text(progress: JobProgress) -> str:
     if progress.done is None:
         return ""
     share = f"{progress.done:.0%}"
-    if progress.remaining is None or not progress.remaining < 1e8:
+    absent = any(_is_absent(line) for line in progress.peers.values())  # then nobody knows
+    if absent or progress.remaining is None or not progress.remaining < 1e8:
         return share
     return f"{share}, {timedelta(seconds=round(progress.remaining))} left"
 
@@ -166,9 +167,13 @@ def line_text(progress: JobProgress) -> str:
     trips = [line.round_trip for line in lines if line.round_trip is not None]
     text += f" {1000 * max(trips):.0f} ms" if trips else ""
     for name, line in progress.peers.items():
-        if not line.connected and line.away > AWAY:
+        if _is_absent(line):
             text += f", {name} is away" if line.met else f", {name} has not come yet"
     return text
+
+
+def _is_absent(line: PeerLine) -> bool:
+    return not line.connected and line.away > AWAY
 
 
 def size(count: float) -> str:

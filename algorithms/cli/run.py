@@ -41,7 +41,11 @@ BROKEN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 def run(
     file: JobPath,
     anew: Annotated[
-        bool, typer.Option("--anew", help="Forget what an earlier run left here; all parties must do so.")
+        bool,
+        typer.Option(
+            "--anew",
+            help="Begin anew, at all parties: records and model of the run before are put aside.",
+        ),
     ] = False,
     log: Annotated[
         str, typer.Option(help="What goes to standard error: text, or json for one object a line.")
@@ -53,7 +57,6 @@ def run(
     finished is not run again.
     """
     from hecore.algorithms.cli.progress import progress_lines
-    from hecore.algorithms.job.home import Home
     from hecore.algorithms.job.log import log_to
     from hecore.algorithms.job.runner import forget, run_job
 
@@ -68,15 +71,13 @@ def run(
         _end(INTERRUPTED, f"stopped; {again}")
     except (HecoreError, OSError) as error:
         code = exit_code(error)
-        hint = f"\n{again}" if code in (PEER, DISK) else ""
-        if code != REPLACED and not isinstance(error, ConfigurationError) and Home(job).folder.exists():
-            hint = f"\n{again}; to begin anew instead, all parties start with --anew"
-        _end(code, f"error: {printable(told(error))}{hint}")
+        next_one = "" if code == REPLACED else f"\n{_after(error, job, anew=anew)}"
+        _end(code, f"error: {printable(told(error))}{next_one}")
     if outcome.undelivered:
         say(f"the others may still need something of this party: {again}, once they are there")
     if outcome.again:
         say(f"the job is finished already; nothing was done. Its records: {outcome.folder}")
-        say("where another party has begun it anew, and waits: start with --anew here as well")
+        say("to begin it anew, or if another party has done so and waits, start here with --anew as well")
     for name, value in outcome.results.items():
         say(f"{name:<18} {value:.4f}  (test rows)")
     if outcome.predictions is not None:
@@ -111,6 +112,24 @@ def exit_code(error: Exception) -> int:
     if isinstance(error, PeerLost | ChannelTimeout | PeerAborted) and not isinstance(error, HandshakeError):
         return PEER
     return REFUSED
+
+
+def _after(error: Exception, job: JobFile, *, anew: bool) -> str:
+    """What to do next after an error."""
+    from hecore.algorithms.channel.meeting import ANEW
+    from hecore.algorithms.job.home import Home
+    from hecore.algorithms.job.status import next_step
+
+    text, command = told(error), f"hecore party run {job.path}"
+    if anew and isinstance(error, HandshakeError) and ANEW in text:
+        return (
+            f"{job.party.name} has begun anew, and {' and '.join(sorted(job.peers))} must do so as well:"
+            f" start with --anew there, and `{command}` here, without it"
+        )
+    step = next_step(command, f"{type(error).__name__}: {text}")
+    if "--anew" in text + step or isinstance(error, ConfigurationError) or not Home(job).folder.exists():
+        return step
+    return f"{step}; to begin anew instead, all parties start with --anew"
 
 
 def _loaded(file: Path) -> JobFile:

@@ -56,7 +56,10 @@ class Home:
         """The store of the party's messages. StoreInUse while another process works with it."""
         shutil.rmtree(self.folder.with_name(REMOVED), ignore_errors=True)
         make_folder(self.folder)
-        return FolderStore(self.folder / "store", self._job.party.name, self._job.job)
+        try:
+            return FolderStore(self.folder / "store", self._job.party.name, self._job.job)
+        except StoreInUse:
+            raise self._in_use() from None
 
     def paillier_key(self) -> PrivateKey:
         """The key of the job file, or the job's own, which is made at the first start."""
@@ -101,5 +104,8 @@ class Home:
     def remove_unless_used(self) -> None:
         """As `remove`. StoreInUse while a process works with it."""
         if self.in_use():
-            raise StoreInUse(f"another process runs the job in {self.folder.parent}")
+            raise self._in_use()
         self.remove()
+
+    def _in_use(self) -> StoreInUse:
+        return StoreInUse(f"another process runs the job in {self.folder.parent}")

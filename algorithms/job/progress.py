@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
 INTERVAL = 1.0
+#: Seconds of work before the time left is told: of less it would say next to nothing.
+SURE = 1.0
 
 
 class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +69,8 @@ class Pace:
         if self._before is None:
             self._before = done - step
         self.whole = (self._clock() - self._started) / (done - self._before)
-        self.remaining = (1 - done) * self.whole
+        known = self._clock() >= self._started + SURE
+        self.remaining = (1 - done) * self.whole if known else float("inf")
 
 
 class ProgressKeeper:

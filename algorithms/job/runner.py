@@ -13,7 +13,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from hecore.algorithms.errors import CheckpointError, ConfigurationError, StoreError, TableError, told
+from hecore.algorithms.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataChanged,
+    StoreError,
+    TableError,
+    told,
+)
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.folder import RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
@@ -47,7 +54,7 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
     with open_records(job) as folder, ProgressKeeper(job.folder / PROGRESS, on_progress) as keeper:
         run = PartyRun(job, home, store, folder, keeper)
         try:
-            outcome = run.run()
+            outcome = _run(run, job)
         except KeyboardInterrupt as interrupt:
             vain = run.was_in_vain(interrupt)
             run.close(leave=False)
@@ -68,6 +75,17 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
         if not outcome.undelivered:
             home.remove()
     return outcome
+
+
+def _run(run: PartyRun, job: JobFile) -> Outcome:
+    """As `PartyRun.run`; where the data have changed, the error names their file."""
+    try:
+        return run.run()
+    except DataChanged as error:
+        raise TableError(
+            f"{job.data.file} has changed since this job began: put it back as it was, or begin anew at all"
+            f" parties (hecore party run {job.path} --anew)"
+        ) from error
 
 
 def forget(job: JobFile, tell: Callable[[str], None] = log.warning) -> None:

@@ -8,11 +8,28 @@ from datetime import timedelta
 from rich.table import Table
 from rich.text import Text
 
+from hecore.algorithms.channel.meeting import ANEW
+from hecore.algorithms.errors import (
+    ChannelTimeout,
+    CheckpointError,
+    Fenced,
+    HandshakeError,
+    PeerAborted,
+    PeerLost,
+    StoreError,
+    StoreInUse,
+)
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.folder import RECORD, read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.progress import PROGRESS, JobProgress, PeerLine, read_progress
 from hecore.algorithms.job.records import RunRecord
+
+#: Kinds of errors after which a start is enough; the others come again until something was mended.
+PASSING = [
+    error.__name__
+    for error in (PeerLost, PeerAborted, ChannelTimeout, Fenced, StoreError, StoreInUse, OSError, MemoryError)
+]
 
 
 def status_table(job: JobFile) -> Table:
@@ -42,7 +59,8 @@ def status_lines(job: JobFile) -> list[tuple[str, str]]:
         lines.append(("done", f"{progress.done:.0%}{left if running else ''}"))
     for name, line in progress.peers.items():
         state = _now(line) if running else "was met" if line.met else "never came"
-        lines.append((name, f"{state}, {line.sent:,} bytes sent, {line.received:,} received"))
+        whose = "by this process" if running else "by the last process"
+        lines.append((name, f"{state}, {line.sent:,} bytes sent, {line.received:,} received {whose}"))
     lines.append(("records", str(job.folder)))
     return lines
 
@@ -65,7 +83,18 @@ def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | No
         kept = (job.folder / "state").exists()
         return "finished" + (", but others may still need something: start it once more" if kept else "")
     when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
-    ended = (
-        "failed" if record is not None and record.status == "failed" else "stopped"
-    )  # a process that was killed says nothing
-    return f"{ended}{when}: hecore party run {job.path} goes on"
+    failed = record is not None and record.status == "failed"  # a process that was killed says nothing
+    error = record.error if record is not None and failed else ""
+    return f"{'failed' if failed else 'stopped'}{when}: {next_step(f'hecore party run {job.path}', error)}"
+
+
+def next_step(command: str, error: str) -> str:
+    """What to do after a run that ended with this error, as the records have it: its type and its text."""
+    kind = error.partition(":")[0]
+    if kind == CheckpointError.__name__ or (kind == HandshakeError.__name__ and ANEW in error):
+        return (
+            f"all parties must begin anew: start `{command} --anew` here; whoever has done so already starts"
+            " without --anew"
+        )
+    mended = "" if not kind or kind in PASSING else "when that is mended, "
+    return f"{mended}start `{command}` again to go on"

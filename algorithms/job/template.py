@@ -46,7 +46,11 @@ def job_template(
         raise ConfigurationError(f"algorithm = {algorithm!r}: one of {', '.join(map(repr, ALGORITHM_TEXTS))}")
     if role == ACTIVE and label is None:
         raise ConfigurationError("the active party names its column of labels: --label")
-    if (listen is None) == (dial is None):
+    if listen is None and dial is None:
+        raise ConfigurationError(
+            "--listen or --dial is missing: one side listens where others can reach it, the other dials"
+        )
+    if listen is not None and dial is not None:
         raise ConfigurationError("one side listens and the other dials: --listen or --dial, not both")
     if dial is not None and len(peers) > 1:
         raise ConfigurationError(

@@ -173,7 +173,7 @@ def serve_active(me: str, settings: Settings, load: Callable[[], Loaded], say: S
 
         from hecore.algorithms.serving.web import Web
     except ImportError:
-        raise ConfigurationError("the active party needs the extra: pip install 'hecore[serve]'") from None
+        raise ConfigurationError("the active party needs an extra: pip install '.[serve]'") from None
     audit = AuditLog(settings.path(settings.audit.file), settings.audit.ids)
     peers = Peers(me, settings.contact(), list(settings.peers), job=settings.job)
     with contextlib.ExitStack() as stack:

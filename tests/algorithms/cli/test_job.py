@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
 from hecore.algorithms.channel import AllowList, CurveKeys
+from hecore.algorithms.channel.meeting import ANEW
 from hecore.algorithms.cli.run import exit_code
 from hecore.algorithms.errors import (
     AlignmentError,
@@ -31,6 +32,7 @@ from hecore.algorithms.job.folder import read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.log import log_to
 from hecore.algorithms.job.recording import open_records
+from hecore.algorithms.job.status import next_step
 
 from ..job.firms import Firm, make_firms
 
@@ -131,8 +133,9 @@ def test_status_tells_of_a_peer_what_is_true_then(bank: Firm) -> None:
     line = {"phase": "training", "peers": {"shop": peer}}
     store = Home(job).open_store()
     (bank.run / "progress.json").write_text(json.dumps(line))
-    sent = "1,234 bytes sent, 5 received"
-    assert f"shop away for 0:01:15, {sent}" in flat(run("party", "status", bank.file).stdout)
+    sent = "1,234 bytes sent, 5 received by the last process"
+    now = sent.replace("the last", "this")
+    assert f"shop away for 0:01:15, {now}" in flat(run("party", "status", bank.file).stdout)
     store.close()
     assert f"shop was met, {sent}" in flat(run("party", "status", bank.file).stdout)
     with open_records(job) as folder:
@@ -163,13 +166,50 @@ def test_who_begins_anew_and_who_has_finished_hear_that_the_other_must_do_so_too
     finished = run("party", "run", bank.file)
     assert finished.exit_code == 0
     assert "nothing was done" in finished.stdout
-    assert "begun it anew, and waits: start with --anew here as well" in finished.stdout
+    assert (
+        "to begin it anew, or if another party has done so and waits, start here with --anew"
+        in finished.stdout
+    )
     ended = run("party", "run", bank.file, "--anew")
     assert ended.exit_code == 3
     assert "bank begins anew, and shop must be started with --anew as well" in ended.stderr
     [kept] = bank.run.parent.glob("credit.*")
     assert read_record(kept).status == "finished"
     assert '"waiting for the other parties"' in (bank.run / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        ("", "start `run` again to go on"),
+        ("PeerLost: shop closed the channel", "start `run` again to go on"),
+        ("TableError: no column", "when that is mended, start `run` again to go on"),
+        ("HandshakeError: shop works on job 'a'", "when that is mended, start `run` again to go on"),
+        (
+            f"HandshakeError: bank has begun anew: {ANEW}",
+            "all parties must begin anew: start `run --anew` here",
+        ),
+        ("CheckpointError: messages are gone", "all parties must begin anew: start `run --anew` here"),
+    ],
+)
+def test_the_next_step_is_one_that_can_work(error: str, wanted: str) -> None:
+    assert next_step("run", error).startswith(wanted)
+
+
+@pytest.mark.parametrize("anew", [[], ["--anew"]])
+def test_a_second_process_hears_that_the_job_runs_already(bank: Firm, anew: list[str]) -> None:
+    store = Home(load_job(bank.file)).open_store()
+    ended = run("party", "run", bank.file, *anew)
+    store.close()
+    assert ended.exit_code == 5
+    assert flat(ended.stderr) == f"error: another process runs the job in {bank.run}"
+
+
+def test_an_address_is_asked_for_where_there_is_none(tmp_path: Path) -> None:
+    line = ["--job", "j", "--name", "a", "--role", "passive", "--peer", "b", "--data", "a.csv"]
+    ended = run("job", "init", tmp_path / "job.toml", *line)
+    assert ended.exit_code == 1
+    assert "--listen or --dial is missing" in ended.stderr
 
 
 def test_a_job_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:

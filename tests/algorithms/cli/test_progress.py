@@ -41,8 +41,10 @@ def test_the_line_of_a_job() -> None:
         "x": PeerLine(connected=False, met=False, away=9, sent=0, received=0, waiting=0, round_trip=None),
     }
     progress = JobProgress(phase="training", detail="tree 3/9", done=1 / 3, remaining=75.0, peers=peers)
+    alone = JobProgress(phase="training", done=1 / 3, remaining=75.0, peers={"shop": CONNECTED})
     assert phase_text(progress) == "training: tree 3/9"
-    assert left_text(progress) == "33%, 0:01:15 left"
+    assert left_text(alone) == "33%, 0:01:15 left"
+    assert left_text(progress) == "33%"  # while somebody is away nobody knows
     told = line_text(progress)
     assert told == "↑ 1.5 MB ↓ 20 B (2.1 MB queued) 12 ms, telco is away, x has not come yet"
     assert left_text(JobProgress(phase="a", done=0.0, remaining=float("inf"))) == "0%"

@@ -37,6 +37,18 @@ def test_a_pace_is_that_of_this_process_alone() -> None:
     assert pace.remaining == pytest.approx(0.0)
 
 
+def test_after_a_moment_nobody_knows_the_time_left() -> None:
+    """Trees that wait in the store come at once after a restart."""
+    clock = Clock()
+    pace = Pace(clock.monotonic)
+    clock.now += 0.01
+    pace.step(0.8, 0.1)
+    assert pace.remaining == float("inf")
+    clock.now += 1.0
+    pace.step(0.9, 0.1)
+    assert pace.remaining == pytest.approx(0.505)
+
+
 def test_the_time_while_a_party_was_away_belongs_to_no_pace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

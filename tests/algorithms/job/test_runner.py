@@ -328,6 +328,24 @@ def test_a_job_under_way_is_not_changed(tmp_path: Path, monkeypatch: pytest.Monk
         assert load_share(kept / "model.safetensors").party == firm.name
 
 
+def test_who_has_changed_the_data_meanwhile_hears_which_file_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firms = make_firms(tmp_path)
+
+    def broken(*arguments: object) -> None:
+        raise TableError("a disk has broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobData, "rows", broken)
+        run_all(firms)
+    data = firms[1].folder / "people.csv"
+    data.write_text("".join(data.read_text().splitlines(keepends=True)[:-1]))
+    told = f"people.csv has changed since this job began: put it back .*run {firms[1].file} --anew"
+    with pytest.raises(TableError, match=told):
+        run_job(load_job(firms[1].file))
+
+
 @pytest.mark.parametrize("anew", ["bank", "shop"])
 def test_both_sides_hear_that_one_alone_has_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: str
