@@ -5,6 +5,7 @@
     bignum       instructions for big integers, written with it
     montgomery   products, squares, powers, combs and segments; formulas and bounds
     words        64-bit words ↔ limbs
+    blocks       a kernel over a batch, on all threads
     rounding     floating point towards zero, where products are made of it
     probe        what one core can multiply at best
     cache        where machine code is kept between processes

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from threading import Lock
 
 import gmpy2
@@ -33,10 +32,10 @@ from .batch import (
     stretch,
     take,
 )
+from .blocks import Work, run_blocks
 from .constants import Constants, Rows, address, aligned, u64
 from .fixed_base import SimdFixedBase
 from .lanes import FORM, LANES
-from .rounding import TOWARDS_ZERO, mode, set_mode
 from .segments import Arrangement, arrange
 
 #: Moduli whose constants are kept, oldest first out.
@@ -276,39 +275,9 @@ class SimdBackend(Backend):
                 self._constants[modulus] = Constants(modulus)
             return self._constants[modulus]
 
-    def run(
-        self, work: Callable[[int, int, np.uint64], None], count: int, k: Constants, entries: int = 0
-    ) -> None:
-        """work(first block, last block, scratch) over all blocks of LANES, on all threads and this one.
-
-        Scratch has room for a table of `entries` rows besides what every kernel needs. Kernels that compute
-        in floating point round towards zero (`rounding`); so does what Python runs meanwhile on the same
-        thread, such as handlers of signals.
-        """
-        blocks = blocks_of(count)
-        threads = min(self._workers.count, blocks)
-
-        def part(first: int, last: int) -> None:
-            scratch = aligned(8 * k.limbs + (2 + entries) * k.stride, LANES)
-            place = address(scratch)
-            if not FORM.floats:
-                work(first, last, place)
-                return
-            before = mode()
-            try:  # an interrupt at any place leaves the mode as it was
-                set_mode(TOWARDS_ZERO)
-                work(first, last, place)
-            finally:
-                set_mode(before)
-
-        if threads <= 1:
-            part(0, blocks)
-            return
-        mine, *others = pairwise([blocks * i // threads for i in range(threads + 1)])
-        futures = [self._workers.pool.submit(part, *pair) for pair in others]
-        part(*mine)  # a thread less to wake
-        for future in futures:
-            future.result()
+    def run(self, work: Work, count: int, k: Constants, entries: int = 0) -> None:
+        """`run_blocks` on this backend's threads."""
+        run_blocks(self._workers, work, count, k, entries)
 
     def lay_digits(
         self, k: Constants, exponents: Limbs, bits: int, windows: int, count: int
