@@ -74,7 +74,7 @@ def test_a_row_has_the_values_of_its_patient() -> None:
         (DemoSettings(algorithm="lr"), "algorithm = 'lr': one of 'gbdt', 'linear'"),
         (DemoSettings(trees=0), "n_estimators = 0"),
         (DemoSettings(backend="abacus"), "run.backend = 'abacus'"),
-        (DemoSettings(key_bits=1024), "1024 bits can be factored"),
+        (DemoSettings(key_bits=1024), "1024 bits protects nothing"),
     ],
 )
 def test_settings_that_no_job_takes_leave_nothing_behind(

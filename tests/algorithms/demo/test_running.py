@@ -57,7 +57,9 @@ def test_a_job_that_is_killed_grows_the_trees_of_all_columns_in_one_place(tmp_pa
     for job in jobs:
         record = read_record(job.folder)
         assert record.status == "finished"
-        assert record.starts == 1 + watcher.killed.count(job.party.name)
+        kills = watcher.killed.count(job.party.name)
+        # A process that is killed again before it has opened its record is not counted there.
+        assert 1 + min(kills, 1) <= record.starts <= 1 + kills
         assert not (job.folder / "state").exists()
     found = compare(jobs)
     assert found.difference == 0
