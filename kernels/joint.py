@@ -16,6 +16,7 @@ often a bit shorter. See Pippenger, "On the evaluation of powers and related pro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ class Dense:
     above: NDArray[np.uint64]
     columns: NDArray[np.int64]
 
-    @property
+    @cached_property
     def positions(self) -> NDArray[np.int64]:
         """Bits that some exponent has, ascending."""
         union = int(np.bitwise_or.reduce(self.above, axis=None, initial=0))

@@ -328,10 +328,8 @@ def test_a_job_under_way_is_not_changed(tmp_path: Path, monkeypatch: pytest.Monk
         assert load_share(kept / "model.safetensors").party == firm.name
 
 
-def test_who_has_changed_the_data_meanwhile_hears_which_file_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    firms = make_firms(tmp_path)
+def run_until_a_disk_breaks(firms: list[Firm], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All find their common rows, and end before they read them."""
 
     def broken(*arguments: object) -> None:
         raise TableError("a disk has broken")
@@ -339,6 +337,13 @@ def test_who_has_changed_the_data_meanwhile_hears_which_file_it_is(
     with monkeypatch.context() as patch:
         patch.setattr(JobData, "rows", broken)
         run_all(firms)
+
+
+def test_who_has_changed_the_data_meanwhile_hears_which_file_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firms = make_firms(tmp_path)
+    run_until_a_disk_breaks(firms, monkeypatch)
     data = firms[1].folder / "people.csv"
     data.write_text("".join(data.read_text().splitlines(keepends=True)[:-1]))
     told = f"people.csv has changed since this job began: put it back .*run {firms[1].file} --anew"
@@ -351,13 +356,7 @@ def test_both_sides_hear_that_one_alone_has_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: str
 ) -> None:
     firms = make_firms(tmp_path)
-
-    def broken(*arguments: object) -> None:
-        raise TableError("a disk has broken")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JobData, "rows", broken)
-        run_all(firms)
+    run_until_a_disk_breaks(firms, monkeypatch)
 
     def start(firm: Firm, *, again: bool) -> Outcome | Exception:
         try:
