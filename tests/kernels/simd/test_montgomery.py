@@ -79,17 +79,18 @@ def test_rounding_is_as_before_after_an_interrupt(simd):
     rng, interrupts = random.Random(1), 0
     try:
         for _ in range(1500):
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(2e-5, 3e-4))
             try:
-                while True:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(2e-5, 3e-4))
+                for _ in range(1000):
                     simd.mod_mul(x, x)
+                signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 interrupts += 1
             assert rounds_to_the_nearest()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert interrupts == 1500
+    assert interrupts > 1400  # Python drops the few that find it in a destructor
 
 
 def broken(first, last, scratch):
