@@ -17,13 +17,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.gbdt.model import SPLIT_TENSORS, Share, load_share
 from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.progress import JobProgress
 from hecore.algorithms.job.runner import run_job
 
 from .algorithms.command import HECORE, end_group, environment
-from .algorithms.job.firms import free_port
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "credit"
 README = (EXAMPLE / "README.md").read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
+
+from hecore.algorithms.free_port import free_port
 
 PARTY = Path(__file__).parents[1] / "examples" / "joint_training" / "party.py"
 TRAIN = 200
@@ -45,12 +46,6 @@ def companies(tmp_path: Path) -> tuple[dict[str, Path], np.ndarray]:
     return folders, label[TRAIN:]
 
 
-def free_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
 def test_two_companies_train_over_csv_files(companies):
     folders, truth = companies
     keys = {}
@@ -58,7 +53,7 @@ def test_two_companies_train_over_csv_files(companies):
         command = [sys.executable, str(PARTY), "keys", "my.keys"]
         made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
         keys[role] = made.stdout.strip()
-    endpoint = free_endpoint()
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     running = {}
     for role, peer in (("passive", "active"), ("active", "passive")):
         command = [sys.executable, str(PARTY), role, "train.csv", "score.csv", "--keys", "my.keys"]

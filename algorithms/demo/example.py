@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet
 
 from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.job.config import JobFile, load_job
 from hecore.algorithms.job.template import job_template
 from hecore.algorithms.party import ACTIVE, PASSIVE
@@ -58,8 +58,7 @@ def write_demo(settings: DemoSettings, folder: Path | None = None) -> list[JobFi
 
     ConfigurationError for settings out of range, or a folder that is there already; nothing is written then.
     """
-    with socket.create_server(("127.0.0.1", 0)) as server:  # a port that nobody uses
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    address = f"tcp://127.0.0.1:{free_port()}"
     texts = {name: _job_text(settings, name, address) for name in settings.names}
     if folder is None:
         folder = Path(mkdtemp(prefix="hecore-demo-"))

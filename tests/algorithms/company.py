@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 
 from hecore.algorithms.channel import CurveKeys
+from hecore.algorithms.free_port import free_port
 
 from .channel.pairs import Life
 from .child import Settings
@@ -26,8 +26,7 @@ class Company:
 
     def __init__(self, folder: Path, script: Path, names: tuple[str, ...], tasks: Mapping[str, Any]) -> None:
         keys = {name: CurveKeys.generate() for name in names}
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.folder, self.script, self.names = folder, script, names
         self.lives: dict[str, list[Life]] = {name: [] for name in names}
         hub, *spokes = names

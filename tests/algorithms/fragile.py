@@ -6,7 +6,6 @@ A process ends by an exception that nothing catches: what it has sent is in its 
 from __future__ import annotations
 
 import shutil
-import socket
 from pathlib import Path
 
 from hecore.algorithms.channel import (
@@ -17,6 +16,7 @@ from hecore.algorithms.channel import (
     ZmqChannel,
     ZmqOptions,
 )
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.messages import M, Message
 
 NAMES = ("active", "passive1", "passive2")
@@ -61,9 +61,7 @@ class Network:
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.names = folder, NAMES[:count]
         self._keys = {name: CurveKeys.generate() for name in self.names}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self._endpoint = f"tcp://127.0.0.1:{free_port()}"
 
     def begin(self, place: int) -> tuple[Node, FolderStore, list[ZmqChannel]]:
         """A new process of a party; `node.close(leave=False)` ends it without a word to anybody."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hecore.algorithms.channel import CurveKeys
+from hecore.algorithms.free_port import free_port
 
 from .party import AHEAD, Progress, Settings, progress_file
 
@@ -75,8 +75,7 @@ class Pair:
         **options: float,
     ) -> None:
         keys = {name: CurveKeys.generate() for name in names}
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self.endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.folder, self.names = folder, names
         self.lives: dict[str, list[Life]] = {name: [] for name in names}
         self.settings = {

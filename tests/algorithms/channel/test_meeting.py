@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.channel.link import Link
 from hecore.algorithms.channel.packet import Farewell, Refusal
 from hecore.algorithms.errors import ChannelError, HandshakeError, PeerAborted, PeerLost
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.messages import Message
 
 from .simulation import OPTIONS, Party, World
@@ -162,14 +162,9 @@ def test_a_reason_of_a_farewell_is_printable() -> None:
 # With nodes and sockets.
 
 
-def endpoint() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
-
-
 def begun(network: Network, folder: Path) -> tuple[str, dict[str, ZmqChannel]]:
     """Both have sent, and both have taken."""
-    network.folder, where = folder, endpoint()
+    network.folder, where = folder, f"tcp://127.0.0.1:{free_port()}"
     ends = {"active": network.listen(where, **PATIENT), "passive": network.dial(where, **PATIENT)}
     for sender, receiver in (("active", "passive"), ("passive", "active")):
         ends[sender].send(Note(number=1))

@@ -35,6 +35,7 @@ from hecore.algorithms.errors import (
     PeerAborted,
     PeerLost,
 )
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.messages import MAGIC, Message, encode
 
 if TYPE_CHECKING:
@@ -202,8 +203,7 @@ def test_a_wrong_listener_is_refused(
 
 
 def test_nobody_there(network: Network) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     dialler = network.dial(endpoint, connect_timeout=0.3)
     with pytest.raises(ChannelTimeout, match=r"within 0.3 s: nobody answered"):
         dialler.receive(Note)
@@ -297,8 +297,7 @@ def test_a_waiting_peer_hears_an_abort(network: Network, leaver: str) -> None:
 
 @pytest.mark.parametrize("leaver", ["listener", "dialler"])
 def test_a_peer_that_comes_late_hears_an_abort(network: Network, leaver: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     opens = [network.listen, network.dial]
     leaves = opens.pop(0 if leaver == "listener" else 1)(endpoint, linger=10)
     thread = threading.Thread(target=leaves.abort, args=["no table"])
@@ -322,8 +321,7 @@ def test_an_abort_that_nobody_hears_is_bounded(network: Network) -> None:
 
 
 def test_waiting_for_an_absent_peer_takes_no_processor_time(network: Network) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     dialler = network.dial(endpoint, connect_timeout=1)
     start = time.process_time()
     with pytest.raises(ChannelTimeout):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import stat
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
 from hecore.algorithms.channel import CurveKeys
+from hecore.algorithms.free_port import free_port
 
 from ..command import CONTROL, on_terminal, piped, started
 
@@ -48,12 +48,6 @@ def keys(tmp_path: Path) -> Path:
     for party in ("active", "passive"):
         assert run("party", "keygen", "--out", tmp_path / f"{party}.keys").exit_code == 0
     return tmp_path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def psi(folder: Path, party: str, file: Path, port: int, *more: str | Path) -> list[str | Path]:

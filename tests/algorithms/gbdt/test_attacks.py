@@ -209,7 +209,7 @@ def test_equations_over_many_trees() -> None:
     be followed, with squared error above all, where Σh is the number of rows: see THREAT_MODEL.md.)
     """
     rng = np.random.default_rng(2)
-    rows = splits = 48
+    rows = splits = 128
     left = rng.permuted(np.tile(np.arange(rows) < rows // 2, (splits, 1)), axis=1)
     g = rng.integers(-1000, 1000, (rows, rows))  # a column a tree
     sums = left @ g
@@ -223,7 +223,7 @@ def test_equations_over_many_trees() -> None:
     without, guarded = recovered(sums), recovered(ordered)
     print(f"rows placed rightly: {without:.0%} in a fixed order, {guarded:.0%} in a secret one (chance 50%)")
     assert without == 1.0
-    assert guarded < 0.8
+    assert guarded < 0.8  # once in 10^12 by chance
 
 
 def test_rows_planted_in_gradients(small_keys: list[hecore.PrivateKey]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms.channel import AllowList, CurveKeys
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.progress import JobProgress
 from hecore.algorithms.job.runner import Outcome, run_job
@@ -92,13 +92,6 @@ def _job_text(firms: Sequence[Firm], place: int, port: int, settings: str) -> st
         + ("" if place else 'label = "y"\n')
         + settings
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def run_all(

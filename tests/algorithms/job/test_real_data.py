@@ -12,12 +12,13 @@ from hecore import PrivateKey, generate_key
 from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.data import read_ids
 from hecore.algorithms.errors import AlignmentError
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.gbdt.model import SPLIT_TENSORS, ActiveShare, Share, load_share
 from hecore.algorithms.job import home
 from hecore.algorithms.job.folder import read_record
 from hecore.algorithms.job.runner import Outcome
 
-from .firms import Firm, free_port, run_all
+from .firms import Firm, run_all
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "default_credit"
 TREES = '[algorithm]\nname = "gbdt"\nn_estimators = 3\nmax_depth = 3\nmax_bin = 16\n'

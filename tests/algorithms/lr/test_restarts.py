@@ -7,7 +7,6 @@ those of the clear training. Killed processes are in demo/test_running.py.
 from __future__ import annotations
 
 import shutil
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import hecore
 from hecore.algorithms.channel import AllowList, CurveKeys, FolderStore, Node, ZmqChannel, ZmqOptions, dial
 from hecore.algorithms.checkpoint import Checkpoints
+from hecore.algorithms.free_port import free_port
 
 from ..drawn import Drawn
 from .conftest import ESTIMATORS, clear_fit, problem, small_config, split_table
@@ -38,9 +38,7 @@ class Job:
         self.folder, self.keys = folder, keys
         self.curve = {name: CurveKeys.generate() for name in NAMES}
         self.allowed = {name: pair.public for name, pair in self.curve.items()}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
 
     def party(self, place: int, config: Any, data: list[list[Any]], breaks: dict[int, int]) -> Any:
         """One process of a party: the estimator when it is done, or what it ended with."""

@@ -19,9 +19,10 @@ from hecore.algorithms.party import Hello
 from .conftest import clear_steps, fit_pair, small_config, tables
 
 ROWS, CONFIG = 96, small_config(epochs=2, batch_size=48)
-COLUMNS = (3, 4)
-#: Independent vectors of 48 rows reach R² = 0.4 once in 10^6 tries.
-SUSPICIOUS = 0.5
+#: As many that no gradient fits another vector by chance: 8 numbers reach R² = 1 − 10^−6 once in 10^18.
+COLUMNS = (7, 8)
+#: Independent vectors of 48 rows reach this R² once in 10^14 tries.
+SUSPICIOUS = 0.75
 
 
 class Recorder:
@@ -138,7 +139,7 @@ def test_no_readable_vector_is_an_affine_image_of_a_private_one(run, small_keys)
     by_row = [fit for fit in fits if not fit[1].startswith("gradient")]
     assert len(by_row) > 100
     assert max(by_row)[0] < SUSPICIOUS, max(by_row)
-    # A gradient has a few entries only; an exact affine image still fits to 10 digits, chance does not.
+    # A gradient has a few entries only; an exact affine image still fits to 6 digits, chance does not.
     assert max(fits)[0] < 1 - 1e-6, max(fits)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 import pytest
 
 from hecore.algorithms.channel import CurveKeys
+from hecore.algorithms.free_port import free_port
 
 from .party import Settings
 
@@ -38,8 +38,7 @@ COMMON = [f"id{i:03}" for i in range(52, 120, 2)]
 
 def settings_of(folder: Path, every: int) -> dict[str, Settings]:
     keys = {name: CurveKeys.generate() for name in IDS}
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     allowed = {name: pair.public for name, pair in keys.items()}
     return {
         name: Settings(

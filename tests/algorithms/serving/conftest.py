@@ -21,6 +21,7 @@ import uvicorn
 
 from hecore.algorithms.channel import AllowList, CurveKeys
 from hecore.algorithms.data import Table
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.central import CentralModel, train_centrally
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, save_share
@@ -159,13 +160,6 @@ def write_table(path: Path, table: Table) -> None:
         name: pa.array(cells_of(table, place), from_pandas=True) for place, name in enumerate(table.columns)
     }
     pq.write_table(pa.table({"id": list(table.ids), **columns}), path)
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @dataclass

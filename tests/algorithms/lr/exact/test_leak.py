@@ -169,7 +169,7 @@ def gradient_fits(keys):
 
 
 def test_gradients_of_sgd_are_masked(exact_keys, monkeypatch):
-    assert max(gradient_fits(exact_keys)) < 0.9
+    assert max(gradient_fits(exact_keys)) < 0.95  # of 24 numbers: once in 10^12 by chance
     monkeypatch.setattr(
         steps, "random_matrix", lambda r, c, bits, scale, draw: FixedPoint.zeros((r, c), scale)
     )
@@ -269,7 +269,7 @@ def test_shares_of_the_active_party_say_nothing_of_the_weights(exact_keys):
     layer = train_layer(exact_config(), parts, label, exact_keys)
     share = next(iter(layer.active._sources.values())).block.weights.to_integers()[:, 0]
     assert min(abs(int(v)).bit_length() for v in share) > 64
-    assert fit(share, layer.outcomes[1].weights[:, 0]) < 0.9
+    assert fit(share, layer.outcomes[1].weights[:, 0]) < 0.95
 
 
 def test_both_parties_are_told_in_plain_words(exact_keys, caplog):
