@@ -6,11 +6,14 @@ import functools
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import hecore
 
-settings.register_profile("hecore", deadline=None, derandomize=True, database=None)
+# Neither an example nor the making of examples has a deadline: a busy machine is slow at both.
+settings.register_profile(
+    "hecore", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("hecore")
 
 

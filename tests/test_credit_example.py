@@ -56,7 +56,7 @@ def running(folder: Path, command: str = RUN) -> Iterator[subprocess.Popen[str]]
 
 def typed(folder: Path, command: str) -> str:
     with running(folder, command) as process:
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=250)
     assert process.returncode == 0, f"{command}: {output}"
     return output
 
@@ -100,14 +100,14 @@ def stopped_and_killed(places: dict[str, Path]) -> dict[str, str]:
         with running(places["bank"]) as first_bank:
             wait_for(places["bank"], 1)
             first_bank.send_signal(signal.SIGINT)
-            output, _ = first_bank.communicate(timeout=60)
+            output, _ = first_bank.communicate(timeout=250)
         assert (first_bank.returncode, f"start `{RUN}` again to go on" in output) == (130, True), output
         with running(places["bank"]) as bank:
             wait_for(places["bank"], 2)
             first_telco.kill()
             first_telco.communicate()
             with running(places["telco"]) as telco:
-                said = {party: process.communicate(timeout=200)[0] for party, process in
+                said = {party: process.communicate(timeout=250)[0] for party, process in
                         (("bank", bank), ("telco", telco))}  # fmt: skip
     assert (bank.returncode, telco.returncode) == (0, 0), said
     return said

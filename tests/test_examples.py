@@ -51,7 +51,7 @@ def test_two_companies_train_over_csv_files(companies):
     keys = {}
     for role, folder in folders.items():
         command = [sys.executable, str(PARTY), "keys", "my.keys"]
-        made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+        made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=250)
         keys[role] = made.stdout.strip()
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     running = {}
@@ -62,7 +62,7 @@ def test_two_companies_train_over_csv_files(companies):
             command, cwd=folders[role], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     for role, process in running.items():
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=250)
         assert process.returncode == 0, f"{role}: {err}"
         assert "epoch 2/2" in out
         share = json.loads((folders[role] / f"{role}-model.json").read_text())
@@ -75,7 +75,7 @@ def test_two_companies_train_over_csv_files(companies):
 
 def test_a_missing_file_is_an_error_in_one_line(tmp_path):
     command = [sys.executable, str(PARTY), "passive", "no.csv", "no.csv", "--keys", "k", "--peer-key", "x"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "no.csv" in done.stderr

@@ -37,7 +37,7 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"TERM": "xterm-256color", "PYTHONUTF8": "1"} | changes
 
 
-def piped(*arguments: str | Path, timeout: float = 60, **changes: str) -> subprocess.CompletedProcess[str]:
+def piped(*arguments: str | Path, timeout: float = 250, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end; stdin is empty."""
     return subprocess.run(
         [HECORE, *arguments],
@@ -83,7 +83,7 @@ class Terminal:
     master: int
     written: bytearray = field(default_factory=bytearray)
 
-    def read(self, until: Callable[[str], bool] = lambda text: False, timeout: float = 60) -> str:
+    def read(self, until: Callable[[str], bool] = lambda text: False, timeout: float = 250) -> str:
         """Everything written so far: up to `until`, or to the end."""
         deadline = time.monotonic() + timeout
         while not until(text := self.written.decode(errors="replace")):
@@ -104,7 +104,7 @@ class Terminal:
     def end(self) -> int:
         """The exit code, after everything is read."""
         self.read()
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def frames(self) -> list[str]:
         """The lines as they stood, one after the other: no escape sequences, no trailing blanks."""
@@ -149,7 +149,8 @@ def children(pid: int) -> list[int]:
     """The processes that it has started, in that order."""
     found: list[int] = []
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        found += map(int, (thread / "children").read_text().split())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that thread has ended
+            found += map(int, (thread / "children").read_text().split())
     return sorted(found)
 
 
@@ -166,7 +167,7 @@ def running(pids: list[int]) -> list[int]:
     return alive
 
 
-def left_over(pids: list[int], patience: float = 5) -> list[int]:
+def left_over(pids: list[int], patience: float = 60) -> list[int]:
     """Those that still run after a while."""
     deadline = time.monotonic() + patience
     while running(pids) and time.monotonic() < deadline:

@@ -78,7 +78,7 @@ class Company:
                 life = self.lives[name][-1]
                 if life.process.poll() is None:
                     continue
-                code = life.end(10)
+                code = life.end(60)
                 assert code in (0, -9), (name, code, life.lines[-20:])
                 if code == 0:
                     running.remove(name)
@@ -92,7 +92,7 @@ class Company:
         for lives in self.lives.values():
             for life in lives:
                 life.process.kill()
-                life.end(10)
+                life.end(60)
                 if life.process.stdout is not None:
                     life.process.stdout.close()
 

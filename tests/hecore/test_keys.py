@@ -192,7 +192,7 @@ SHARES_THREE = structured_prime(256, 4, lambda p: p % 3 == 1)
 ALSO_THREE = structured_prime(256, 5, lambda p: p % 3 == 1)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize(
     ("p", "q", "message"),
     [

@@ -36,7 +36,7 @@ def test_a_forked_child_starts_threads_of_its_own(backend: Backend) -> None:
     expected = backend.to_ints(backend.mod_pow(x, 777))  # starts the parent's threads
     child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(200)
         os._exit(0 if backend.to_ints(backend.mod_pow(x, 777)) == expected else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

@@ -125,7 +125,7 @@ class Pair:
     def kill(self, name: str) -> None:
         life = self.lives[name][-1]
         life.process.kill()
-        life.end(10)
+        life.end(60)
 
     def finish(self, seconds: float) -> dict[str, str]:
         """All end well; their digests, which of a party of several peers must be equal."""
@@ -143,7 +143,7 @@ class Pair:
                 with contextlib.suppress(ProcessLookupError):
                     life.process.send_signal(signal.SIGCONT)
                 life.process.kill()
-                life.end(10)
+                life.end(60)
                 if life.process.stdout is not None:
                     life.process.stdout.close()
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -46,7 +47,11 @@ class Progress(msgspec.Struct):
 
 
 class Settings(msgspec.Struct):
-    """`clock`: the wall clock jumps by so many seconds each time that as many parts of the work are done."""
+    """One process of a party.
+
+    clock   the wall clock jumps by so many seconds each time that as many parts of the work are done
+    halt    so many messages are taken and no more: the process waits to be killed; 0 for never
+    """
 
     me: str
     peers: list[str]
@@ -62,6 +67,7 @@ class Settings(msgspec.Struct):
     size: int = 100
     options: dict[str, float] = {}
     clock: list[float] = []
+    halt: int = 0
 
 
 def open_node(settings: Settings) -> Node:
@@ -150,6 +156,8 @@ def work(settings: Settings, channel: ZmqChannel, path: Path) -> None:
             progress.taken += 1
             if progress.taken % settings.every == 0:
                 checkpoint(channel, path, progress)
+            if progress.taken == settings.halt:
+                signal.pause()
             parts = len(settings.clock) + 1
             if clock and jumps and progress.taken * parts >= settings.count * (parts - len(jumps)):
                 clock.jump(jumps.pop(0))

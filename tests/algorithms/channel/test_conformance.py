@@ -37,8 +37,8 @@ def test_fields_and_payload_arrive(pair: Pair) -> None:
     note = Note(number=-(2**40), text="größer", payload=(b"abc", b"", bytes(range(256))))
     passive.send(note)
     active.send(Other(values=(0.1, float("inf"))))
-    assert active.receive(Note, 10) == note
-    assert passive.receive(Other, 10) == Other(values=(0.1, float("inf")))
+    assert active.receive(Note, 60) == note
+    assert passive.receive(Other, 60) == Other(values=(0.1, float("inf")))
 
 
 def test_names(pair: Pair) -> None:
@@ -50,7 +50,7 @@ def test_many_small_messages_keep_their_order_in_both_directions(pair: Pair) -> 
     def talk(channel: FramedChannel) -> list[int]:
         for number in range(2500):
             channel.send(Note(number=number))
-        return [channel.receive(Note, 20).number for _ in range(2500)]
+        return [channel.receive(Note, 60).number for _ in range(2500)]
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(talk, pair)) == [list(range(2500))] * 2
@@ -63,7 +63,7 @@ def test_large_messages_cross_in_both_directions(pair: Pair) -> None:
     def talk(channel: FramedChannel) -> bool:
         for number in range(3):
             channel.send(Note(number=number, payload=payload))
-        return all(channel.receive(Note, 20).payload == payload for _ in range(3))
+        return all(channel.receive(Note, 60).payload == payload for _ in range(3))
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(talk, pair)) == [True, True]
@@ -73,8 +73,8 @@ def test_another_type_is_named_and_stays(pair: Pair) -> None:
     active, passive = pair
     passive.send(Note(number=1))
     with pytest.raises(UnexpectedMessage, match=r"expected 'test.other' from passive.*'Note'"):
-        active.receive(Other, 10)
-    assert active.receive(Note, 10).number == 1
+        active.receive(Other, 60)
+    assert active.receive(Note, 60).number == 1
 
 
 def test_a_record_that_refuses_its_values_ends_the_channel(pair: Pair) -> None:
@@ -88,7 +88,7 @@ def test_a_record_that_refuses_its_values_ends_the_channel(pair: Pair) -> None:
     with pytest.raises(MalformedMessage, match="Expected `int`"):
         active.send(Note(number="two"))
     with pytest.raises(PeerAborted, match="Expected `int`"):
-        passive.receive(Note, 10)
+        passive.receive(Note, 60)
 
 
 def test_an_oversized_message_is_not_sent(pair: Pair) -> None:
@@ -97,7 +97,7 @@ def test_an_oversized_message_is_not_sent(pair: Pair) -> None:
     with pytest.raises(MalformedMessage, match="limits"):
         passive.send(Note(number=1, payload=(bytes(101),)))
     passive.send(Note(number=2))
-    assert active.receive(Note, 10).number == 2
+    assert active.receive(Note, 60).number == 2
 
 
 def test_a_payload_must_be_bytes(pair: Pair) -> None:
@@ -108,14 +108,14 @@ def test_a_payload_must_be_bytes(pair: Pair) -> None:
 def test_timeout_may_be_repeated(pair: Pair) -> None:
     active, passive = pair
     passive.send(Note(number=1))
-    active.receive(Note, 10)
+    active.receive(Note, 60)
     for timeout in (0, 0.05, 0.1):
         start = time.monotonic()
         with pytest.raises(ChannelTimeout, match="passive"):
             active.receive(Note, timeout)
-        assert timeout <= time.monotonic() - start < timeout + 0.5
+        assert timeout <= time.monotonic() - start < timeout + 30
     passive.send(Note(number=2))
-    assert active.receive(Note, 10).number == 2
+    assert active.receive(Note, 60).number == 2
 
 
 def test_receive_waits_for_a_late_message(pair: Pair) -> None:
@@ -132,22 +132,22 @@ def test_close_delivers_what_was_sent_and_says_so(pair: Pair) -> None:
         passive.send(Note(number=number, payload=(bytes(1 << 20),)))
     passive.close()
     passive.close()
-    assert [active.receive(Note, 10).number for _ in range(3)] == [0, 1, 2]
+    assert [active.receive(Note, 60).number for _ in range(3)] == [0, 1, 2]
     for _ in range(2):
         with pytest.raises(PeerLost, match="passive closed the channel"):
-            active.receive(Note, 10)
+            active.receive(Note, 60)
     with pytest.raises(PeerLost, match="passive closed the channel"):
         active.send(Note(number=0))
     with pytest.raises(ChannelError, match="closed on this side"):
         passive.send(Note(number=0))
     with pytest.raises(ChannelError, match="closed on this side"):
-        passive.receive(Note, 10)
+        passive.receive(Note, 60)
 
 
 def test_send_to_a_closed_peer_ends_in_an_error(pair: Pair) -> None:
     active, passive = pair
     passive.send(Note(number=0))
-    active.receive(Note, 10)
+    active.receive(Note, 60)
     passive.close()
 
     def send_for(seconds: float) -> None:
@@ -156,27 +156,27 @@ def test_send_to_a_closed_peer_ends_in_an_error(pair: Pair) -> None:
             active.send(Note(number=0, payload=(bytes(1 << 16),)))
 
     with pytest.raises(PeerLost, match="closed the channel"):
-        send_for(10)
+        send_for(60)
 
 
 def test_abort_carries_its_reason(pair: Pair) -> None:
     active, passive = pair
     passive.send(Note(number=7))
     passive.abort("the table is empty\n" + "x" * 2000)
-    assert active.receive(Note, 10).number == 7
+    assert active.receive(Note, 60).number == 7
     with pytest.raises(PeerAborted, match="passive aborted: 'the table is empty\ufffdx") as caught:
-        active.receive(Note, 10)
+        active.receive(Note, 60)
     assert len(caught.value.reason) == 1000
 
 
 def test_an_error_in_the_block_aborts_without_telling_data(pair: Pair) -> None:
     active, passive = pair
     active.send(Note(number=0))
-    passive.receive(Note, 10)
+    passive.receive(Note, 60)
     with pytest.raises(RuntimeError), passive:
         raise RuntimeError("patient 4711")
     with pytest.raises(PeerAborted) as caught:
-        active.receive(Note, 10)
+        active.receive(Note, 60)
     assert caught.value.reason == "RuntimeError"
 
 
@@ -184,9 +184,9 @@ def test_the_end_of_the_block_closes(pair: Pair) -> None:
     active, passive = pair
     with passive:
         passive.send(Note(number=0))
-    active.receive(Note, 10)
+    active.receive(Note, 60)
     with pytest.raises(PeerLost, match="closed"):
-        active.receive(Note, 10)
+        active.receive(Note, 60)
 
 
 def test_traffic_is_counted_alike(pair: Pair) -> None:
@@ -195,9 +195,9 @@ def test_traffic_is_counted_alike(pair: Pair) -> None:
     def talk(active: FramedChannel, passive: FramedChannel) -> list[object]:
         for number in (1, 2, 300):
             passive.send(Note(number=number, payload=(bytes(number),)))
-            active.receive(Note, 10)
+            active.receive(Note, 60)
         active.send(Other(values=(1.0,), payload=(bytes(1 << 19),)))
-        passive.receive(Other, 10)
+        passive.receive(Other, 60)
         return [active.traffic.snapshot(), passive.traffic.snapshot()]
 
     reference = loopback_pair(job=pair[0].job)

@@ -18,13 +18,14 @@ from hecore.algorithms.errors import ChannelError, HandshakeError, PeerAborted, 
 from hecore.algorithms.free_port import free_port
 from hecore.algorithms.messages import Message
 
+from ..patience import until
 from .simulation import OPTIONS, Party, World
 
 if TYPE_CHECKING:
     from .conftest import Network
 
 #: Longer than any test: who is not told waits for ever.
-PATIENT = {"grace": 300.0, "connect_timeout": 300.0, "linger": 5.0}
+PATIENT = {"grace": 300.0, "connect_timeout": 300.0, "linger": 60.0}
 
 
 class Note(Message, frozen=True, kw_only=True, tag="test.meeting"):
@@ -168,7 +169,7 @@ def begun(network: Network, folder: Path) -> tuple[str, dict[str, ZmqChannel]]:
     ends = {"active": network.listen(where, **PATIENT), "passive": network.dial(where, **PATIENT)}
     for sender, receiver in (("active", "passive"), ("passive", "active")):
         ends[sender].send(Note(number=1))
-        assert ends[receiver].receive(Note, 10).number == 1
+        assert ends[receiver].receive(Note, 60).number == 1
         ends[receiver].retain(ends[receiver].watermarks())
     return where, ends
 
@@ -176,7 +177,7 @@ def begun(network: Network, folder: Path) -> tuple[str, dict[str, ZmqChannel]]:
 def take_all(channel: ZmqChannel) -> None:
     """After a restart what was taken before comes again first."""
     while True:
-        channel.receive(Note, 20)
+        channel.receive(Note, 60)
 
 
 def told(channel: ZmqChannel) -> str:
@@ -204,7 +205,7 @@ def test_both_parties_hear_that_a_store_was_removed(
     start = time.monotonic()
     with ThreadPoolExecutor() as threads:
         texts = list(threads.map(told, ends.values()))
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 50
     for text in texts:
         assert "active" in text
         assert "passive" in text
@@ -230,7 +231,7 @@ def test_the_first_to_raise_closes_and_the_other_hears_it_still(
         ends = {"active": network.listen(where, **PATIENT), "passive": network.dial(where, **job, **PATIENT)}  # type: ignore[arg-type]
     start = time.monotonic()
     texts = [told(ends.pop(first)), told(*ends.values())]
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 50
     assert all("active" in text and "passive" in text for text in texts)
 
 
@@ -241,11 +242,11 @@ def test_who_refuses_does_not_wait_for_one_that_is_gone(network: Network, tmp_pa
     shutil.rmtree(tmp_path / "passive")
     active, passive = network.listen(where, **PATIENT), network.dial(where, **PATIENT)
     with pytest.raises(HandshakeError):
-        passive.receive(Note, 10)
+        passive.receive(Note, 60)
     passive.node.close(leave=False)
     start = time.monotonic()
     active.close()
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 50
 
 
 @pytest.mark.parametrize("leave", [True, False])
@@ -260,21 +261,17 @@ def test_a_peer_goes_on_with_the_next_process(
     for number in range(2, 4):
         marks = ends[goes].watermarks()
         ends[goes].node.close(leave=leave)
-        limit = time.monotonic() + 10
-        while stays.metrics.connected and time.monotonic() < limit:
-            time.sleep(0.01)
-        assert stays.node.state(goes) == (None, leave)
+        until(lambda: not stays.metrics.connected and stays.node.state(goes) == (None, leave))
         if leave:
             with pytest.raises(PeerLost, match=f"{goes} closed the channel"):
-                stays.node.take(goes, 0, time.monotonic() + 5)
+                stays.node.take(goes, 0, time.monotonic() + 30)
         else:
             stays.send(Note(number=number))
         ends[goes] = opens[goes](where, **PATIENT)
         ends[goes].resume(marks)
         ends[goes].send(Note(number=number))
-        while stays.node.state(goes)[1]:
-            time.sleep(0.01)
-        assert stays.receive(Note, 10).number == number
+        until(lambda: not stays.node.state(goes)[1])
+        assert stays.receive(Note, 60).number == number
         if leave:
             stays.send(Note(number=number))
-        assert ends[goes].receive(Note, 10).number == number
+        assert ends[goes].receive(Note, 60).number == number

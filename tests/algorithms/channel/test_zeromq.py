@@ -38,6 +38,8 @@ from hecore.algorithms.errors import (
 from hecore.algorithms.free_port import free_port
 from hecore.algorithms.messages import MAGIC, Message, encode
 
+from ..patience import until
+
 if TYPE_CHECKING:
     from conftest import Network, Proxy
 
@@ -51,9 +53,9 @@ class Note(Message, frozen=True, kw_only=True):
 def talk(active: ZmqChannel, passive: ZmqChannel, number: int = 0) -> None:
     """One message each way."""
     passive.send(Note(number=number))
-    assert active.receive(Note, 10).number == number
+    assert active.receive(Note, 30).number == number
     active.send(Note(number=number))
-    assert passive.receive(Note, 10).number == number
+    assert passive.receive(Note, 30).number == number
 
 
 def port_of(channel: ZmqChannel) -> int:
@@ -107,7 +109,7 @@ def test_an_unknown_key_is_refused(network: Network, caplog: pytest.LogCaptureFi
     told = f"does not let passive in: passive's public key, {re.escape(unknown.public)}, is not on"
     with pytest.raises(AuthenticationError, match=told):
         dialler.receive(Note)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30  # not for connect_timeout
     told = rf"somebody came and was refused: key {re.escape(unknown.public)} is not on the allow-list"
     with pytest.raises(ChannelTimeout, match=told):
         listener.receive(Note)
@@ -153,7 +155,7 @@ def test_a_listener_is_reached_under_either_of_its_keys(network: Network, place:
 def test_a_known_key_speaks_for_nobody_else(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     """Row 15: the third party is let in, and claims to be the passive one."""
     listener = network.listen()
-    liar = network.dial(listener.endpoint, keys=network.keys["third"], connect_timeout=1)
+    liar = network.dial(listener.endpoint, keys=network.keys["third"], connect_timeout=1, linger=1)
     liar.send(Note(number=13))
     with pytest.raises(ChannelTimeout):
         liar.receive(Note)
@@ -161,12 +163,11 @@ def test_a_known_key_speaks_for_nobody_else(network: Network, caplog: pytest.Log
     talk(listener, dialler)
     assert listener.metrics.received_messages == 1
     listener.node.add("third")
-    time.sleep(0.5)
-    assert "the key of third speaks for 'passive' to 'active'" in caplog.text
+    until(lambda: "the key of third speaks for 'passive' to 'active'" in caplog.text)
 
 
 def test_a_stranger_does_not_disturb(network: Network) -> None:
-    listener = network.listen(grace=5)
+    listener = network.listen()
     dialler = network.dial(listener.endpoint)
     talk(listener, dialler)
     stranger = network.dial(listener.endpoint, keys=CurveKeys.generate())
@@ -183,10 +184,10 @@ def test_a_wrong_listener_is_refused(
     network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The dialler expects another key than the listener has: nothing is said, and both sides are helped."""
-    monkeypatch.setattr("hecore.algorithms.channel.board.EXPLAIN", 0.5)
-    listener = network.listen(connect_timeout=1, handshake_timeout=0.3)
+    monkeypatch.setattr("hecore.algorithms.channel.board.EXPLAIN", 2)
+    listener = network.listen(connect_timeout=3, handshake_timeout=0.3)
     allowed = network.allowed | {"active": CurveKeys.generate().public}
-    dialler = network.dial(listener.endpoint, allowed=allowed, connect_timeout=1, handshake_timeout=0.3)
+    dialler = network.dial(listener.endpoint, allowed=allowed, connect_timeout=3, handshake_timeout=0.3)
     with pytest.raises(ChannelTimeout, match="the key that passive was given for active the right one"):
         dialler.receive(Note)
     with pytest.raises(ChannelTimeout, match="somebody came and was refused: whoever dialled has a wrong"):
@@ -196,8 +197,8 @@ def test_a_wrong_listener_is_refused(
     again = f"refused a connection to {listener.endpoint}: {refused}"
     assert caplog.text.count(again) == 1  # though it came again
     for told in (
-        "passive: active has not come within 0.5 s: a handshake failed: a wrong public key at one of",
-        f"active: passive has not come within 0.5 s: somebody came and was refused: {refused}",
+        "passive: active has not come within 2 s: a handshake failed: a wrong public key at one of",
+        f"active: passive has not come within 2 s: somebody came and was refused: {refused}",
     ):
         assert caplog.text.count(told) == 1
 
@@ -216,7 +217,7 @@ def test_a_listener_without_curve(network: Network) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as plain:
         plain.linger = 0
         port = plain.bind_to_random_port("tcp://127.0.0.1")
-        dialler = network.dial(f"tcp://127.0.0.1:{port}", connect_timeout=2)
+        dialler = network.dial(f"tcp://127.0.0.1:{port}", connect_timeout=10)
         # Whichever side finds it out first: the other one sees no more than an end of the handshake.
         with pytest.raises((HandshakeError, ChannelTimeout), match="speak CURVE"):
             dialler.receive(Note)
@@ -227,9 +228,9 @@ def test_another_job_is_refused_on_both_sides(network: Network) -> None:
     dialler = network.dial(listener.endpoint, job="other")
     dialler.send(Note(number=1))
     with pytest.raises(HandshakeError, match="passive works on job 'other', active on 'test'"):
-        listener.receive(Note, 10)
+        listener.receive(Note, 30)
     with pytest.raises(HandshakeError, match="passive works on job 'other', active on 'test'"):
-        dialler.receive(Note, 10)
+        dialler.receive(Note, 30)
 
 
 # The last words: a peer hears them, whichever side it is on and whatever it does meanwhile.
@@ -237,10 +238,7 @@ def test_another_job_is_refused_on_both_sides(network: Network) -> None:
 
 def connect(*channels: ZmqChannel) -> None:
     """Until all are connected."""
-    limit = time.monotonic() + 10
-    while not all(channel.metrics.connected for channel in channels):
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    until(lambda: all(channel.metrics.connected for channel in channels))
 
 
 def away(channel: ZmqChannel) -> bool:
@@ -258,12 +256,11 @@ def test_all_that_was_sent_before_the_end_is_received(network: Network, leaver: 
     for number in range(5):
         leaves.send(Note(number=number, payload=(bytes(1000),)))
     leaves.close()
-    while not away(stays):
-        time.sleep(0.01)
+    until(lambda: away(stays))
     time.sleep(0.2)
-    assert [stays.receive(Note, 5).number for _ in range(5)] == list(range(5))
+    assert [stays.receive(Note, 30).number for _ in range(5)] == list(range(5))
     with pytest.raises(PeerLost, match="closed the channel"):
-        stays.receive(Note, 5)
+        stays.receive(Note, 30)
 
 
 @pytest.mark.parametrize("leaver", ["listener", "dialler"])
@@ -274,10 +271,9 @@ def test_an_abort_before_the_first_message_is_heard(network: Network, leaver: st
     connect(stays)
     with pytest.raises(RuntimeError), leaves:
         raise RuntimeError
-    while not away(stays):
-        time.sleep(0.01)
+    until(lambda: away(stays))
     with pytest.raises(PeerAborted, match="RuntimeError"):
-        stays.receive(Note, 5)
+        stays.receive(Note, 30)
 
 
 @pytest.mark.parametrize("leaver", ["listener", "dialler"])
@@ -291,7 +287,7 @@ def test_a_waiting_peer_hears_an_abort(network: Network, leaver: str) -> None:
         timer = threading.Timer(0.1, leaves.abort, ["no table"])
         timer.start()
         with pytest.raises(PeerAborted, match="no table"):
-            stays.receive(Note, 5)
+            stays.receive(Note, 30)
         timer.join()
 
 
@@ -299,25 +295,25 @@ def test_a_waiting_peer_hears_an_abort(network: Network, leaver: str) -> None:
 def test_a_peer_that_comes_late_hears_an_abort(network: Network, leaver: str) -> None:
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     opens = [network.listen, network.dial]
-    leaves = opens.pop(0 if leaver == "listener" else 1)(endpoint, linger=10)
+    leaves = opens.pop(0 if leaver == "listener" else 1)(endpoint)
     thread = threading.Thread(target=leaves.abort, args=["no table"])
     thread.start()
     time.sleep(0.5)
     assert thread.is_alive()
     with pytest.raises(PeerAborted, match="no table"):
-        opens[0](endpoint).receive(Note, 5)
-    thread.join(5)
+        opens[0](endpoint).receive(Note, 30)
+    thread.join(30)
     assert not thread.is_alive()
 
 
 def test_an_abort_that_nobody_hears_is_bounded(network: Network) -> None:
     start = time.monotonic()
     network.listen(linger=0.5).abort("no table")
-    assert 0.4 < time.monotonic() - start < 3
-    network.listen(connect_timeout=0.5).abort("no table")  # patience ends before linger does
-    with pytest.raises(KeyboardInterrupt), network.listen():  # and an interrupt does not wait
+    assert 0.4 < time.monotonic() - start < 30
+    network.listen(connect_timeout=0.5, linger=60).abort("no table")  # patience ends before linger does
+    with pytest.raises(KeyboardInterrupt), network.listen(linger=60):  # and an interrupt does not wait
         raise KeyboardInterrupt
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 50
 
 
 def test_waiting_for_an_absent_peer_takes_no_processor_time(network: Network) -> None:
@@ -404,11 +400,11 @@ def test_what_an_allowed_peer_may_not_send_is_dropped(network: Network, name: st
         sock.send_multipart(GARBAGE[name])
         if name.startswith("prelude"):
             with pytest.raises(MalformedMessage):
-                listener.receive(Note, 10)
+                listener.receive(Note, 30)
             return
         run = note(7)
         sock.send_multipart(data(run))
-        assert listener.receive(Note, 10).number == 7
+        assert listener.receive(Note, 30).number == 7
         assert listener.metrics.refused_packets == 1
         assert listener.metrics.received_bytes == len(run)
 
@@ -454,7 +450,7 @@ def test_a_block_acknowledged_while_it_waits_to_be_sent_again(
         sock.send_multipart(
             data(b"".join(bytes(piece) for chunk in prepare(frames) for piece in chunk.pieces))
         )
-        assert listener.receive(Note, 10).number == 7
+        assert listener.receive(Note, 30).number == 7
 
 
 def test_a_packet_of_another_version_ends_the_talk(network: Network) -> None:
@@ -462,7 +458,7 @@ def test_a_packet_of_another_version_ends_the_talk(network: Network) -> None:
     with raw_peer(network, listener.endpoint) as sock:
         sock.send(MAGIC + b"\x63" + b"future")
         with pytest.raises(HandshakeError, match="protocol 99"):
-            listener.receive(Note, 10)
+            listener.receive(Note, 30)
 
 
 def test_a_piece_over_the_limit_is_never_taken_in(network: Network) -> None:
@@ -480,9 +476,9 @@ def test_a_message_over_the_limit_is_refused_by_the_receiver(network: Network) -
     dialler = network.dial(listener.endpoint)
     dialler.send(Note(number=1, payload=(bytes(1000),)))
     with pytest.raises(MalformedMessage, match="the limits are 4096 frames and 1000 bytes"):
-        listener.receive(Note, 10)
+        listener.receive(Note, 30)
     with pytest.raises(PeerAborted, match="limits"):
-        dialler.receive(Note, 10)
+        dialler.receive(Note, 30)
 
 
 # Big and many.
@@ -494,53 +490,53 @@ def test_frames_around_the_size_of_a_piece(network: Network, size: int) -> None:
     dialler = network.dial(listener.endpoint)
     payload = (os.urandom(size), b"end")
     dialler.send(Note(number=1, payload=payload))
-    assert listener.receive(Note, 10).payload == payload
+    assert listener.receive(Note, 30).payload == payload
 
 
 def test_64_mebibytes_and_close(network: Network) -> None:
     listener = network.listen()
     payload = (os.urandom(1 << 20) * 64,)
-    with network.dial(listener.endpoint, linger=20) as dialler:
+    with network.dial(listener.endpoint, linger=60) as dialler:
         dialler.send(Note(number=1, payload=payload))
-    assert listener.receive(Note, 20).payload == payload
+    assert listener.receive(Note, 60).payload == payload
     with pytest.raises(PeerLost, match="closed"):
-        listener.receive(Note, 5)
+        listener.receive(Note, 30)
 
 
 def test_a_busy_receiver_is_not_lost(network: Network) -> None:
     """Messages pile up for longer than the heartbeat time-out while the receiver computes."""
-    listener = network.listen()
-    dialler = network.dial(listener.endpoint)
+    listener = network.listen(heartbeat_timeout=0.8)
+    dialler = network.dial(listener.endpoint, heartbeat_timeout=0.8)
     for number in range(300):
         dialler.send(Note(number=number, payload=(bytes(50_000),)))
     time.sleep(1.5)
-    assert [listener.receive(Note, 10).number for _ in range(300)] == list(range(300))
+    assert [listener.receive(Note, 30).number for _ in range(300)] == list(range(300))
     talk(listener, dialler)
 
 
 def test_a_slow_line_is_not_taken_for_dead(network: Network, proxied: Proxied) -> None:
     """2.5 MB at 1 MB/s with a heartbeat time-out of 0.8 s, which a whole frame would exceed."""
-    listener = network.listen()
+    listener = network.listen(heartbeat_timeout=0.8)
     proxy = proxied(listener)
     proxy.rate = 1e6
-    dialler = network.dial(proxy.endpoint, linger=20)
+    dialler = network.dial(proxy.endpoint, heartbeat_timeout=0.8)
     payload = (bytes(2_500_000),)
     start = time.monotonic()
     dialler.send(Note(number=1, payload=payload))
     dialler.close()
-    assert listener.receive(Note, 20).payload == payload
+    assert listener.receive(Note, 30).payload == payload
     assert time.monotonic() - start > 1.5
     with pytest.raises(PeerLost, match="passive closed the channel"):
-        listener.receive(Note, 10)
+        listener.receive(Note, 30)
 
 
 # Broken lines and dead peers.
 
 
 def test_a_cut_while_idle_heals(network: Network, proxied: Proxied) -> None:
-    listener = network.listen(grace=10)
+    listener = network.listen()
     proxy = proxied(listener)
-    dialler = network.dial(proxy.endpoint, grace=10)
+    dialler = network.dial(proxy.endpoint)
     for number in range(3):
         talk(listener, dialler, number)
         proxy.cut()
@@ -548,16 +544,16 @@ def test_a_cut_while_idle_heals(network: Network, proxied: Proxied) -> None:
 
 
 def test_what_is_lost_in_a_cut_is_sent_again(network: Network, proxied: Proxied) -> None:
-    listener = network.listen(grace=10)
+    listener = network.listen()
     proxy = proxied(listener)
-    dialler = network.dial(proxy.endpoint, grace=10)
+    dialler = network.dial(proxy.endpoint)
     talk(listener, dialler)
     proxy.swallow = True
-    dialler.send(Note(number=1))
-    time.sleep(0.1)
+    dialler.send(Note(number=1, payload=(bytes(10_000),)))
+    until(lambda: proxy.swallowed > 10_000)
     proxy.swallow = False
     proxy.cut()
-    assert listener.receive(Note, 10).number == 1
+    assert listener.receive(Note, 30).number == 1
     assert dialler.metrics.resent_bytes > 0
 
 
@@ -571,7 +567,7 @@ def test_a_line_gone_for_longer_than_the_grace(network: Network, proxied: Proxie
         start = time.monotonic()
         with pytest.raises(PeerLost, match=r"has been away for 0.5 s"):
             call()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
 
 
 def test_a_second_process_without_what_the_first_has_stored_is_refused(network: Network) -> None:
@@ -583,7 +579,7 @@ def test_a_second_process_without_what_the_first_has_stored_is_refused(network: 
     with contextlib.suppress(HandshakeError):  # the refusal may come before the first message
         second.send(Note(number=13))
     with pytest.raises(HandshakeError, match="another process of passive has connected"):
-        second.receive(Note, 10)
+        second.receive(Note, 30)
     talk(listener, first, 2)
 
 
@@ -623,7 +619,7 @@ def child(network: Network, endpoint: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_killed_peer_is_lost_after_the_grace(network: Network) -> None:
-    listener = network.listen(grace=0.5, connect_timeout=30)
+    listener = network.listen(grace=2)
     with child(network, listener.endpoint) as process:
         assert listener.receive(Note, 30).number == 1
         with pytest.raises(ChannelTimeout):
@@ -632,7 +628,7 @@ def test_a_killed_peer_is_lost_after_the_grace(network: Network) -> None:
         start = time.monotonic()
         with pytest.raises(PeerLost, match="passive has been away for"):
             listener.receive(Note)
-        assert 0.4 < time.monotonic() - start < 5
+        assert 1.5 < time.monotonic() - start < 30
 
 
 def send_until_it_fails(channel: ZmqChannel) -> None:
@@ -649,14 +645,14 @@ def test_a_stopped_peer_is_lost_after_the_grace(
     network: Network, waits: Callable[[ZmqChannel], None]
 ) -> None:
     """Also while a lot of output is stuck on its way to it."""
-    listener = network.listen(grace=0.5, connect_timeout=30, linger=1)
+    listener = network.listen(heartbeat_timeout=2, grace=1, linger=1)
     with child(network, listener.endpoint) as process:
         assert listener.receive(Note, 30).number == 1
         os.kill(process.pid, signal.SIGSTOP)
         start = time.monotonic()
         with pytest.raises(PeerLost, match="passive has been away for"):
             waits(listener)
-        assert 1 < time.monotonic() - start < 10
+        assert 2 < time.monotonic() - start < 40
 
 
 def test_a_node_that_is_closed_ends_what_waits_for_it(network: Network) -> None:
@@ -676,7 +672,7 @@ def test_a_node_that_is_closed_ends_what_waits_for_it(network: Network) -> None:
     thread.start()
     time.sleep(0.1)
     listener.node.close()
-    thread.join(5)
+    thread.join(30)
     assert "closed on this side" in str(errors[0])
     listener.agree({"row ids": "other"})
     with pytest.raises(ChannelError, match="closed on this side"):
@@ -686,7 +682,7 @@ def test_a_node_that_is_closed_ends_what_waits_for_it(network: Network) -> None:
 
 def test_a_refused_start_leaves_nothing_open(network: Network) -> None:
     """The fixture turns an unclosed socket or context into a failure."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(ChannelError):
         network.listen("tcp://256.0.0.1:1")
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before

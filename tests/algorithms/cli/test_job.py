@@ -150,7 +150,7 @@ def test_status_tells_of_a_peer_what_is_true_then(bank: Firm) -> None:
 
 
 def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:
-    bank.edit("wait = 20.0", "wait = 0.3")
+    bank.edit("wait = 100.0", "wait = 0.3")
     ended = run("party", "run", bank.file)
     assert ended.exit_code == 3
     assert "shop has not connected to bank" in ended.stderr
@@ -159,7 +159,7 @@ def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:
 
 
 def test_who_begins_anew_and_who_has_finished_hear_that_the_other_must_do_so_too(bank: Firm) -> None:
-    bank.edit("wait = 20.0", "wait = 0.3")
+    bank.edit("wait = 100.0", "wait = 0.3")
     with open_records(load_job(bank.file)) as folder:
         folder.update(model="model.json")
         folder.finish("finished")
@@ -227,7 +227,7 @@ def test_a_run_that_failed_says_so_and_its_record_has_the_mended_settings(bank: 
     assert "nowhere.csv" in "".join(told.split())  # a long path is broken where the line ends
     bank.edit("nowhere.csv", "people.csv")
     bank.edit("max_depth = 2", "max_depth = 3")
-    bank.edit("wait = 20.0", "wait = 0.2")
+    bank.edit("wait = 100.0", "wait = 0.2")
     assert run("party", "run", bank.file).exit_code == 3
     record = read_record(bank.run)
     assert record.configuration["algorithm"]["max_depth"] == 3

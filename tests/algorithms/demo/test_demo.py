@@ -27,7 +27,7 @@ from hecore.algorithms.job.scores import evaluate
 from ..command import COLOUR, CONTROL, children, left_over, lines_until, on_terminal, piped, started
 
 TREES = ("demo", "--trees", "3")
-PROMPT = 15  # seconds within which a command must have ended, on a busy machine too
+PROMPT = 100  # seconds that only bound a hang
 
 
 # --- a run that goes well --------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_parties_whose_command_was_killed_come_to_their_end_alone(tmp_path: Path
         lines_until(command.stderr, "training: tree 1/3")
         pids = children(command.pid)
         command.kill()
-        assert left_over(pids, patience=60) == []
+        assert left_over(pids) == []
         command.communicate(timeout=PROMPT)
     for name in ("hospital", "lab"):
         assert read_record(tmp_path / "demo" / name / "runs" / "demo").status == "finished"

@@ -19,7 +19,7 @@ from hecore.algorithms.job.home import own_key
 from hecore.algorithms.job.progress import JobProgress
 from hecore.randomness import random_bytes
 
-from ..command import children, left_over
+from ..command import children, left_over, running
 
 #: 2048-bit keys, as ever, but few trees.
 TREES = DemoSettings(trees=3)
@@ -78,7 +78,7 @@ def test_a_party_that_is_killed_by_others_is_named(tmp_path: Path) -> None:
 
     def kill() -> None:
         started.extend(children(os.getpid()))
-        (lab,) = [pid for pid in started if os.readlink(f"/proc/{pid}/cwd").endswith("/lab")]
+        (lab,) = [pid for pid in running(started) if os.readlink(f"/proc/{pid}/cwd").endswith("/lab")]
         os.kill(lab, signal.SIGKILL)
 
     with pytest.raises(ProtocolError, match=r"^lab failed: its process was ended by signal 9 \(Killed\)$"):

@@ -36,7 +36,7 @@ def failures(works: Sequence[Callable[[], Any]]) -> list[Any]:
     """The exception that each party ended with, or None."""
     with ThreadPoolExecutor(len(works)) as pool:
         futures = [pool.submit(work) for work in works]
-        return [future.exception(timeout=60) for future in futures]
+        return [future.exception(timeout=250) for future in futures]
 
 
 def star(passive: int) -> tuple[list[Channel], list[Channel]]:

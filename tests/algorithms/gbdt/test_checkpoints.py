@@ -98,7 +98,7 @@ class Job:
     def run(self, ends: Sequence[Sequence[int]] = ((), (), ())) -> tuple[list[Any], list[Party]]:
         """What each party returns; `ends`: the messages at which each party's processes end."""
         parties = [Party(self, place, ends[place]) for place in range(len(self.parts))]
-        return run_all([party.live for party in parties], timeout=120), parties
+        return run_all([party.live for party in parties], timeout=250), parties
 
 
 def beside(job: Job, folder: Path) -> Job:

@@ -19,7 +19,7 @@ from hecore.algorithms.job.runner import Outcome, run_job
 
 #: Short of everything: what is tested is the job, not the model.
 TREES = '[algorithm]\nname = "gbdt"\nn_estimators = 3\nmax_depth = 2\nmax_bin = 8\n'
-QUICK = "[run]\nwait = 20.0\ngrace = 20.0\ncheckpoint_seconds = 0.01\n"
+QUICK = "[run]\nwait = 100.0\ngrace = 100.0\ncheckpoint_seconds = 0.01\n"
 SPLIT = '[split]\nvalidation = 0.2\ntest = 0.2\nkey = "a key of these tests"\n'
 
 

@@ -56,7 +56,7 @@ def failures(active: Callable[[], Any], passive: Callable[[], Any]) -> tuple[Any
     """The exception that each party ended with, or None."""
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(active), pool.submit(passive)]
-        return futures[0].exception(timeout=60), futures[1].exception(timeout=60)
+        return futures[0].exception(timeout=250), futures[1].exception(timeout=250)
 
 
 def tables(rows: int, active: int, passive: int, seed: int = 0) -> tuple[Table, Table]:

@@ -17,7 +17,7 @@ def at_once(*parties: Callable[[], Any]) -> list[Any]:
     """What each party returns, or the exception that it ended with."""
     with ThreadPoolExecutor(len(parties)) as pool:
         futures = [pool.submit(party) for party in parties]
-        return [future.exception(timeout=60) or future.result() for future in futures]
+        return [future.exception(timeout=250) or future.result() for future in futures]
 
 
 def run(

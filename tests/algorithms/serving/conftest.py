@@ -7,7 +7,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,18 +36,11 @@ from hecore.algorithms.serving.process import load_active, load_passive
 from hecore.algorithms.serving.settings import load_settings
 from hecore.algorithms.serving.web import Web
 
+from ..patience import until
+
 ROWS = 300
 TEXTS = ("tea", "oil", "zinc", "ash", "yew", "elm")
 UNLIMITED = "rows_per_second = 1e9\nburst = 1e9\nper_id_per_day = 1_000_000\n"
-
-
-def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """The first true value of `what`; fails when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, "it never came to pass"
-        time.sleep(0.01)
-    return value
 
 
 @dataclass(frozen=True)
@@ -123,6 +115,12 @@ def shares_of(
             metric_name=central.objective.metric_name, metrics=central.metrics, forest=central.forest,
         )  # fmt: skip
     return shares
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A party of this process that a busy machine keeps from answering is not taken for away."""
+    monkeypatch.setattr("hecore.algorithms.serving.peers.SILENCE", 60.0)
 
 
 @pytest.fixture(scope="session")
@@ -297,7 +295,7 @@ def request(
     port: int, method: str, path: str, token: str | None, body: bytes | None, **headers: str
 ) -> Response:
     """One request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         given = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request(method, path, body, given | headers)

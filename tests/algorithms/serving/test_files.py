@@ -24,7 +24,8 @@ from hecore.algorithms.serving.parts import make_whole
 from hecore.algorithms.serving.peers import Peers
 from hecore.algorithms.serving.settings import load_settings
 
-from .conftest import UNLIMITED, Folders, Model, make_model, until
+from ..patience import until
+from .conftest import UNLIMITED, Folders, Model, make_model
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def line_of(folders: Folders) -> Iterator[Peers]:
         peers.close()
 
 
-def scoring(model: Model, peers: Peers, out: Path, ids: Any = None, wait: float = 10.0) -> FileScoring:
+def scoring(model: Model, peers: Peers, out: Path, ids: Any = None, wait: float = 60.0) -> FileScoring:
     table = model.tables["bank"]
     whole = make_whole(model.shares["bank"])
     wanted = Ids(table.ids if ids is None else ids)
@@ -135,7 +136,7 @@ def test_a_passive_party_that_goes_and_comes_back(model: Model, folders: Folders
     def pause(progress: RowsDone) -> None:
         if progress.done == 96:
             gone.set()
-            assert back.wait(10)
+            assert back.wait(60)
 
     with line_of(folders) as peers:
         failed: list[BaseException] = []
@@ -149,11 +150,11 @@ def test_a_passive_party_that_goes_and_comes_back(model: Model, folders: Folders
         thread = threading.Thread(target=work)
         with folders.passive("shop"):
             thread.start()
-            assert gone.wait(10)
+            assert gone.wait(60)
         until(lambda: not peers.there("shop"))
         back.set()
         with folders.passive("shop"):
-            thread.join(15)
+            thread.join(60)
     assert not failed
     np.testing.assert_allclose(pq.read_table(out)["score"].to_numpy(), model.scores, rtol=0, atol=1e-12)
 

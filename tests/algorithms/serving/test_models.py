@@ -15,7 +15,8 @@ from hecore.algorithms.gbdt.model import save_share
 from hecore.algorithms.serving.process import load_passive, load_shares
 from hecore.algorithms.serving.settings import load_settings
 
-from .conftest import Folders, Model, request, scores_of, until, write_table
+from ..patience import until
+from .conftest import Folders, Model, request, scores_of, write_table
 
 EXACT = "[scores]\nprobability_step = 0\n"
 FIRST, SECOND = "ab" * 16, "cd" * 16

@@ -18,7 +18,8 @@ from hecore.algorithms.serving.line import Line
 from hecore.algorithms.serving.peers import DeclinedError, Peers
 from hecore.algorithms.serving.settings import load_settings
 
-from .conftest import Folders, Model, scores_of, until
+from ..patience import until
+from .conftest import Folders, Model, scores_of
 
 EXACT = "[scores]\nprobability_step = 0\n"
 
@@ -89,13 +90,13 @@ def test_answers_fit_questions_by_number_and_process(peers: Peers, impostor: Imp
     impostor.line.send("bank", answer(one, number=99))
     impostor.line.send("bank", answer(one, process=b"z" * 16))  # of an earlier process that asked
     impostor.line.send("bank", answer(two))
-    assert second.result(5).number == two.number
+    assert second.result(60).number == two.number
     assert not first.done()
     impostor.line.send("bank", answer(two))  # once more
     declined = msg.Declined(process=one.process, number=one.number, code="rate", reason="later")
     impostor.line.send("bank", declined)
     with pytest.raises(DeclinedError, match="later"):
-        first.result(5)
+        first.result(60)
 
 
 def test_a_peer_that_was_started_again_ends_what_was_asked_before(peers: Peers, impostor: Impostor) -> None:
@@ -105,7 +106,7 @@ def test_a_peer_that_was_started_again_ends_what_was_asked_before(peers: Peers, 
     impostor.asked()
     impostor.present(b"j" * 16)
     with pytest.raises(PeerLost, match="started again"):
-        waiting.result(5)
+        waiting.result(60)
     until(lambda: peers.there("shop"))
     impostor.line.send("bank", msg.Presence(process=b"j" * 16, leaving=True))
     until(lambda: not peers.there("shop"))
@@ -116,12 +117,12 @@ def test_a_peer_that_was_started_again_ends_what_was_asked_before(peers: Peers, 
 def test_a_silent_peer_counts_as_away(
     peers: Peers, impostor: Impostor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hecore.algorithms.serving.peers.SILENCE", 0.5)
     impostor.present()
     until(lambda: peers.there("shop"))
     waiting = ask(peers)
+    monkeypatch.setattr("hecore.algorithms.serving.peers.SILENCE", 0.5)
     with pytest.raises(PeerLost, match="silent"):
-        waiting.result(5)
+        waiting.result(60)
 
 
 def test_packets_that_have_no_place_here_are_dropped(
@@ -202,7 +203,7 @@ def test_a_passive_party_that_hangs_ends_in_the_time_limit(
         began = time.monotonic()
         response = bank.post(body={"ids": ["id0"]})
         assert response.status_code in (503, 504)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30
 
 
 def test_degraded_answers_and_recovery(model: Model, folders: Folders) -> None:
@@ -250,7 +251,7 @@ def test_two_processes_of_one_party_each_get_their_answers(folders: Folders, mod
                 until(lambda peers=peers: peers.there("shop"))
             asked = [(row, peers, ["id0"] * (row + 1)) for row in range(10) for peers in both]
             answers = [(row, peers.ask(["shop"], "ab" * 16, ids)["shop"]) for row, peers, ids in asked]
-            assert [answer.result(5).rows for _, answer in answers] == [row + 1 for row, _ in answers]
+            assert [answer.result(60).rows for _, answer in answers] == [row + 1 for row, _ in answers]
         finally:
             for peers in both:
                 peers.close()
@@ -259,7 +260,7 @@ def test_two_processes_of_one_party_each_get_their_answers(folders: Folders, mod
 def test_a_question_that_fails_ends_nothing_else(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one that is too large to be answered, nor a fault of the program."""
     settings = folders.root / "bank" / "serve.toml"
-    settings.write_text(settings.read_text() + "[http]\ntime_limit = 0.5\n")
+    settings.write_text(settings.read_text() + "[http]\ntime_limit = 3.0\n")
     with folders.passive("shop") as shop, folders.active() as bank:
         bank.ready()
         with monkeypatch.context() as patch:

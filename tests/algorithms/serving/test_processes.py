@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from hecore.algorithms.cli import app
 
 from ..command import environment
-from .conftest import Folders, Model, Response, request, until
+from ..patience import until
+from .conftest import Folders, Model, Response, request
 
 IDS = [f"id{row}" for row in range(8)]
 COMMAND = [sys.executable, "-m", "hecore.algorithms.cli"]
@@ -68,7 +69,7 @@ def test_serve(model: Model, second_model: Model, folders: Folders) -> None:
     """Scores; the passive party killed under load and back; reload; a graceful end."""
     tokens = folders.callers()
     bank, shop = folders.root / "bank", folders.root / "shop"
-    results: list[tuple[float, Response]] = []
+    results: list[tuple[float, float, Response]] = []  # asked, answered
     stop = threading.Event()
     with started(bank, "serve", "shares/0") as active:
         with started(shop, "serve", "shares") as passive:
@@ -79,24 +80,24 @@ def test_serve(model: Model, second_model: Model, folders: Folders) -> None:
                 data = json.dumps({"ids": IDS} | more).encode() if more else body
                 return request(port, "POST", "/predict", tokens["front"], data)
 
-            until(lambda: predict().status_code == 200, 20)
+            until(lambda: predict().status_code == 200)
 
             def load() -> None:
                 while not stop.is_set():
-                    results.append((time.monotonic(), predict()))
+                    asked, answer = time.monotonic(), predict()
+                    results.append((asked, time.monotonic(), answer))
 
             thread = threading.Thread(target=load)
             thread.start()
-            time.sleep(0.3)
+            until(lambda: len(results) > 3)
             killed = time.monotonic()
             passive.send_signal(signal.SIGKILL)
             passive.wait()
-            until(lambda: results[-1][1].status_code == 503)
+            until(lambda: results[-1][2].status_code == 503)
         with started(shop, "serve", "shares") as passive:
             line_with(passive, "serves its part")
             returned = time.monotonic()
-            until(lambda: results[-1][0] > returned and results[-1][1].status_code == 200, 10)
-            recovered = time.monotonic() - returned
+            until(lambda: results[-1][0] > returned and results[-1][2].status_code == 200)
             stop.set()
             thread.join()
             # Another model, without a restart.
@@ -109,16 +110,15 @@ def test_serve(model: Model, second_model: Model, folders: Folders) -> None:
                 process.send_signal(signal.SIGTERM)
             assert line_with(active, "bank ends") == "bank ends\n"
             assert re.match(r"shop ends; [\d,]+ rows answered\n", line_with(passive, "shop ends"))
-            assert (active.wait(15), passive.wait(15)) == (0, 0)
-    assert recovered < 5
-    answers = {response.status_code for _, response in results}
+            assert (active.wait(60), passive.wait(60)) == (0, 0)
+    answers = {response.status_code for *_, response in results}
     assert answers == {200, 503}
-    for moment, response in results:
+    for _, answered, response in results:
         if response.status_code == 200:
             scores = [row["score"] for row in response.json()["scores"]]
             np.testing.assert_allclose(scores, model.scores[:8], rtol=0, atol=1e-12)
         else:
-            assert moment > killed - 1
+            assert answered > killed
             assert response.json()["error"]["code"] == "peer_down"
 
 
@@ -138,16 +138,16 @@ def test_predict_killed_and_started_again(model: Model, folders: Folders) -> Non
             cwd=bank, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
         )  # fmt: skip
         parts = bank / "out.parquet.parts"
-        until(lambda: parts.exists() and len(list(parts.glob("*.parquet"))) >= 3, 20)
+        until(lambda: parts.exists() and len(list(parts.glob("*.parquet"))) >= 3)
         os.kill(broken.pid, signal.SIGKILL)
         broken.communicate()
         done = subprocess.run(
             [sys.executable, "-c", small + run, *command],
-            cwd=bank, capture_output=True, text=True, timeout=60, env=environment(), check=False,
+            cwd=bank, capture_output=True, text=True, timeout=200, env=environment(), check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"300 rows written to out\.parquet, \d+ of them by an earlier run", done.stdout)
-        assert passive.wait(15) == 0
+        assert passive.wait(60) == 0
     table = pq.read_table(bank / "out.parquet")
     assert table["id"].to_pylist() == ids
     np.testing.assert_allclose(table["score"].to_numpy(), model.scores, rtol=0, atol=1e-12)

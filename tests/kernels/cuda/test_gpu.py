@@ -151,6 +151,6 @@ def test_a_lost_device_is_noticed_and_left() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=250,
     )
     assert done.stdout.splitlines() == ["True True", "[1.5, 2.5]", "gone"], done.stderr

@@ -27,7 +27,7 @@ print(sorted({{"cupy", "numba.cuda"}} & set(sys.modules)))
 def run(code: str) -> str:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HECORE_BACKEND": "gmp"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=100
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=250
     )
     return done.stdout.strip()
 

@@ -371,7 +371,7 @@ def found_by(fault: Fault | None, form: str) -> str:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=250,
         )
         place, _, answer = done.stdout.strip().partition("\n")
         if done.returncode != 0 or not Path(place).is_relative_to(folder):

@@ -31,7 +31,7 @@ IVY_BRIDGE = ("ivybridge", "+avx,+sse4.2")
 NEHALEM = ("nehalem", "+sse4.2")
 
 #: Seconds for a body, which takes 15: the machine may be slow, or compile.
-PATIENCE = 300
+PATIENCE = 600
 
 CHOSEN = """
 import hecore
@@ -64,7 +64,7 @@ def run(code: str, environment: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -33,7 +33,7 @@ def run(code: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=100,
+        timeout=250,
     )
     return done.stdout.strip()
 
@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=110,
+        timeout=250,
     )
     assert done.stdout.strip() == "simd"
     assert "compiled in every process" in done.stderr

@@ -57,7 +57,7 @@ def tables(objective, *counts, rows=90, sparse=False):
 def run_all(works):
     with ThreadPoolExecutor(len(works)) as pool:
         futures = [pool.submit(work) for work in works]
-        return [(future.exception(timeout=100), future) for future in futures]
+        return [(future.exception(timeout=250), future) for future in futures]
 
 
 def models(kind, config, keys, count, wrap=lambda end: end, **options):

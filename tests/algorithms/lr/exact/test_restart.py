@@ -62,7 +62,7 @@ class Job:
     def run(self, ends: Sequence[Sequence[int]] = ((), (), ())) -> list[tuple[str, Any, int]]:
         with ThreadPoolExecutor(3) as pool:
             parties = [pool.submit(self.live, place, list(ends[place])) for place in range(3)]
-            return [party.result(timeout=110) for party in parties]
+            return [party.result(timeout=250) for party in parties]
 
 
 def tables() -> list[Table]:
