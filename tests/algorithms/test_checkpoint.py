@@ -51,12 +51,12 @@ def test_messages_go_on_from_the_checkpoint(offices: list[Office], tmp_path: Pat
     for number in range(4):
         office.peer.send(Note(number=number))
         office.channel.send(Note(number=number))
-    assert [office.channel.receive(Note, 5).number for _ in range(2)] == [0, 1]
+    assert [office.channel.receive(Note, 60).number for _ in range(2)] == [0, 1]
     saved(run, 1)
-    assert office.channel.receive(Note, 5).number == 2  # after the checkpoint: it is given again
+    assert office.channel.receive(Note, 60).number == 2  # after the checkpoint: it is given again
     office = again(offices, tmp_path)
     office.begin().latest()
-    assert [office.channel.receive(Note, 5).number for _ in range(2)] == [2, 3]
+    assert [office.channel.receive(Note, 60).number for _ in range(2)] == [2, 3]
 
 
 @pytest.mark.parametrize("damage", ["seal", "json", "arrays", "missing", "empty"])
@@ -135,7 +135,7 @@ def test_parties_that_started_unlike_end_at_the_greeting(offices: list[Office], 
     office.peer.agree({"configuration": "two", "row ids": "same", "only here": "x"})
     for end, names in ((office.channel, "a and b"), (office.peer, "b")):
         with pytest.raises(HandshakeError, match=rf"{names}.*same configuration"):
-            end.receive(Note, 10)
+            end.receive(Note, 60)
 
 
 def test_draws_repeat_for_the_same_secret_context_and_label_only() -> None:

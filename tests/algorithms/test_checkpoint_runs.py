@@ -27,7 +27,7 @@ def exchange(office: Office, number: int) -> None:
     """A message each way, which the office takes; its peer's process is a mere source of messages."""
     office.peer.send(Note(number=number))
     office.channel.send(Note(number=number))
-    assert office.channel.receive(Note, 5).number == number
+    assert office.channel.receive(Note, 60).number == number
 
 
 def work(office: Office, first: int, steps: int, finish: bool = True) -> None:
@@ -76,7 +76,7 @@ def test_runs_that_are_over_give_their_results_and_the_last_one_goes_on(
     assert found is not None
     assert not found.over
     assert found.state == b'{"at":10}'
-    assert office.channel.receive(Note, 5).number == 10
+    assert office.channel.receive(Note, 60).number == 10
 
 
 def test_logs_are_forgotten_however_short_the_runs(offices: list[Office], tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_damaged_first_checkpoint_of_a_run_is_made_again(offices: list[Office]
     assert office.begin().latest() is None
     assert not manifests(tmp_path, 1)
     office.channel.send(Note(number=4))  # stands in the outbox
-    assert office.channel.receive(Note, 5).number == 4
+    assert office.channel.receive(Note, 60).number == 4
 
 
 def test_a_damaged_result_is_made_again_while_the_logs_reach_back(
@@ -120,7 +120,7 @@ def test_a_damaged_result_is_made_again_while_the_logs_reach_back(
     assert not found.over
     assert found.step == 3
     office.channel.send(Note(number=3))
-    assert office.channel.receive(Note, 5).number == 3
+    assert office.channel.receive(Note, 60).number == 3
     run.finish()
     found = office.begin().latest()  # the second run's own is as it was
     assert found is not None
@@ -160,7 +160,7 @@ def test_a_place_that_is_saved_again_and_again_is_one_checkpoint(
     found = office.begin().latest()
     assert found is not None
     assert found.step == 2
-    assert office.channel.receive(Note, 5).number == 2
+    assert office.channel.receive(Note, 60).number == 2
 
 
 def test_another_order_of_runs_is_noticed(offices: list[Office], tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_another_order_of_runs_is_noticed(offices: list[Office], tmp_path: Path)
     ):
         office.begin().latest()
     with pytest.raises(StoreError, match="message 0 from b is not in the inbox any more"):
-        office.channel.receive(Note, 5)
+        office.channel.receive(Note, 60)
 
 
 @pytest.mark.parametrize("where", ["before", "unfinished"])
@@ -198,7 +198,7 @@ def test_what_no_checkpoint_covers_is_kept(
     if where == "unfinished":
         assert office.begin().latest() is None
     office.channel.send(Note(number=0))
-    assert office.channel.receive(Note, 5).number == 0
+    assert office.channel.receive(Note, 60).number == 0
     found = office.begin().latest()
     assert found is not None
     assert found.over
@@ -211,12 +211,12 @@ def test_a_message_that_was_not_asked_for_is_not_lost(offices: list[Office], tmp
     exchange(office, 0)
     office.peer.send(Note(number=1))
     with pytest.raises(UnexpectedMessage):
-        office.channel.receive(Hello, 5)
+        office.channel.receive(Hello, 60)
     office.channel.send(Note(number=1))
     run.save(1, None, {})
     office = again(offices, tmp_path)
     assert office.begin().latest() is not None
-    assert office.channel.receive(Note, 5).number == 1
+    assert office.channel.receive(Note, 60).number == 1
     assert [mark.taken for mark in office.channel.watermarks()] == [2]
 
 
@@ -235,4 +235,4 @@ def test_terms_of_different_runs_are_not_compared(offices: list[Office], tmp_pat
     office.checkpoints.begin("task", {})
     office.checkpoints.agree({"row ids": "three"})
     with pytest.raises(HandshakeError, match="same row ids of task 1"):
-        office.channel.receive(Note, 5)
+        office.channel.receive(Note, 60)

@@ -92,7 +92,7 @@ def meet(first: Side, second: Side) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(100)
     assert not any(thread.is_alive() for thread in threads), f"a side hangs; outcomes: {outcomes}"
     return outcomes
 

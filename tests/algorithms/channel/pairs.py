@@ -57,7 +57,7 @@ class Life:
 
     def end(self, seconds: float) -> int:
         code = self.process.wait(seconds)
-        self._thread.join(5)
+        self._thread.join(60)
         return code
 
 

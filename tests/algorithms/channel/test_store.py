@@ -268,7 +268,7 @@ def test_a_disk_that_fails_stops_the_party_and_loses_nothing(tmp_path: Path, tro
 
     def take_all() -> None:
         for number in range(50):
-            assert b.receive(Note, 10).number == number
+            assert b.receive(Note, 60).number == number
 
     with pytest.raises(StoreError, match=r"cannot be written.*(No space|Input/output)"):
         take_all()
@@ -284,7 +284,7 @@ def test_a_disk_that_fails_stops_the_party_and_loses_nothing(tmp_path: Path, tro
     a.abort("the peer has gone")
 
     a, b = opened(None, None)
-    assert [b.receive(Note, 10).number for _ in range(50)] == list(range(50))
+    assert [b.receive(Note, 60).number for _ in range(50)] == list(range(50))
     marks = b.watermarks()
     assert (marks[0].taken, marks[0].stream) == (50, 0)
     b.close()

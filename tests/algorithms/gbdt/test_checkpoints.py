@@ -61,7 +61,7 @@ class Party:
         while True:
             try:
                 result = self.job.work(self.model(), self.place)
-                self.job.done.wait(30)  # the others may need what was sent
+                self.job.done.wait(200)  # the others may need what was sent
                 return result
             except Killed:
                 pass

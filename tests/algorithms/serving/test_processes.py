@@ -97,7 +97,7 @@ def test_serve(model: Model, second_model: Model, folders: Folders) -> None:
         with started(shop, "serve", "shares") as passive:
             line_with(passive, "serves its part")
             returned = time.monotonic()
-            until(lambda: results[-1][0] > returned and results[-1][2].status_code == 200)
+            until(lambda: results[-1][0] > returned and results[-1][2].status_code == 200, 20)
             stop.set()
             thread.join()
             # Another model, without a restart.

@@ -52,7 +52,7 @@ class Job:
             try:
                 model.fit(train, evaluation)
                 scores = model.predict(evaluation)
-                self.done.wait(60)
+                self.done.wait(200)
                 return model.digest(), None if scores is None else scores.tobytes(), lives
             except Killed:
                 pass
