@@ -26,8 +26,8 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -48,7 +48,7 @@ from hecore.algorithms.checkpoint_files import (
     write,
 )
 from hecore.algorithms.draws import RepeatableDraws, fresh
-from hecore.algorithms.errors import CheckpointError, DataChanged
+from hecore.algorithms.errors import CheckpointError, DataChanged, TableError
 from hecore.algorithms.private_files import make_folder
 from hecore.meter import phase
 from hecore.randomness import Draw
@@ -354,3 +354,19 @@ class NoRun:
 
 
 AnyRun: TypeAlias = Run | NoRun
+
+
+@contextmanager
+def naming_changed(file: str | Path, what: str, anew: str) -> Iterator[None]:
+    """TableError in place of DataChanged: it names the file, and what can be done.
+
+    what   of what kind the run is: "job"
+    anew   how a party begins it anew
+    """
+    try:
+        yield
+    except DataChanged as error:
+        raise TableError(
+            f"{file} has changed since this {what} began: put it back as it was, or begin anew at all"
+            f" parties ({anew})"
+        ) from error

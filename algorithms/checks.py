@@ -5,9 +5,35 @@ And `counted`, for texts of all kinds.
 
 from __future__ import annotations
 
+from typing import Literal, get_args, get_origin
+
+import msgspec
+import numpy as np
+
 from hecore import KeySpec
 from hecore.algorithms.errors import ConfigurationError
 from hecore.errors import HecoreError, InsecureKey
+
+
+def check_kinds(settings: msgspec.Struct) -> None:
+    """Every field holds what its class declares: a number, a truth value, one of a few texts.
+
+    A file of settings is read by the same declarations; this is for settings that Python code makes. Numbers
+    of numpy become Python's, and integers become floats where a field is one: equal settings are then equal
+    bytes at all parties.
+    """
+    for field in msgspec.structs.fields(settings):
+        given = getattr(settings, field.name)
+        value = given.item() if isinstance(given, np.generic) else given
+        if get_origin(field.type) is Literal:
+            check_choice(field.name, value, get_args(field.type))
+        try:
+            exact = msgspec.convert(value, field.type)
+        except msgspec.ValidationError as error:
+            text = str(error)
+            raise ConfigurationError(f"{field.name} = {given!r}: {text[0].lower()}{text[1:]}") from None
+        if type(exact) is not type(given):
+            msgspec.structs.force_setattr(settings, field.name, exact)
 
 
 def check_range(name: str, value: float, lowest: float, highest: float) -> None:
@@ -16,7 +42,7 @@ def check_range(name: str, value: float, lowest: float, highest: float) -> None:
         raise ConfigurationError(f"{name} = {value} is not in {lowest} … {highest}")
 
 
-def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """The value of a field is one of those allowed."""
     if value not in allowed:
         raise ConfigurationError(f"{name} = {value!r} is not one of {', '.join(map(repr, allowed))}")

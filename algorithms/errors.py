@@ -33,6 +33,8 @@ import re
 
 from hecore.kernels.errors import HecoreError
 
+#: The remedy in a HandshakeError of processes whose stores do not go together; programs know it by that.
+ANEW = "begin anew with empty stores at all parties (a job: hecore party run --anew)"
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import ClassVar
 
 import msgspec
 
@@ -24,24 +25,33 @@ class Estimator:
     """A party's channels, key and backend, and the meter of its work.
 
     channel      the Channel to the active party; at the active party one, or one to each passive party
+    objective    of the configuration
     key          this party's key pair; None generates a fresh 2048-bit one, when it is first needed
     backend      a Backend, its name, or None for automatic choice
     checkpoints  of the same channels, or None
 
-    ConfigurationError for no channel, or two to one peer.
+    ConfigurationError for another class's objective, no channel, or two to one peer.
     """
 
     #: Whether passive parties have a key as well.
     keys_of_passive = True
+    #: Which objectives the predictions of a class are of.
+    objectives: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
         channel: Channel | Sequence[Channel],
         *,
+        objective: str,
         key: PrivateKey | None,
         backend: Backend | str | None,
         checkpoints: Checkpoints | None,
     ) -> None:
+        if objective not in self.objectives:
+            raise ConfigurationError(
+                f"objective = {objective!r} is not one of {type(self).__name__}:"
+                f" {', '.join(map(repr, self.objectives))}"
+            )
         self.channels = list(channel) if isinstance(channel, Sequence) else [channel]
         peers = [end.peer for end in self.channels]
         if not peers or len(set(peers)) < len(peers):
@@ -97,6 +107,15 @@ class Estimator:
             )
             for channel in self.channels
         ]
+
+    @staticmethod
+    def _check_stopping(rounds: int, evaluation: Table | None) -> None:
+        """ConfigurationError for early stopping without rows to decide it on."""
+        if rounds and evaluation is None:
+            raise ConfigurationError(
+                f"early_stopping_rounds = {rounds} needs evaluation rows: give fit an evaluation table at"
+                " every party, or take 0"
+            )
 
     @contextmanager
     def _talking(self) -> Iterator[None]:

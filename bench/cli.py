@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hecore.algorithms.cli.console import friendly
+
 from .cases import select
-from .command import friendly, output, pair, stop, words
+from .command import output, pair, words
 from .psi import psi
 from .record import load
 from .run_command import RUN_EXAMPLES, bound, run
@@ -183,10 +185,11 @@ def gpu_code(
     """
     from . import sass
     from .gpu_code import report
+    from .nvrtc import ToolMissing
 
     reason = sass.why_not()
     if reason is not None:
-        raise stop(RuntimeError(reason))
+        raise ToolMissing(reason)
     typer.echo(report(target), nl=False)
 
 

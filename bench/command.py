@@ -1,39 +1,14 @@
-"""What the commands have in common: where they write, how they fail, lists in their options."""
+"""What the commands have in common: where they write, lists in their options. They fail as `hecore` does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
-
 import typer
 from rich.console import Console
-
-from hecore import HecoreError
 
 from .record import Machine
 
 #: Columns of output that goes to a file or a pipe.
 WIDTH_OF_FILES = 120
-
-
-def friendly(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors that hecore raises on purpose end the command with their text and exit code 1."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (HecoreError, OSError) as error:
-            raise stop(error) from None
-
-    return run
-
-
-def stop(error: Exception) -> typer.Exit:
-    """What ends a command, after its reason was told."""
-    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(1)
 
 
 def output() -> Console:

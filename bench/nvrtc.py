@@ -13,11 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hecore.errors import HecoreError
 from hecore.kernels import cuda
 from hecore.kernels.cuda.shapes import Shape
 
 WHEELS = ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 SOURCES = Path(cuda.__file__).resolve().parent / "src"
+
+
+class ToolMissing(HecoreError, RuntimeError):
+    """A compiler or disassembler is not on this machine; the message names its package."""
 
 
 class CompileError(Exception):

@@ -21,9 +21,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hecore.algorithms.cli.console import friendly
 from hecore.errors import HecoreError
 
-from .command import friendly, words
+from .command import words
 from .machine import limited
 
 ACTIVE, PASSIVE = "active", "passive"

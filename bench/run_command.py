@@ -18,9 +18,10 @@ from rich.progress import (
 )
 
 import hecore
+from hecore.algorithms.cli.console import friendly
 
 from .cases import Case, select
-from .command import friendly, numbers, output, words
+from .command import numbers, output, words
 from .machine import limited
 from .peers import PEERS
 from .record import Failure, Record, Row, save

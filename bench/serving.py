@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from hecore.algorithms.channel import AllowList, CurveKeys
+from hecore.algorithms.cli.console import friendly
 from hecore.algorithms.data import Table
 from hecore.algorithms.free_port import free_port
 from hecore.algorithms.gbdt import GBDTConfig
@@ -37,7 +38,7 @@ from hecore.algorithms.gbdt.tables import training_rows
 from hecore.algorithms.serving.callers import Callers
 from hecore.errors import HecoreError
 
-from .command import friendly, pair
+from .command import pair
 from .synthetic import make_tables
 
 ACTIVE, PASSIVE = "bank", "shop"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hecore.algorithms.errors import HandshakeError
+from hecore.algorithms.errors import ANEW, HandshakeError
 
 if TYPE_CHECKING:
     from hecore.algorithms.channel.link import Link
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: The process of a peer that was not met yet.
 UNKNOWN = bytes(16)
-ANEW = "begin anew with empty stores at all parties (a job: hecore party run --anew)"
 
 
 def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:

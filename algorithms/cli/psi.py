@@ -45,6 +45,7 @@ def psi(
     Every party runs it beside its own file, in any order. All rows come out in the same order everywhere.
     """
     from hecore.algorithms.channel import CurveKeys
+    from hecore.algorithms.checkpoint import naming_changed
     from hecore.algorithms.data import open_source, read_ids, write_rows
     from hecore.algorithms.data.write import check_table_out
     from hecore.algorithms.psi import Progress, PsiConfig, align
@@ -63,7 +64,11 @@ def psi(
     allowed = {peer: _public_key(path) for peer, path in public.items()}
     meeting = Meeting(me or role, job, listen, dialled, allowed, state, say)
     try:
-        with meeting.open(CurveKeys.load(keys), wait) as (channels, checkpoints), progress_lines() as tell:
+        with (
+            naming_changed(file, "alignment", f"remove {state}"),
+            meeting.open(CurveKeys.load(keys), wait) as (channels, checkpoints),
+            progress_lines() as tell,
+        ):
 
             def show(progress: Progress) -> None:
                 tell(rows_progress(f"matching with {progress.peer}", progress))

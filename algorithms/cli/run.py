@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,28 +13,14 @@ import typer
 from rich.text import Text
 
 from hecore.algorithms.cli.console import INTERRUPTED, console, errors, say
-from hecore.algorithms.errors import (
-    ChannelTimeout,
-    ConfigurationError,
-    Fenced,
-    HandshakeError,
-    PeerAborted,
-    PeerLost,
-    StoreError,
-    StoreInUse,
-    printable,
-    told,
-)
+from hecore.algorithms.errors import ANEW, ConfigurationError, HandshakeError, printable, told
+from hecore.algorithms.job.failures import REFUSED, REPLACED, exit_code, next_step
 from hecore.errors import HecoreError
 
 if TYPE_CHECKING:
     from hecore.algorithms.job.config import JobFile
 
 JobPath = Annotated[Path, typer.Argument(metavar="JOB.toml", help="This party's job file.")]
-
-#: Exit codes; docs/jobs.md lists them.
-REFUSED, PEER, DISK, REPLACED = 1, 3, 4, 5
-BROKEN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 def run(
@@ -97,28 +82,9 @@ def status(file: JobPath) -> None:
         _end(REFUSED, f"error: {told(error)}")
 
 
-def exit_code(error: Exception) -> int:
-    """What a run that failed returns to the shell.
-
-    1  something must be mended first: job file, data, keys, or the other party's
-    3  another party went, or never came: start again to go on
-    4  the disk: nothing is lost, start again when there is room
-    5  another process runs this job here, or has taken over
-    """
-    if isinstance(error, StoreInUse | Fenced):
-        return REPLACED
-    if isinstance(error, StoreError) or getattr(error, "errno", None) in BROKEN_DISK:
-        return DISK
-    if isinstance(error, PeerLost | ChannelTimeout | PeerAborted) and not isinstance(error, HandshakeError):
-        return PEER
-    return REFUSED
-
-
 def _after(error: Exception, job: JobFile, *, anew: bool) -> str:
     """What to do next after an error."""
-    from hecore.algorithms.channel.meeting import ANEW
     from hecore.algorithms.job.home import Home
-    from hecore.algorithms.job.status import next_step
 
     text, command = told(error), f"hecore party run {job.path}"
     if anew and isinstance(error, HandshakeError) and ANEW in text:

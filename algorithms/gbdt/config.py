@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from hecore.algorithms.checks import check_range
+from hecore.algorithms.checks import check_kinds, check_range
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.objectives import TreeObjective
 
@@ -85,6 +85,7 @@ class GBDTConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reply_randomness: Literal["uniform", "classic"] = "uniform"
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_range("n_estimators", self.n_estimators, 1, 100_000)
         check_range("learning_rate", self.learning_rate, 1e-9, 10.0)
         check_range("max_depth", self.max_depth, 0, DEPTH_WITHOUT_LIMIT)

@@ -24,7 +24,7 @@ from hecore.algorithms.gbdt.objectives import Gradient, transform
 from hecore.algorithms.gbdt.predict import joint_margins, send_directions
 from hecore.algorithms.gbdt.standing import Finished, Journal, Scored
 from hecore.algorithms.gbdt.tables import RowsOf, binding, check_evaluation, terms_of_all, weights_hash
-from hecore.algorithms.objectives import Floats
+from hecore.algorithms.objectives import BINARY, COUNTS, Floats
 from hecore.algorithms.party import Peer
 from hecore.kernels import Backend
 from hecore.keys import PrivateKey
@@ -63,7 +63,9 @@ class VerticalGBDT(Estimator):
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self.config = config or self._default_config()
-        super().__init__(channel, key=key, backend=backend, checkpoints=checkpoints)
+        super().__init__(
+            channel, objective=self.config.objective, key=key, backend=backend, checkpoints=checkpoints
+        )
         self._categorical, self._objective = tuple(categorical), objective
         self.share: ActiveShare | PassiveShare | None = None
 
@@ -91,6 +93,7 @@ class VerticalGBDT(Estimator):
         CheckpointError where the checkpoints are of other data or parameters.
         """
         with self._talking():
+            self._check_stopping(self.config.early_stopping_rounds, evaluation)
             tables = [table] if evaluation is None else [table, evaluation]
             before = self._fitted() if warm_start else None
             journal = self._journal(
@@ -246,6 +249,8 @@ class VerticalGBDT(Estimator):
 class VerticalGBDTClassifier(VerticalGBDT):
     """Trees for classes 0, 1, …: objective "binary:logistic" or "multi:softprob"."""
 
+    objectives = (BINARY, "multi:softprob")
+
     def predict_proba(self, table: Table) -> Floats | None:
         """Probabilities (rows, classes) at the active party, None elsewhere."""
         scores = self._predictions(table)
@@ -261,6 +266,8 @@ class VerticalGBDTClassifier(VerticalGBDT):
 
 class VerticalGBDTRegressor(VerticalGBDT):
     """Trees for numbers: objective "reg:squarederror", "count:poisson" or "custom"."""
+
+    objectives = ("reg:squarederror", COUNTS, "custom")
 
     def _default_config(self) -> GBDTConfig:
         return GBDTConfig(objective="reg:squarederror")

@@ -13,10 +13,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
+from hecore.algorithms.checkpoint import naming_changed
 from hecore.algorithms.errors import (
     CheckpointError,
     ConfigurationError,
-    DataChanged,
     StoreError,
     TableError,
     told,
@@ -54,7 +54,8 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
     with open_records(job) as folder, ProgressKeeper(job.folder / PROGRESS, on_progress) as keeper:
         run = PartyRun(job, home, store, folder, keeper)
         try:
-            outcome = _run(run, job)
+            with naming_changed(job.data.file, "job", f"hecore party run {job.path} --anew"):
+                outcome = run.run()
         except KeyboardInterrupt as interrupt:
             vain = run.was_in_vain(interrupt)
             run.close(leave=False)
@@ -75,17 +76,6 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
         if not outcome.undelivered:
             home.remove()
     return outcome
-
-
-def _run(run: PartyRun, job: JobFile) -> Outcome:
-    """As `PartyRun.run`; where the data have changed, the error names their file."""
-    try:
-        return run.run()
-    except DataChanged as error:
-        raise TableError(
-            f"{job.data.file} has changed since this job began: put it back as it was, or begin anew at all"
-            f" parties (hecore party run {job.path} --anew)"
-        ) from error
 
 
 def forget(job: JobFile, tell: Callable[[str], None] = log.warning) -> None:

@@ -8,28 +8,12 @@ from datetime import timedelta
 from rich.table import Table
 from rich.text import Text
 
-from hecore.algorithms.channel.meeting import ANEW
-from hecore.algorithms.errors import (
-    ChannelTimeout,
-    CheckpointError,
-    Fenced,
-    HandshakeError,
-    PeerAborted,
-    PeerLost,
-    StoreError,
-    StoreInUse,
-)
 from hecore.algorithms.job.config import JobFile
+from hecore.algorithms.job.failures import next_step
 from hecore.algorithms.job.folder import RECORD, read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.progress import PROGRESS, JobProgress, PeerLine, read_progress
 from hecore.algorithms.job.records import RunRecord
-
-#: Kinds of errors after which a start is enough; the others come again until something was mended.
-PASSING = [
-    error.__name__
-    for error in (PeerLost, PeerAborted, ChannelTimeout, Fenced, StoreError, StoreInUse, OSError, MemoryError)
-]
 
 
 def status_table(job: JobFile) -> Table:
@@ -86,15 +70,3 @@ def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | No
     failed = record is not None and record.status == "failed"  # a process that was killed says nothing
     error = record.error if record is not None and failed else ""
     return f"{'failed' if failed else 'stopped'}{when}: {next_step(f'hecore party run {job.path}', error)}"
-
-
-def next_step(command: str, error: str) -> str:
-    """What to do after a run that ended with this error, as the records have it: its type and its text."""
-    kind = error.partition(":")[0]
-    if kind == CheckpointError.__name__ or (kind == HandshakeError.__name__ and ANEW in error):
-        return (
-            f"all parties must begin anew: start `{command} --anew` here; whoever has done so already starts"
-            " without --anew"
-        )
-    mended = "" if not kind or kind in PASSING else "when that is mended, "
-    return f"{mended}start `{command}` again to go on"

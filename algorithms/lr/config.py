@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
-from hecore.algorithms.checks import check_choice, check_range
+from hecore.algorithms.checks import check_kinds, check_range
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.objectives import CLASSES, LinearObjective
 
@@ -90,8 +90,7 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     allow_small_data: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in _CHOICES.items():
-            check_choice(name, getattr(self, name), get_args(kind))
+        check_kinds(self)
         for name, (lowest, highest) in _RANGES.items():
             check_range(name, getattr(self, name), lowest, highest)
         check_range("output_bits", self.output_bits, 4, self.weight_bits)
@@ -149,15 +148,6 @@ class LinearConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return math.ceil(columns * outputs * (self.output_bits + 2) / max(1.0, math.log2(outputs)))
 
 
-_CHOICES = {
-    "objective": LinearObjective,
-    "mode": Mode,
-    "optimizer": Literal["sgd", "adam"],
-    "schedule": Schedule,
-    "sigmoid": Literal["linear", "cubic", "quintic"],
-    "class_weight": Literal["none", "balanced"],
-    "reply_randomness": Literal["uniform", "classic"],
-}
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "batch_size": (1, 1 << 20),

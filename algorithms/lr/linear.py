@@ -14,7 +14,6 @@ from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import AnyRun, Checkpoints, NoRun
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import (
-    ConfigurationError,
     ProtocolError,
     TableError,
 )
@@ -49,7 +48,6 @@ class VerticalLinearModel(Estimator):
                   calls the same methods in the same order; it goes on where it was, to the same result
     """
 
-    objectives: ClassVar[tuple[str, ...]]
     #: Whether a network stands on the linear part.
     network: ClassVar[bool] = False
 
@@ -63,12 +61,9 @@ class VerticalLinearModel(Estimator):
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self.config = config or self._default_config()
-        if self.config.objective not in self.objectives:
-            raise ConfigurationError(
-                f"objective = {self.config.objective!r} is not one of {type(self).__name__}:"
-                f" {', '.join(map(repr, self.objectives))}"
-            )
-        super().__init__(channel, key=key, backend=backend, checkpoints=checkpoints)
+        super().__init__(
+            channel, objective=self.config.objective, key=key, backend=backend, checkpoints=checkpoints
+        )
         self._record: ModelRecord | None = None
 
     def _default_config(self) -> LinearConfig:
@@ -91,6 +86,7 @@ class VerticalLinearModel(Estimator):
         features beyond the limit; on any error the peers are told.
         """
         with self._talking():
+            self._check_stopping(self.config.early_stopping_rounds, evaluation)
             table = scaling.usable(table)
             evaluation = None if evaluation is None else scaling.usable(evaluation)
             label = self._label_side(table, evaluation, sample_weight)

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from hecore.algorithms.checks import check_range
+from hecore.algorithms.checks import check_kinds, check_range
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.messages import Message
 from hecore.algorithms.party import ACTIVE, MAX_CONFIGURATION, PASSIVE
@@ -45,8 +45,7 @@ class PsiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     chunk_rows: int = 1 << 13
 
     def __post_init__(self) -> None:
-        if self.reveal not in ("both", "active"):
-            raise ConfigurationError(f'reveal = {self.reveal!r} is neither "both" nor "active"')
+        check_kinds(self)
         if self.min_intersection < 1:
             raise ConfigurationError(f"min_intersection = {self.min_intersection} is not at least 1")
         check_range("chunk_rows", self.chunk_rows, 1, MAX_CHUNK_ROWS)

@@ -90,14 +90,15 @@ def messages(run: RunView) -> Element | None:
     """Bytes by message type each way, and what the connection went through, by peer."""
     record = run.record
     cards = [
-        _traffic(record.party, peer, traffic, record.links.get(peer))
+        _traffic(record, peer, traffic, record.links.get(peer))
         for peer, traffic in record.traffic.items()
         if traffic.sent.messages or traffic.received.messages
     ]
     return tag("div", cards, class_="stack") if cards else None
 
 
-def _traffic(party: str, peer: str, traffic: PeerTraffic, link: LinkRecord | None) -> Element:
+def _traffic(record: RunRecord, peer: str, traffic: PeerTraffic, link: LinkRecord | None) -> Element:
+    party = record.party
     both = {f"{party} → {peer}": traffic.sent, f"{peer} → {party}": traffic.received}
     types: dict[str, int] = {}
     for way in both.values():
@@ -120,6 +121,7 @@ def _traffic(party: str, peer: str, traffic: PeerTraffic, link: LinkRecord | Non
             class_="bars traffic",
         ),
         None if link is None else _connection(link),
+        None if link is None or record.starts == 1 else _resumed(record),
         class_="card",
     )
 
@@ -148,3 +150,14 @@ def _connection(link: LinkRecord) -> Element:
         ("connections", f"{link.connections:,}"),
     ]
     return pairs((name, value) for name, value in items if value is not None)
+
+
+def _resumed(record: RunRecord) -> Element:
+    """Why messages may have more bytes than the wire: see `RunFolder`."""
+    return tag(
+        "p",
+        f"{record.party} was started {record.starts} times. Messages that a later process made or read again"
+        " count again in the table. Most of them were on a disk by then and did not travel again, so the"
+        " table may tell of more bytes than the wire.",
+        class_="note",
+    )

@@ -147,9 +147,10 @@ class FileScoring:
                 return self._whole.check(offers)
             if time.monotonic() > deadline:
                 away = [name for name in needed if name not in offers]
+                why = self._peers.lacking(away, self._whole.model, others=True)
                 raise ChannelTimeout(
-                    f"waited {self._wait:g} s: {self._peers.lacking(away, self._whole.model)}; start"
-                    f" `hecore predict` there with its share of model {self._whole.model}"
+                    f"waited {self._wait:g} s: {why}; start `hecore predict` there with its share of model"
+                    f" {self._whole.model}"
                 )
             time.sleep(A_LOOK)
 

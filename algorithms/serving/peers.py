@@ -77,15 +77,18 @@ class Peers:
             if standing.there and model in standing.offers
         }
 
-    def lacking(self, names: Iterable[str], model: str) -> str:
-        """Why these peers cannot be asked for a model: who is not there, and who serves what instead."""
-        return "; ".join(self._lacks(name, model) for name in names)
+    def lacking(self, names: Iterable[str], model: str, *, others: bool = False) -> str:
+        """Why these peers cannot be asked for a model: who is not there, and who does not serve it.
 
-    def _lacks(self, name: str, model: str) -> str:
+        others   name what such a peer serves instead: for whoever runs this party, and for no caller
+        """
+        return "; ".join(self._lacks(name, model, others) for name in names)
+
+    def _lacks(self, name: str, model: str, others: bool) -> str:
         if not self.there(name):
             return f"{name} is not there"
-        others = ", ".join(self._standing[name].offers) or "none"
-        return f"{name} is there without model {model}: it serves {others}"
+        instead = f": it serves {_named(self._standing[name].offers)}" if others else ""
+        return f"{name} is there without model {model}{instead}"
 
     def ask(self, names: Sequence[str], model: str, ids: list[str]) -> dict[str, Future[msg.Answer]]:
         """Ask peers one and the same question, which their masks follow from.
@@ -164,7 +167,9 @@ class Peers:
             self._lost(peer, "it was started again")
         offers = {offer.model: offer for offer in presence.offers}
         if not standing.there:
-            log.info("%s is there, with model %s", peer, ", ".join(offers) or "none")
+            log.info("%s is there, with model %s", peer, _named(offers))
+        elif offers.keys() != standing.offers.keys():
+            log.info("%s serves model %s from now on", peer, _named(offers))
         standing.process, standing.offers, standing.there = presence.process, offers, True
 
     def _lost(self, peer: str, why: str) -> None:
@@ -181,3 +186,7 @@ class Peers:
     def _forget(self, peer: str, number: int, _: Future[msg.Answer]) -> None:
         with self._lock:
             self._standing[peer].pending.pop(number, None)
+
+
+def _named(offers: Iterable[str]) -> str:
+    return ", ".join(offers) or "none"

@@ -22,12 +22,13 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from hecore.algorithms.serving.active import ActiveService, Reply
 from hecore.algorithms.serving.callers import Caller
 from hecore.algorithms.serving.messages import MAX_ID_BYTES
+from hecore.algorithms.serving.metrics import MEDIA_TYPE
 from hecore.algorithms.serving.openapi import document, page
 from hecore.algorithms.serving.refusals import Refusal
 from hecore.errors import HecoreError
@@ -114,7 +115,7 @@ class Web:
             ids=ids,
         )
         self.service.metrics.seconds.observe(seconds)
-        self.service.metrics.rows.add(len(ids), caller=name, complete=str(not reply.missing).lower())
+        self.service.metrics.rows.labels(complete=str(not reply.missing).lower()).inc(len(ids))
         return _json(_body(ids, reply))
 
     def _ids(self, body: Predict) -> list[str]:
@@ -151,10 +152,11 @@ class Web:
         self._caller(request)
         metrics = self.service.metrics
         for name in self.service.peers.names:
-            metrics.peers.set(self.service.peers.there(name), peer=name)
+            metrics.peers.labels(peer=name).set(self.service.peers.there(name))
+        metrics.active.clear()  # models come and go
         for model in self.service.loaded.wholes:
-            metrics.active.set(model == self.service.choice.active, model=model)
-        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
+            metrics.active.labels(model=model).set(model == self.service.choice.active)
+        return Response(metrics.text(), media_type=MEDIA_TYPE)
 
     async def _health(self, request: Request) -> Response:
         peers = self.service.peers
@@ -211,7 +213,7 @@ class Web:
             try:
                 response = await endpoint(request)
             except Refusal as refusal:
-                self.service.metrics.refused.add(code=refusal.code)
+                self.service.metrics.refused.labels(code=refusal.code).inc()
                 response = _refused(refusal)
             except ClientDisconnect:
                 response = Response(status_code=400)
@@ -221,7 +223,7 @@ class Web:
             except Exception:  # a fault of this program: the caller learns no more than that
                 log.exception("%s %s failed", request.method, request.url.path)
                 response = _refused(Refusal(500, "internal", "the service failed; its log says why"))
-            self.service.metrics.requests.add(path=request.url.path, status=str(response.status_code))
+            self.service.metrics.requests.labels(path=request.url.path, status=response.status_code).inc()
             return response
 
         return run

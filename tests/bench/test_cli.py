@@ -66,7 +66,7 @@ def test_run_prints_a_table_and_keeps_a_record(no_cuda: None, tmp_path: Path) ->
 def test_a_missing_backend_alone_is_one_line_and_an_exit_status(no_cuda: None, tmp_path: Path) -> None:
     result = invoke("run", *TINY, "--backend", "cuda", "--json", tmp_path / "run.json")
     assert result.exit_code == 1
-    assert result.stderr.splitlines() == ["no CUDA here: cuda needs what is not here"]
+    assert result.stderr.splitlines() == ["error: no CUDA here: cuda needs what is not here"]
     assert list(tmp_path.iterdir()) == []
 
 

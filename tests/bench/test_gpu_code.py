@@ -66,4 +66,4 @@ def test_without_the_tools_the_command_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sass, "why_not", lambda: "the package x is not installed")
     result = CliRunner().invoke(app, ["gpu-code"])
     assert result.exit_code == 1
-    assert result.stderr.strip() == "the package x is not installed"
+    assert result.stderr.strip() == "error: the package x is not installed"

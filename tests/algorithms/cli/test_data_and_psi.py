@@ -127,7 +127,10 @@ def test_a_run_that_was_stopped_goes_on_and_leaves_nothing(people, keys):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     whole = people[0].read_text()
     people[0].write_text(whole.replace("c199,", "c999,"))
-    assert "is of row ids" in piped(*lines["active"]).stderr
+    changed = (
+        f"{people[0]} has changed since this alignment began: put it back as it was, or begin anew at all"
+    )
+    assert piped(*lines["active"]).stderr == f"error: {changed} parties (remove {kept})\n"
     people[0].write_text(whole)
     kept.chmod(0o750)
     assert "active.state is open to others (mode 0750): chmod 700 it" in piped(*lines["active"]).stderr

@@ -12,9 +12,8 @@ from typer.testing import CliRunner, Result
 
 from hecore.algorithms import cli
 from hecore.algorithms.channel import AllowList, CurveKeys
-from hecore.algorithms.channel.meeting import ANEW
-from hecore.algorithms.cli.run import exit_code
 from hecore.algorithms.errors import (
+    ANEW,
     AlignmentError,
     ChannelTimeout,
     CheckpointError,
@@ -28,11 +27,11 @@ from hecore.algorithms.errors import (
     TableError,
 )
 from hecore.algorithms.job.config import load_job
+from hecore.algorithms.job.failures import exit_code, next_step
 from hecore.algorithms.job.folder import read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.log import log_to
 from hecore.algorithms.job.recording import open_records
-from hecore.algorithms.job.status import next_step
 
 from ..job.firms import Firm, make_firms
 
@@ -262,6 +261,8 @@ def test_what_must_be_mended_ends_with_code_1_and_one_line(bank: Firm) -> None:
 )
 def test_exit_codes(error: Exception, code: int) -> None:
     assert exit_code(error) == code
+    step = next_step("run", f"{type(error).__name__}: {error}")
+    assert step.startswith("start `run` again") == (code != 1)
 
 
 def test_logs_are_json_lines_and_warnings_are_shown(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 import hecore
 from hecore.algorithms.channel import Channel, loopback_pair
 from hecore.algorithms.data import Table
-from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier
+from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier, VerticalGBDTRegressor
 from hecore.algorithms.gbdt.central import CentralModel, train_centrally
 from hecore.algorithms.gbdt.estimators import VerticalGBDT
 from hecore.algorithms.gbdt.tables import training_rows
+from hecore.algorithms.objectives import CLASSES
 
 
 @pytest.fixture(scope="session")
@@ -90,14 +91,17 @@ def fit_jointly(
     *,
     evaluation: Sequence[Table] | None = None,
     score: Sequence[Table] | None = None,
-    kind: type[VerticalGBDT] = VerticalGBDTClassifier,
     categorical: Sequence[Sequence[str]] | None = None,
     objective: Any = None,
     **fit: Any,
 ) -> Joint:
-    """Train over loopback channels, and score `score` (the training tables by default)."""
+    """Train the estimators of the objective over loopback channels.
+
+    Then score `score`, the training tables by default.
+    """
     mine, theirs = star(len(parts) - 1)
     ends: list[Any] = [mine, *theirs]
+    kind = VerticalGBDTClassifier if config.objective in CLASSES else VerticalGBDTRegressor
     models = [
         kind(
             end,

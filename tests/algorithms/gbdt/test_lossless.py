@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import hecore
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import TableError
-from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTClassifier, VerticalGBDTRegressor
+from hecore.algorithms.gbdt import GBDTConfig
 
 from .conftest import assert_lossless, fit_centrally, fit_jointly, tables
 
@@ -63,24 +63,18 @@ def test_options(small_keys: list[hecore.PrivateKey], options: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    ("label", "options", "kind"),
+    ("label", "options"),
     [
-        ("classes", {"objective": "multi:softprob"}, VerticalGBDTClassifier),
-        (
-            "classes",
-            {"objective": "multi:softprob", "multi_strategy": "one_output_per_tree"},
-            VerticalGBDTClassifier,
-        ),
-        ("numbers", {"objective": "reg:squarederror"}, VerticalGBDTRegressor),
-        ("counts", {"objective": "count:poisson"}, VerticalGBDTRegressor),
+        ("classes", {"objective": "multi:softprob"}),
+        ("classes", {"objective": "multi:softprob", "multi_strategy": "one_output_per_tree"}),
+        ("numbers", {"objective": "reg:squarederror"}),
+        ("counts", {"objective": "count:poisson"}),
     ],
 )
-def test_objectives(
-    small_keys: list[hecore.PrivateKey], label: str, options: dict[str, Any], kind: type
-) -> None:
+def test_objectives(small_keys: list[hecore.PrivateKey], label: str, options: dict[str, Any]) -> None:
     parts = tables(250, [2, 3], seed=2, label=label)
     config = GBDTConfig(**SMALL | options)
-    joint = fit_jointly(parts, config, small_keys, kind=kind)
+    joint = fit_jointly(parts, config, small_keys)
     assert_lossless(joint, fit_centrally(parts, config), parts)
     metrics = joint.models[0].evals_result_["train"]
     assert metrics == sorted(metrics, reverse=True)  # each round is better
@@ -106,7 +100,7 @@ def test_a_custom_objective(small_keys: list[hecore.PrivateKey]) -> None:
 
     parts = tables(250, [2, 3], label="numbers")
     config = GBDTConfig(**SMALL | {"objective": "custom", "sample_weights": "any", "min_child_weight": 0.1})
-    joint = fit_jointly(parts, config, small_keys, kind=VerticalGBDTRegressor, objective=gradient)
+    joint = fit_jointly(parts, config, small_keys, objective=gradient)
     central = fit_centrally(parts, config, custom=gradient)
     assert_lossless(joint, central, parts)
     assert joint.models[0].evals_result_["train"][-1] < joint.models[0].evals_result_["train"][0]
@@ -306,5 +300,5 @@ def test_any_training_is_lossless(
     small_keys: list[hecore.PrivateKey], case: tuple[list[Table], GBDTConfig]
 ) -> None:
     parts, config = case
-    joint = fit_jointly(parts, config, small_keys, kind=VerticalGBDTRegressor)
+    joint = fit_jointly(parts, config, small_keys)
     assert_lossless(joint, fit_centrally(parts, config), parts)

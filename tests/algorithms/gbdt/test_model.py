@@ -16,7 +16,7 @@ import hecore
 from hecore.algorithms.cli import app
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
-from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTRegressor
+from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.export import export_joint
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, load_share, save_share
@@ -191,7 +191,7 @@ def test_xgboost_predicts_the_same(
         values[:5] = np.nan
         values[5:30, 2] = np.arange(25)
         score.append(replace(part, values=values))
-    joint = fit_jointly(parts, config, small_keys, categorical=names, score=score, kind=VerticalGBDTRegressor)
+    joint = fit_jointly(parts, config, small_keys, categorical=names, score=score)
     document = export_joint(joint.models[0].share, [joint.models[1].share])
     booster = xgboost.Booster()
     booster.load_model(bytearray(document))

@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 
 import hecore
 from hecore.algorithms.data import Table, read_csv
-from hecore.algorithms.gbdt import GBDTConfig, VerticalGBDTRegressor
+from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.objectives import transform
 from hecore.bench.gbdt import a9a
 
@@ -95,7 +95,7 @@ def test_joint_training_is_lossless(name: str, small_keys: list[hecore.PrivateKe
     parts, train, test = load(name)
     fit, score = [part.take(train) for part in parts], [part.take(test) for part in parts]
     config = GBDTConfig(**USUAL | SETS[name][1] | {"n_estimators": 3})
-    joint = fit_jointly(fit, config, small_keys, score=score, kind=VerticalGBDTRegressor)
+    joint = fit_jointly(fit, config, small_keys, score=score)
     assert_lossless(joint, fit_centrally(fit, config), score)
 
 

@@ -66,8 +66,8 @@ def test_two_goes_are_as_good_as_one(
 def test_another_objective_does_not_continue(small_keys: list[hecore.PrivateKey], tmp_path: Path) -> None:
     parts = tables(150, [2, 2])
     joint = fit_jointly(parts, msgspec.structs.replace(CONFIG, n_estimators=1), small_keys)
-    other = msgspec.structs.replace(CONFIG, objective="reg:squarederror")
-    with pytest.raises(ConfigurationError, match="cannot be continued with 'reg:squarederror'"):
+    other = msgspec.structs.replace(CONFIG, objective="multi:softprob")
+    with pytest.raises(ConfigurationError, match="cannot be continued with 'multi:softprob'"):
         continued(joint, parts, other, small_keys, None, tmp_path)
 
 

@@ -114,6 +114,16 @@ def test_messages_each_way(record: Record) -> None:
     }
 
 
+def test_messages_of_a_run_that_was_resumed_say_why_they_outgrow_the_wire(record: Record) -> None:
+    path = record(status="running")
+    once = page_of(path).sections["messages"].text
+    for _ in range(2):
+        RunFolder.open(path).close()
+    again = page_of(path).sections["messages"].text
+    assert "was started" not in once
+    assert "bank was started 3 times. Messages that a later process made or read again count again" in again
+
+
 def test_own_columns_alone(record: Record) -> None:
     section = page_of(record()).sections["columns"]
     assert rows_of(section)[1:] == [["income", "", "75 %", "2.5"], ["age", "", "25 %", "1.25"]]

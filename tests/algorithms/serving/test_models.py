@@ -67,9 +67,34 @@ def test_a_model_that_a_passive_party_lacks_is_not_activated(folders: Folders) -
         assert (asked.status_code, asked.json()["error"]["code"]) == (503, "peer_down")
 
 
-def test_reload_brings_models_features_and_callers(
-    model: Model, second_model: Model, folders: Folders
+def test_callers_do_not_hear_of_models_that_they_cannot_ask_for(
+    folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Shop serves a model that bank does not: no answer names it, and bank's own log does."""
+    caplog.set_level("INFO")
+    (folders.root / "bank" / "shares" / "0").unlink()
+    (folders.root / "shop" / "shares" / "1").unlink()
+    with folders.passive("shop"), folders.active() as bank:
+        bank.ready()
+        (entry,) = bank.get("/models").json()["models"]
+        assert (entry["model"], entry["ready"]) == (SECOND, False)
+        assert entry["why_not"] == f"shop is there without model {SECOND}"
+        answers = [
+            bank.get("/models"),
+            bank.get("/metrics"),
+            bank.post("/admin/activate", body={"model": SECOND}, caller="boss"),
+            bank.post(body={"ids": ["id0"]}),
+            bank.post(body={"ids": ["id0"], "model": FIRST[:4]}),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 409, 503, 404]
+        assert all(FIRST not in answer.text for answer in answers)
+    assert f"shop is there, with model {FIRST}" in caplog.messages
+
+
+def test_reload_brings_models_features_and_callers(
+    model: Model, second_model: Model, folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     second = folders.root / "bank" / "shares" / "1"
     second.unlink()
     with folders.passive("shop") as shop, folders.active() as bank:
@@ -86,6 +111,7 @@ def test_reload_brings_models_features_and_callers(
         settings = load_settings(folders.root / "shop" / "serve.toml")
         shop.replace(load_passive(settings, [folders.root / "shop" / "shares"], None))
         until(lambda: not bank.get("/models").json()["models"][1]["ready"])
+        assert f"shop serves model {FIRST} from now on" in caplog.messages
         # A token is gone with the next reload.
         (bank.folder / "tokens.toml").write_text("format = 1\n")
         (bank.folder / "tokens.toml").chmod(0o600)
@@ -129,15 +155,14 @@ def test_metrics(folders: Folders) -> None:
         bank.post(body={"ids": ["id0", "id1"]})
         bank.post(body={"ids": ["nobody"]})
         text = bank.get("/metrics").text
-    assert 'hecore_requests_total{path="/predict",status="200"} 1' in text
-    assert 'hecore_rows_total{caller="front",complete="true"} 2' in text
-    assert 'hecore_refused_total{code="unknown_id"} 1' in text
-    assert 'hecore_peer_up{peer="shop"} 1' in text
-    assert f'hecore_model_active{{model="{FIRST}"}} 1' in text
-    assert 'hecore_batch_rows_bucket{le="2"} 1' in text
-    assert "hecore_request_seconds_count 1" in text
-    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
-    assert len(names) == len(set(names)) == 8
+    assert 'hecore_requests_total{path="/predict",status="200"} 1.0' in text
+    assert 'hecore_rows_total{complete="true"} 2.0' in text
+    assert 'hecore_refused_total{code="unknown_id"} 1.0' in text
+    assert 'hecore_peer_up{peer="shop"} 1.0' in text
+    assert f'hecore_model_active{{model="{FIRST}"}} 1.0' in text
+    assert 'hecore_batch_rows_bucket{le="2.0"} 1.0' in text
+    assert "hecore_request_seconds_count 1.0" in text
+    assert "front" not in text  # of a caller, others learn nothing
 
 
 def test_the_interface_is_described(folders: Folders) -> None:
