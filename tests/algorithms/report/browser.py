@@ -28,7 +28,7 @@ OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
     "--remote-debugging-pipe",
 )
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 class Browser:
