@@ -56,7 +56,7 @@ def metrics(life: Life) -> dict[str, float]:
 
 
 def warned(life: Life, away: float) -> None:
-    """A line about the missing peer comes in time: within 5 s, if the test is a long one on a quiet machine."""
+    """A line about the missing peer comes in time: within 5 s where a long test has a quiet machine."""
     until(
         lambda: life.said("silent") or life.said("is lost") or life.said("not connected"),
         5 if away >= 60 else 20,
