@@ -10,6 +10,7 @@ import numpy as np
 
 from hecore import get_backend
 from hecore.algorithms.channel import AllowList, CurveKeys
+from hecore.algorithms.checks import counted
 from hecore.algorithms.errors import ConfigurationError, TableError, told
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels
@@ -100,4 +101,5 @@ def _label(job: JobFile, data: JobData) -> str:
     values, counts = np.unique(label, return_counts=True)
     if values.size > 20:
         return f"{values[0]:g} … {values[-1]:g}"
-    return ", ".join(f"{value:g}: {count:,} rows" for value, count in zip(values, counts, strict=True))
+    pairs = zip(values, counts, strict=True)
+    return ", ".join(f"{value:g}: {counted(int(count), 'row')}" for value, count in pairs)

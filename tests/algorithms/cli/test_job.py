@@ -96,20 +96,66 @@ def test_check_knows_its_own_key_under_the_name_of_another(bank: Firm) -> None:
     assert "this party's own key under the name shop: hecore party distrust shop" in flat(checked.stdout)
 
 
-@pytest.mark.parametrize("column", ["y", "b"])
-def test_check_names_the_cell_that_is_no_number(bank: Firm, column: str) -> None:
+def rewrite(bank: Firm, cells: dict[str, str], rows: int = 1) -> None:
+    """The first rows of its file have other cells in these columns."""
     path = bank.folder / "people.csv"
-    head, first, *rest = path.read_text().splitlines()
-    cells = first.split(",")
-    cells[head.split(",").index(column)] = "many"
-    path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
+    head, *lines = path.read_text().splitlines()
+    for place, line in enumerate(lines[:rows]):
+        row = dict(zip(head.split(","), line.split(","), strict=True)) | cells
+        lines[place] = ",".join(row.values())
+    path.write_text("\n".join([head, *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "data", "told"),
+    [
+        ({"y": "many"}, "", "'many' at line 2 (id 'p0"),
+        ({"y": "many"}, "", "column 'y' is no number, all others are: mend it"),
+        ({"b": "many"}, "", "column 'b' is no number, all others are: mend it, or name"),
+        ({"b": "inf"}, "", "column 'b': a finite number is needed, impute it or drop the row"),
+        ({"y": ""}, "", "column 'y': drop the rows without a label"),
+        ({"y": ""}, "positive = 1", "column 'y': drop the rows without a label"),
+        ({"y": "inf"}, "", "column 'y' is no finite number"),
+        ({}, "positive = 7", "no label in column 'y' is that; labels are numbers from 0 to 1"),
+        ({}, 'drop = ["a", "b", "c"]', "no column is left beside id 'id' and label 'y': every party"),
+        ({}, 'categorical = ["z"]', "people.csv has no column 'z'"),
+    ],
+)
+def test_check_and_run_refuse_the_same_before_anybody_is_asked(
+    bank: Firm, cells: dict[str, str], data: str, told: str
+) -> None:
+    rewrite(bank, cells)
+    bank.edit('label = "y"\n', f'label = "y"\n{data}\n')
     checked = run("job", "check", bank.file)
-    if column == "y":
-        assert checked.exit_code == 1
-        assert "'many' at line 2" in flat(checked.stdout)
-        assert "column 'y' is no number" in flat(checked.stdout)
-    else:
-        assert "1 of categories" in flat(checked.stdout)
+    assert checked.exit_code == 1
+    assert told in flat(checked.stdout)
+    ended = run("party", "run", bank.file)
+    assert ended.exit_code == 1
+    assert told in flat(ended.stderr)
+    assert not (bank.run / "state").exists()
+
+
+@pytest.mark.parametrize("objective", ["reg:squarederror", "count:poisson", "multi:softprob"])
+def test_check_finds_missing_labels_of_every_objective(bank: Firm, objective: str) -> None:
+    bank.edit('name = "gbdt"', f'name = "gbdt"\nobjective = "{objective}"')
+    rewrite(bank, {"y": "nan"})
+    checked = run("job", "check", bank.file)
+    assert checked.exit_code == 1
+    assert "wrong label people.csv: no label at line 2" in flat(checked.stdout)
+
+
+def test_labels_may_be_texts(bank: Firm) -> None:
+    path = bank.folder / "people.csv"
+    head, *lines = path.read_text().splitlines()
+    texts = [line[:-1] + ("yes" if line.endswith("1") else "no") for line in lines]
+    path.write_text("\n".join([head, *texts]) + "\n")
+    ones = sum(line.endswith("yes") for line in texts)
+    asked = flat(run("job", "check", bank.file).stdout)
+    assert "labels are 'no', 'yes': data.positive = \"yes\" would let this one count as 1" in asked
+    bank.edit('label = "y"', 'label = "y"\npositive = "ja"')
+    assert "labels are 'no', 'yes'" in flat(run("job", "check", bank.file).stdout)
+    bank.edit('"ja"', '"yes"')
+    assert f"ok label 0: {36 - ones} rows, 1: {ones} rows" in flat(run("job", "check", bank.file).stdout)
 
 
 def test_status_of_a_job_that_never_ran_that_stopped_and_that_runs(bank: Firm) -> None:
