@@ -15,6 +15,7 @@ from hecore.algorithms.errors import ConfigurationError, TableError, told
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels
 from hecore.algorithms.job.home import Home
+from hecore.algorithms.job.recording import check_folder
 from hecore.errors import HecoreError
 
 
@@ -36,6 +37,7 @@ def _findings(job: JobFile) -> Iterator[Finding]:
     yield _tried("network keys", lambda: _network_keys(job))
     yield _tried("trusted parties", lambda: _trusted(job))
     yield _tried("Paillier key", lambda: _paillier(job))
+    yield _tried("run folder", lambda: _folder(job))
     yield _tried("backend", lambda: get_backend(job.run.backend).name)
     try:
         data = JobData(job)
@@ -82,6 +84,11 @@ def _paillier(job: JobFile) -> str:
     if job.key.file is None:
         return f"{job.key.bits} bits, made by the job and removed after it"
     return f"{job.key.file}, fingerprint {Home(job).paillier_key().public.fingerprint.hex()[:16]}…"
+
+
+def _folder(job: JobFile) -> str:
+    check_folder(job)
+    return f"{job.folder}{', which holds a run of this job' if job.folder.exists() else ''}"
 
 
 def _ids(data: JobData) -> str:

@@ -228,9 +228,8 @@ class JobFile:
         return {"version": VERSION, "job": self.job, "active party": active, **agreed}
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """All of it with the defaults filled in: table → key → value."""
+        """All tables with the defaults filled in: table → key → value."""
         return {
-            "job": {"name": self.job},
             "party": msgspec.to_builtins(self.party),
             **{f"peers.{name}": msgspec.to_builtins(peer) for name, peer in self.peers.items()},
             "data": msgspec.to_builtins(self.data),

@@ -68,6 +68,29 @@ def test_a_job_file_from_nothing(tmp_path: Path) -> None:
     lines = shown.stdout.splitlines()
     assert "agreed" in next(line for line in lines if "algorithm.max_depth" in line)
     assert "agreed" not in next(line for line in lines if "data.file" in line)
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
+    assert ["job", '"job"', "agreed"] in cells
+    assert ["data.drop", "[]", ""] in cells
+    assert ["data.positive", "not set", ""] in cells
+    assert ["run.predictions", "true", ""] in cells
+
+
+def test_the_folder_of_another_job_is_refused_with_the_remedy(bank: Firm) -> None:
+    bank.edit("wait = 100.0", f"wait = 0.2\nfolder = {json.dumps(str(bank.run))}")
+    store = Home(load_job(bank.file)).open_store()  # a run under way, which has begun
+    with open_records(load_job(bank.file)) as folder:
+        folder.finish("failed", "PeerLost: shop")
+    store.close()
+    bank.edit('job = "credit"', 'job = "other"')
+    told = f"{bank.run} holds a run of job 'credit', this is job 'other': choose another run.folder"
+    for more in ([], ["--anew"]):
+        ended = run("party", "run", bank.file, *more)
+        assert ended.exit_code == 1
+        assert told in flat(ended.stderr)
+    assert (bank.run / "state" / "store").exists()
+    checked = run("job", "check", bank.file)
+    assert checked.exit_code == 1
+    assert told in flat(checked.stdout)
 
 
 def test_check_finds_what_is_wrong_and_says_how_many(bank: Firm) -> None:
@@ -85,7 +108,7 @@ def test_check_finds_what_is_wrong_and_says_how_many(bank: Firm) -> None:
     assert bad.exit_code == 1
     assert "chmod 600" in flat(bad.stdout)
     assert "1 the id of an earlier row" in flat(bad.stdout)
-    assert "2 of 7 to mend" in bad.stderr
+    assert "2 of 8 to mend" in bad.stderr
 
 
 def test_check_knows_its_own_key_under_the_name_of_another(bank: Firm) -> None:
@@ -239,6 +262,15 @@ def test_who_begins_anew_and_who_has_finished_hear_that_the_other_must_do_so_too
 )
 def test_the_next_step_is_one_that_can_work(error: str, wanted: str) -> None:
     assert next_step("run", error).startswith(wanted)
+
+
+def test_data_of_a_job_under_way_are_mended_by_beginning_anew() -> None:
+    step = next_step("run", "TableError: class 2 has no rows", begun=True)
+    assert "mend them, and start all parties with --anew, here `run --anew`; or, where" in step
+    put_back = "TableError: a.csv has changed: put it back, or begin anew (run --anew)"
+    assert next_step("run", put_back, begun=True) == "when that is mended, start `run` again to go on"
+    setting = next_step("run", "ConfigurationError: gradient_bits", begun=True)
+    assert setting.endswith("where that changes what was agreed, all parties start with --anew")
 
 
 @pytest.mark.parametrize("anew", [[], ["--anew"]])
