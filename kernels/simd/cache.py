@@ -1,9 +1,10 @@
 """Where compiled kernels are kept between processes.
 
 numba looks at the file of a cached function only, and would go on using old machine code after a change of
-the instructions it is made of. So the folder's name is a hash of all sources here, the vector form and
-numba's version: any change is a new folder. $NUMBA_CACHE_DIR is honoured as the parent; else
-$XDG_CACHE_HOME, else ~/.cache.
+the instructions it is made of. So the folder's name is a hash of all sources here, the vector form, the
+processor compiled for and numba's version: any change is a new folder. (numba tells processors apart as well,
+but two processes that compile at once may give two processors' code one file name.) $NUMBA_CACHE_DIR is
+honoured as the parent; else $XDG_CACHE_HOME, else ~/.cache.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import llvmlite
 import numba
 from numba import njit
 from numba.core import config as numba_config
+from numba.core.registry import cpu_target
 
 from .forms import chosen
 
@@ -27,7 +29,9 @@ logger = logging.getLogger("hecore.kernels")
 
 
 def _folder() -> Path:
-    digest = hashlib.sha256(f"{chosen().name} {numba.__version__} {llvmlite.__version__}".encode())
+    processor = cpu_target.target_context.codegen().magic_tuple()
+    made_by = f"{chosen().name} {processor} {numba.__version__} {llvmlite.__version__}"
+    digest = hashlib.sha256(made_by.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     parent = config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -112,6 +112,17 @@ def test_compiled_kernels_lie_in_a_folder_named_by_their_sources(tmp_path) -> No
     assert folder.stat().st_mode & 0o077 == 0
 
 
+def test_every_processor_has_a_folder_of_its_own() -> None:
+    """Processes of two processors that share a home and compile at once do not mix up their files."""
+    simd_or_skip()
+    code = "from hecore.kernels.simd.cache import FOLDER; print(FOLDER)"
+    here = run(code, HECORE_SIMD_FORM="avx2")
+    other = run(
+        code, HECORE_SIMD_FORM="avx2", NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="+avx2,+fma,+bmi2"
+    )
+    assert here != other
+
+
 @pytest.mark.parametrize("first", ["backend", "probe"])
 def test_machine_code_is_kept_by_a_hash_of_all_sources(first: str) -> None:
     """Whatever is imported first: beside a source, numba would go on using the code of older instructions."""
