@@ -64,16 +64,18 @@ class CurveKeys:
     def load(cls, path: str | os.PathLike[str]) -> CurveKeys:
         """The pair in a file that `save` wrote.
 
-        Raises AuthenticationError if anyone but the owner can read or write the file, if it is the public half
-        or no key file.
+        Raises AuthenticationError if anyone but the owner can read or write the file, if it is the public
+        half, or no key file.
         """
         with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read(LONGEST_FILE)
             if _is_public(data):
-                whole = Path(path).with_suffix("") if Path(path).suffix == PUBLIC else None
-                where = f"is {whole}" if whole else f"is the file without {PUBLIC}"
-                raise AuthenticationError(f"{Path(path)} is the public half of a key pair; the secret one {where}")
+                ends = Path(path).suffix == PUBLIC
+                secret = str(Path(path).with_suffix("")) if ends else f"the file without {PUBLIC}"
+                raise AuthenticationError(
+                    f"{Path(path)} is the public half of a key pair; the secret one is {secret}"
+                )
             if mode & 0o077:
                 raise AuthenticationError(
                     f"secret key file {Path(path)} is open to others (mode {mode:04o}): chmod "
@@ -91,7 +93,7 @@ class CurveKeys:
 def load_public_key(path: str | os.PathLike[str]) -> str:
     """The key in a file of a public half, as `hecore party keygen` writes it beside the pair.
 
-    Raises AuthenticationError naming the file if it is none; of a secret one, that it is not to be given away.
+    Raises AuthenticationError naming the file if it is none; of a secret one, which half to give away.
     """
     with open(path, "rb") as file:
         data = file.read(LONGEST_FILE)
