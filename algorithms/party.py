@@ -115,9 +115,7 @@ def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:
     if mine.task != theirs.task:
         raise HandshakeError(f"{me} wants to run {mine.task!r}, but {peer} {theirs.task!r}")
     if mine.role == theirs.role:
-        raise HandshakeError(
-            f"{me} and {peer} are both {mine.role}: exactly one party, the active one, has the label"
-        )
+        raise HandshakeError(same_role(me, peer, mine.role))
     compare_settings(me, mine.configuration, peer, theirs.configuration)
     if mine.rows != theirs.rows:
         raise HandshakeError(f"{me} has {mine.rows} rows but {peer} {theirs.rows}: align them first")
@@ -126,6 +124,11 @@ def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:
             f"the {mine.rows} row ids of {me} and {peer} differ, or stand in another order:"
             " both need the same ids in the same order"
         )
+
+
+def same_role(me: str, peer: str, role: str) -> str:
+    """The text of an error for two parties of one role."""
+    return f"{me} and {peer} are both {role}: exactly one party, the active one, has the label"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hecore.algorithms.channel.absence import Absence
 from hecore.algorithms.channel.mailbox import Mailbox
 from hecore.algorithms.channel.segments import Log
 from hecore.algorithms.channel.store import Store
@@ -25,45 +26,19 @@ from hecore.algorithms.errors import ChannelError, PeerLost, StoreError
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which the log says why a peer may not have come.
-EXPLAIN = 10.0
-
 
 @dataclass
 class Served:
-    """A mailbox, and where its peer is; `endpoint`: where it is dialled, None where it comes by itself."""
+    """A mailbox, where its peer is, and why that may not have come."""
 
     box: Mailbox
-    endpoint: str | None = None
+    absence: Absence
     route: Route | None = None
-    failure: int | None = None  # the last handshake that failed when dialling
-    explained: bool = False
-    refused: str = ""  # why a connection to this party's listening socket was refused
-
-    def absence(self) -> str:
-        """What to look at when the peer does not come."""
-        me, peer = self.box.link.me, self.box.link.peer
-        if self.failure is not None:
-            return (
-                f"a handshake failed: a wrong public key at one of the sides? Is the key that {me} was given"
-                f" for {peer} the right one, and does {self.endpoint} speak CURVE?"
-            )
-        if self.endpoint is None and self.refused:
-            return f"somebody came and was refused: {self.refused}"
-        if self.endpoint is None:
-            return (
-                "nobody came; is it started, does it dial this endpoint, or is there a wrong public key at"
-                " one of the sides?"
-            )
-        return f"nobody answered; is it started, {self.endpoint} right, the firewall open?"
 
     def explain(self, now: float) -> str | None:
         """Once, when it has not come for some time: why that may be."""
         link = self.box.link
-        if link.met or self.explained or link.absent_since is None or now < link.absent_since + EXPLAIN:
-            return None
-        self.explained = True
-        return f"{link.peer} has not come within {EXPLAIN:g} s: {self.absence()}"
+        return None if link.met or link.absent_since is None else self.absence.explain(link.absent_since, now)
 
 
 class Board:

@@ -93,7 +93,7 @@ class Carrier:
             self._received(now, incoming)
         with self._board.lock:
             for name, served in self._board.peers.items():
-                served.refused = self._wire.refused
+                served.absence.refused = self._wire.refused
                 served.box.link.tick(now)
                 text = served.explain(now)
                 if text is not None:
@@ -110,7 +110,7 @@ class Carrier:
         with self._board.lock:
             served = self._board.peers[event.peer]
             link = served.box.link
-            served.failure = event.failure
+            served.absence.failure = event.failure
             if event.up:
                 served.route = Route(event.peer)
                 link.connected(now)
@@ -137,10 +137,6 @@ class Carrier:
         pieces = [part.buffer for part in incoming.parts[1:]]
         try:
             packet = load_header(incoming.parts[0].buffer)
-            if packet.sender != incoming.party or packet.receiver != self._board.me:
-                raise MalformedMessage(
-                    f"the key of {incoming.party} speaks for {packet.sender!r} to {packet.receiver!r}"
-                )
             if isinstance(packet, Data):
                 check_data(packet, pieces)
         except HandshakeError as error:

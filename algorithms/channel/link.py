@@ -21,7 +21,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hecore.algorithms.channel.inflow import Inflow
-from hecore.algorithms.channel.meeting import UNKNOWN, another_process, disagreement, is_bystander, outrun
+from hecore.algorithms.channel.meeting import (
+    UNKNOWN,
+    another_process,
+    disagreement,
+    is_bystander,
+    misnamed,
+    outrun,
+)
 from hecore.algorithms.channel.outflow import Outflow
 from hecore.algorithms.channel.packet import (
     MAX_TEXT,
@@ -47,6 +54,7 @@ from hecore.algorithms.errors import (
     PeerLost,
     printable,
 )
+from hecore.algorithms.seldom import Seldom
 
 
 class Link:
@@ -91,6 +99,8 @@ class Link:
         self._pulse = Pulse(now, self.options)
         self._greeted = -1e9
         self._state_due = False
+        self._now = now
+        self._dropped = Seldom(lambda: self._now)  # what is wrong with one packet is wrong with the next
 
     @property
     def out(self) -> dict[int, OutStream]:
@@ -135,10 +145,14 @@ class Link:
         One that cannot be right is counted, noted and dropped. True if it is of the peer's process that
         this link goes on with: what is sent next goes where it came from.
         """
+        self._now = now
         if self.end is not None and not self._farewell:
             self._tell_end(packet)
             return False
         try:
+            if (packet.sender, packet.receiver) != (self.peer, self.me):
+                self._misnamed(packet)
+                return False
             self._read(now, packet, pieces)
         except MalformedMessage as error:
             self.refuse(str(error))
@@ -148,7 +162,9 @@ class Link:
     def refuse(self, why: str) -> None:
         """Count and note something that was dropped."""
         self.metrics.refused_packets += 1
-        self.outputs.notices.append(f"dropped a packet from {self.peer}: {printable(why)}")
+        text = f"dropped a packet from {self.peer}: {printable(why)}"
+        if self._dropped.due(text):
+            self.outputs.notices.append(text)
 
     # --- the application ------------------------------------------------------------------------
 
@@ -203,6 +219,7 @@ class Link:
 
     def tick(self, now: float) -> None:
         """Do what time asks for; call it at `deadline` at the latest."""
+        self._now = now
         if self.end is not None and not self._farewell:
             return
         self.end = self.end or self._pulse.doubted(now)
@@ -300,6 +317,17 @@ class Link:
             self._pulse.connected(now)
             if self._farewell:
                 self.outputs.sends.append(self._farewell)
+
+    def _misnamed(self, packet: AnyPacket) -> None:
+        """The peer's key speaks for another name, or to one: of parties that have never met, both end.
+
+        Of those that have, the names were right once, so this is a stray process, and its packet is dropped.
+        """
+        error = misnamed(self, packet)
+        if self.met or self.peer_epoch:
+            raise MalformedMessage(str(error))
+        self.end, self.unheard = error, not isinstance(packet, Refusal)
+        self.outputs.sends.append(self._refusal(error, packet))
 
     def _refused(self, now: float, packet: Refusal) -> None:
         if packet.refused != self.process or self.end is not None:

@@ -50,6 +50,18 @@ def disagreement(link: Link, greeting: Greeting) -> HandshakeError | None:
     return None
 
 
+def misnamed(link: Link, packet: AnyPacket) -> HandshakeError:
+    """The two do not call one of them alike: a packet under the peer's key has other names in it."""
+    found = []
+    if packet.receiver != link.me:
+        found.append(
+            f"{link.peer} calls this party {packet.receiver!r}, and its own name here is {link.me!r}"
+        )
+    if packet.sender != link.peer:
+        found.append(f"{link.peer}, as this party calls it, has {packet.sender!r} as its own name")
+    return HandshakeError(f"{'; '.join(found)}: both must call a party alike")
+
+
 def is_bystander(link: Link, packet: AnyPacket) -> bool:
     """The packet is not of the process that the link goes on with, nor of one that takes over."""
     same = link.peer_process in (UNKNOWN, packet.process)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from hecore.algorithms.channel.absence import Absence
 from hecore.algorithms.channel.board import Board, Served
 from hecore.algorithms.channel.carrier import Carrier
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
@@ -87,7 +88,7 @@ class Node:
             peer_epoch=self.store.peer_epoch(peer),
         )  # fmt: skip
         with self._lock:
-            self._peers[peer] = Served(Mailbox(link, out, into), endpoint)
+            self._peers[peer] = Served(Mailbox(link, out, into), Absence(self.me, peer, endpoint))
             for served in self._peers.values():
                 served.box.link.inflow.window = self._share(len(self._peers))
         if endpoint is not None:
@@ -263,7 +264,7 @@ class Node:
             if of_peer and not link.met and now - self._started >= self.options.connect_timeout:
                 raise ChannelTimeout(
                     f"{peer} has not connected to {self.me} within {self.options.connect_timeout:g} s:"
-                    f" {served.absence()}"
+                    f" {served.absence.reason()}"
                 )
             until = now + 1.0 if deadline is None else min(deadline, now + 1.0)
             if of_peer and not link.met:

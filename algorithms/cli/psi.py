@@ -48,11 +48,14 @@ def psi(
     from hecore.algorithms.checkpoint import naming_changed
     from hecore.algorithms.data import open_source, read_ids, write_rows
     from hecore.algorithms.data.write import check_table_out
+    from hecore.algorithms.party import ACTIVE, PASSIVE
     from hecore.algorithms.psi import Progress, PsiConfig, align
     from hecore.algorithms.psi.meeting import Meeting
 
     if out is not None:
         check_out(out)
+    if role not in (ACTIVE, PASSIVE):
+        raise ConfigurationError(f"--role {role}: {ACTIVE} or {PASSIVE}")
     config = PsiConfig(reveal=reveal, min_intersection=min_intersection)  # type: ignore[arg-type]
     dialled, public = _named(dial or [], "--dial"), _named(key, "--key")
     _check_places(listen, dialled, public)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from hecore.algorithms.channel.framed import MAX_REASON
 from hecore.algorithms.checkpoint import Checkpoints, Run
 from hecore.algorithms.errors import ConfigurationError, HandshakeError
 from hecore.algorithms.job.messages import JobHello, JobVerdict
-from hecore.algorithms.party import differences, unlike
+from hecore.algorithms.party import ACTIVE, PASSIVE, differences, same_role, unlike
 
 SPLIT_KEY_BYTES = 32
 #: Seconds for which a party that says no waits until it was heard.
@@ -45,7 +45,7 @@ def meet(
 ) -> bytes:
     """Compare the terms with every peer; the split's key, which the active party gives or draws.
 
-    Raises JobRefused naming the terms that differ, with their values at both sides.
+    Raises JobRefused naming the terms that differ, with their values at both sides, or two of one role.
     """
     text = msgspec.json.encode(terms, order="sorted").decode()
     digest = {"job file": hashlib.sha256(text.encode()).hexdigest()}
@@ -60,8 +60,13 @@ def meet(
     else:
         run.save(0, Met(text, ""), {})  # before anything is sent
     for channel in channels:
-        channel.send(JobHello(terms=text))
-    problem = _unlike(channels, text)
+        channel.send(JobHello(role="active" if active else "passive", terms=text))
+    theirs = {channel: channel.receive(JobHello) for channel in channels}
+    alike = _same_role(theirs, ACTIVE if active else PASSIVE)
+    problem = alike or _unlike({channel: hello.terms for channel, hello in theirs.items()}, text)
+    if not active and alike:  # two passive parties: nobody decides, each finds the same
+        _until_heard(channels)
+        raise JobRefused(problem)
     if active:
         key = _decide(channels, run, split_key, problem)
     else:
@@ -75,9 +80,19 @@ def meet(
     return key
 
 
-def _unlike(channels: Sequence[ZmqChannel], text: str) -> str:
-    """Hear all peers, then tell the differences to any of them; empty if there are none."""
-    theirs = {channel: channel.receive(JobHello).terms for channel in channels}
+def _same_role(theirs: Mapping[ZmqChannel, JobHello], own: str) -> str:
+    """What is wrong where a peer has this party's own role; else nothing."""
+    same = [channel for channel, hello in theirs.items() if hello.role == own]
+    return same_role(same[0].me, same[0].peer, own) if same else ""
+
+
+def _until_heard(channels: Iterable[ZmqChannel]) -> None:
+    for channel in channels:
+        channel.node.settle(channel.peer, time.monotonic() + PATIENCE)
+
+
+def _unlike(theirs: Mapping[ZmqChannel, str], text: str) -> str:
+    """The differences to any of the peers; empty if there are none."""
     try:
         found = [differences(channel.me, text, channel.peer, other) for channel, other in theirs.items()]
     except HandshakeError as error:
@@ -93,8 +108,7 @@ def _decide(channels: Sequence[ZmqChannel], run: Run, given: bytes | None, probl
     for channel in channels:
         channel.send(verdict)
     if problem:
-        for channel in channels:
-            channel.node.settle(channel.peer, time.monotonic() + PATIENCE)
+        _until_heard(channels)
     return key
 
 

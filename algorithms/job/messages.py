@@ -2,8 +2,8 @@
 
 A is the active party, P a passive one. On the network they travel inside CURVE.
 
-    JobHello   each → other   what both must have set alike: job, alignment, split, algorithm and its
-                              parameters, length of keys
+    JobHello   each → other   its role, and what both must have set alike: job, alignment, split, algorithm
+                              and its parameters, length of keys
     JobVerdict A → P          that the job goes on, and the key by which rows are parted into training,
                               validation, test: P can tell the part of any id, as A can. Or which settings
                               differ at which parties
@@ -12,7 +12,7 @@ A is the active party, P a passive one. On the network they travel inside CURVE.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,6 +28,7 @@ LONGEST_TIMELINE = 1 << 16
 class JobHello(Message, frozen=True, kw_only=True, tag="job.hello"):
     """What a party has set; `terms` is a JSON object."""
 
+    role: Literal["active", "passive"]
     terms: Annotated[str, msgspec.Meta(max_length=MAX_CONFIGURATION)]
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import msgspec
 import zmq
 
+from hecore.algorithms.channel.absence import Absence
 from hecore.algorithms.channel.curve import AllowList, CurveKeys
 from hecore.algorithms.channel.dialled import WireTimes
 from hecore.algorithms.channel.packet import gather
@@ -58,6 +59,7 @@ class Line:
     """See the module.
 
     kinds        records that may come
+    expected     peers that are waited for, beside those that are dialled: the log says why one has not come
     on_message   called with the peer's name and its record
     on_change    called with the peer's name and whether a connection to it came up or went; only the side
                  that dials learns of it at once
@@ -71,6 +73,7 @@ class Line:
         *,
         job: str,
         kinds: Sequence[type[Message]],
+        expected: Sequence[str] = (),
         on_message: Callable[[str, Message], None],
         on_change: Callable[[str, bool], None] = lambda peer, up: None,
         on_turn: Callable[[], None] = lambda: None,
@@ -80,11 +83,15 @@ class Line:
         self._on_message, self._on_change, self._on_turn = on_message, on_change, on_turn
         self._routes: dict[str, Route] = {}
         self._dropped: dict[str, str] = {}
+        # Of those that were never heard.
+        places = {**dict.fromkeys(expected), **contact.dial}
+        self._absent = {peer: Absence(me, peer, place) for peer, place in places.items()}
         self._warnings = Seldom()
         self._lock = threading.Lock()
         self._outbox: list[tuple[str, Message, Route | None]] = []
         self._answering: tuple[str, Route] | None = None  # who is heard just now, and whence
         self._stopping = False
+        self._started = time.monotonic()
         self.failure: BaseException | None = None
         self._wire = Wire(contact.keys, contact.allowed, TIMES)
         self._thread = threading.Thread(target=self._run, name=f"hecore-line-{me}", daemon=True)
@@ -100,6 +107,7 @@ class Line:
 
     def start(self) -> None:
         """Begin to give records to `on_message`. ChannelError if strangers are let in."""
+        self._started = time.monotonic()
         try:
             self._thread.start()
             self._wire.prove()
@@ -155,11 +163,22 @@ class Line:
                 text = f"{event.peer} does not let {self.me} in: is its public key on the allow-list there?"
                 if self._warnings.due(text):  # it is dialled again and again
                     log.warning("%s", text)
+            if event.peer in self._absent:
+                self._absent[event.peer].failure = event.failure
             self._on_change(event.peer, event.up)
         for incoming in self._wire.read():
             self._received(incoming)
+        self._explain()
         self._on_turn()
         self._send_all()
+
+    def _explain(self) -> None:
+        """Say of whoever has not come for some time why that may be, as jobs do."""
+        for absence in self._absent.values():
+            absence.refused = self._wire.refused
+            text = absence.explain(self._started, time.monotonic())
+            if text is not None:
+                log.warning("%s", text)
 
     def _received(self, incoming: Incoming) -> None:
         try:
@@ -170,6 +189,7 @@ class Line:
                 log.warning("%s: dropped packets from %s: %s", self.me, incoming.party, error)
             return
         self._dropped.pop(incoming.party, None)
+        self._absent.pop(incoming.party, None)
         self._routes[incoming.party] = incoming.route
         self._answering = incoming.party, incoming.route
         try:

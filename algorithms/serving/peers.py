@@ -58,6 +58,7 @@ class Peers:
             contact,
             job=job,
             kinds=(msg.Presence, msg.Answer, msg.Declined),
+            expected=names,
             on_message=self._on_message,
             on_change=self._on_change,
             on_turn=self._on_turn,

@@ -13,7 +13,7 @@ import pytest
 
 from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.channel.link import Link
-from hecore.algorithms.channel.packet import Farewell, Refusal
+from hecore.algorithms.channel.packet import Farewell, Greeting, Refusal
 from hecore.algorithms.errors import ChannelError, HandshakeError, PeerAborted, PeerLost
 from hecore.algorithms.free_port import free_port
 from hecore.algorithms.messages import Message
@@ -128,6 +128,39 @@ def test_a_refusal_for_another_process_is_not_obeyed() -> None:
     for refused in (bytes(16), b"x" * 16):
         link.packet(0.0, Refusal("job", "b", "a", 1, b"b" * 16, refused, 1, "HandshakeError", "no"))
     assert link.end is None
+
+
+def misnamed(number: int) -> Greeting:
+    return Greeting("job", "b", "A", 1, b"B" * 16, number, False, 1 << 20, (), (), {})
+
+
+def test_a_wrong_name_ends_nothing_between_parties_that_have_met() -> None:
+    """It was right once, so this is a stray process under the peer's key; it is told of once."""
+    a, _ = met()
+    again = fresh("a", "b", peer_epoch=1)
+    for link in (a, again):
+        link.outputs.notices.clear()
+        for number in range(1, 20):
+            link.packet(float(number), misnamed(number))
+        assert link.end is None
+        assert link.metrics.refused_packets == 19
+        (told,) = link.outputs.notices
+        assert "dropped a packet from b: b calls this party 'A', and its own name here is 'a'" in told
+    for number in range(100, 103):
+        a.packet(float(number), misnamed(number))
+    assert len(a.outputs.notices) == 2  # a minute later it is worth another line
+
+
+def test_a_party_that_ended_over_a_name_says_so_to_each_greeting() -> None:
+    a = fresh("a", "b")
+    a.packet(0.0, misnamed(1))
+    assert isinstance(a.end, HandshakeError)
+    a.packet(1.0, misnamed(2))
+    refusals = [packet for packet in a.outputs.sends if isinstance(packet, Refusal)]
+    assert [packet.refused for packet in refusals] == [b"B" * 16] * 2
+    assert a.unheard
+    a.packet(2.0, Refusal("job", "b", "A", 1, b"B" * 16, b"a" * 16, 0, "HandshakeError", "no"))
+    assert not a.unheard
 
 
 def test_a_fenced_party_does_not_fence_its_peer() -> None:

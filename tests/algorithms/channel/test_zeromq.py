@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zmq
 
-from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions, listen
+from hecore.algorithms.channel import AllowList, CurveKeys, ZmqChannel, ZmqOptions, dial, listen
 from hecore.algorithms.channel.dialled import PIECE
 from hecore.algorithms.channel.mailbox import prepare
 from hecore.algorithms.channel.packet import CHUNK, Data, Greeting, Standing, State, dump_header, load_header
@@ -163,7 +163,41 @@ def test_a_known_key_speaks_for_nobody_else(network: Network, caplog: pytest.Log
     talk(listener, dialler)
     assert listener.metrics.received_messages == 1
     listener.node.add("third")
-    until(lambda: "the key of third speaks for 'passive' to 'active'" in caplog.text)
+    told = "third, as this party calls it, has 'passive' as its own name: both must call a party alike"
+    until(lambda: told in str(listener.node.state("third")[0]))
+    talk(listener, dialler, 1)  # nothing has ended but the line to the liar
+
+
+def under(network: Network, me: str, peer: str, endpoint: str | None) -> ZmqChannel:
+    """The passive party, or the active one where it listens, under a name of its own choice."""
+    own = network.keys["active" if endpoint is None else "passive"]
+    allowed = {peer: network.keys["passive" if endpoint is None else "active"].public}
+    more = {"job": "test", "options": network.options}
+    if endpoint is None:
+        channel = listen(me, peer, "tcp://127.0.0.1:0", own, allowed, **more)  # type: ignore[arg-type]
+    else:
+        channel = dial(me, peer, endpoint, own, allowed, **more)  # type: ignore[arg-type]
+    network.opened.callback(channel.close)
+    return channel
+
+
+@pytest.mark.parametrize("wrong", ["listener", "dialler"])
+def test_who_has_another_name_than_the_other_side_knows_ends_both(network: Network, wrong: str) -> None:
+    """A slip in one file: both hear both names at once, and not that the line is down."""
+    listener = under(network, "bnk" if wrong == "listener" else "bank", "shop", None)
+    dialler = under(network, "shp" if wrong == "dialler" else "shop", "bank", listener.endpoint)
+    ends = {"listener": listener, "dialler": dialler}
+    mistaken = ends.pop(wrong)
+    (other,) = ends.values()
+    began = time.monotonic()
+    with pytest.raises(HandshakeError) as mine:
+        mistaken.receive(Note)
+    with pytest.raises(HandshakeError) as its:
+        other.receive(Note)
+    assert time.monotonic() - began < 30  # of 60 that each would wait for the other
+    me, name = mistaken.me, other.peer
+    assert f"{other.me} calls this party {name!r}, and its own name here is {me!r}" in str(mine.value)
+    assert f"{name}, as this party calls it, has {me!r} as its own name" in str(its.value)
 
 
 def test_a_stranger_does_not_disturb(network: Network) -> None:
@@ -184,7 +218,7 @@ def test_a_wrong_listener_is_refused(
     network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The dialler expects another key than the listener has: nothing is said, and both sides are helped."""
-    monkeypatch.setattr("hecore.algorithms.channel.board.EXPLAIN", 2)
+    monkeypatch.setattr("hecore.algorithms.channel.absence.EXPLAIN", 2)
     listener = network.listen(connect_timeout=3, handshake_timeout=0.3)
     allowed = network.allowed | {"active": CurveKeys.generate().public}
     dialler = network.dial(listener.endpoint, allowed=allowed, connect_timeout=3, handshake_timeout=0.3)

@@ -158,7 +158,7 @@ def test_a_run_that_was_stopped_goes_on_and_leaves_nothing(people, keys):
         (["--listen", "127.0.0.1"], "cannot listen on 127.0.0.1"),
         (["--id", "customer"], "active.csv has no column 'customer'"),
         (["--key", "passive=nowhere.pub"], "--key names passive twice"),
-        (["--role", "third"], "role = 'third'"),
+        (["--role", "actve"], "--role actve: active or passive"),
     ],
 )
 def test_a_wrong_command_line_is_named(people, keys, more, text):

@@ -85,7 +85,7 @@ def test_what_a_meter_and_channels_counted(path: Path) -> None:
     with meter.activate(), meter.phase("encrypt"):
         meter.count("encrypt", 5)
     meter.timeline = Timeline(0.0, 1.0, {"encrypt": [0.5]})
-    bank.send(JobHello(terms="{}"))
+    bank.send(JobHello(role="active", terms="{}"))
     with created(path) as run:
         run.measure(meter, [bank])
     record = read_record(path)

@@ -268,6 +268,47 @@ def test_what_differs_is_named_on_both_sides(tmp_path: Path, settings: str, told
     assert "both parties must configure the same" in read_record(bank.run).error
 
 
+@pytest.mark.parametrize(
+    ("place", "old", "new", "told"),
+    [
+        (
+            0, 'name = "bank"', 'name = "bnk"',
+            ["shop calls this party 'bank', and its own name here is 'bnk'", "has 'bnk' as its own name"],
+        ),
+        (
+            0, 'role = "active"', 'role = "passive"',
+            ["bank and shop are both passive", "shop and bank are both passive"],
+        ),
+        (
+            1, 'role = "passive"', 'role = "active"',
+            ["bank and shop are both active", "shop and bank are both active"],
+        ),
+    ],
+    ids=["name", "passive", "active"],
+)  # fmt: skip
+def test_a_slip_in_who_is_who_ends_both_sides_at_once_and_can_be_mended(
+    tmp_path: Path, place: int, old: str, new: str, told: list[str]
+) -> None:
+    firms = make_firms(tmp_path)
+    firm = firms[place]
+    firm.edit(old, new)
+    if new == 'role = "passive"':
+        firm.edit('label = "y"\n', "")
+    elif new == 'role = "active"':
+        firm.edit('file = "people.csv"\n', 'file = "people.csv"\nlabel = "y"\n')
+        head, *lines = (firm.folder / "people.csv").read_text().splitlines()
+        rows = [f"{line},{number % 2}" for number, line in enumerate(lines)]
+        (firm.folder / "people.csv").write_text("\n".join([f"{head},y", *rows]))
+    began = time.monotonic()
+    errors = run_all(firms)
+    assert time.monotonic() - began < 60  # of the 100 that they would wait
+    for error, text in zip(errors, told, strict=True):
+        assert isinstance(error, HandshakeError), error
+        assert text in str(error)
+    for firm in firms:
+        assert not (firm.run / "state").exists()  # mended, it begins as if nothing had been
+
+
 def test_labels_that_fit_no_class_are_refused_before_anybody_is_asked(tmp_path: Path) -> None:
     bank, _ = make_firms(tmp_path)
     path = bank.folder / "people.csv"

@@ -27,8 +27,8 @@ class Linked:
 
     def __init__(self, me: str, peer: str) -> None:
         here, there = loopback_pair(me, peer)
-        here.send(JobHello(terms="{}"))
-        there.send(JobHello(terms="{}"))
+        here.send(JobHello(role="active", terms="{}"))
+        there.send(JobHello(role="active", terms="{}"))
         here.receive(JobHello)
         self.peer, self.traffic = peer, here.traffic
         self.metrics = Metrics(sent_bytes=3_000_000, resent_bytes=1200, round_trip=0.0125, connections=2)

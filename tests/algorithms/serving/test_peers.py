@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from hecore.algorithms.errors import ChannelError, PeerLost
+from hecore.algorithms.free_port import free_port
 from hecore.algorithms.messages import Message
 from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.line import Line
@@ -112,6 +114,48 @@ def test_a_peer_that_was_started_again_ends_what_was_asked_before(peers: Peers, 
     until(lambda: not peers.there("shop"))
     with pytest.raises(PeerLost, match="not there"):
         ask(peers).result(0)
+
+
+@pytest.mark.parametrize("dial_in", [False, True])
+def test_a_peer_that_does_not_come_is_explained_once_as_in_a_job(
+    model: Model,
+    tmp_path: Path,
+    dial_in: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hecore.algorithms.channel.absence.EXPLAIN", 0.2)
+    folders = Folders.make(tmp_path, [model], dial_in=dial_in)
+    listens, dials = ("bank", "shop") if dial_in else ("shop", "bank")
+    file = folders.root / dials / "serve.toml"
+    wrong = file.read_text().replace(str(folders.ports[listens]), str(free_port()))
+    file.write_text(wrong)
+    port = re.findall(r":(\d+)", wrong[wrong.index("dial") :])[0]
+    bank, shop = (load_settings(folders.root / name / "serve.toml") for name in ("bank", "shop"))
+    peers = Peers("bank", bank.contact(), ["shop"], job="serve")
+    other = Line("shop", shop.contact(), job="serve", kinds=(msg.Presence,), on_message=lambda *_: None)
+    other.start()
+    answers = f"nobody answered; is it started, tcp://127.0.0.1:{port} right, the firewall open?"
+    told = [f"{listens} has not come within 0.2 s: {answers}"]
+    if dial_in:
+        told.append("shop has not come within 0.2 s: nobody came; is it started, does it dial this endpoint")
+    try:
+        until(lambda: all(text in caplog.text for text in told))
+        time.sleep(1.0)
+        assert caplog.text.count("has not come within") == len(told)
+    finally:
+        other.close()
+        peers.close()
+
+
+def test_a_peer_that_comes_in_time_is_not_explained(
+    peers: Peers, impostor: Impostor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor.present()
+    until(lambda: peers.there("shop"))
+    monkeypatch.setattr("hecore.algorithms.channel.absence.EXPLAIN", 0.0)
+    time.sleep(1.0)
+    assert "has not come" not in caplog.text
 
 
 def test_a_silent_peer_counts_as_away(
