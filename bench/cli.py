@@ -10,7 +10,7 @@ import typer
 from hecore.algorithms.cli.console import friendly
 
 from .cases import select
-from .command import output, pair, words
+from .command import InsecureTestKey, check_key_bits, output, pair, picture, words
 from .psi import psi
 from .record import load
 from .run_command import RUN_EXAMPLES, bound, run
@@ -47,12 +47,12 @@ def compare(
 @friendly
 def plot(
     record: Annotated[Path, typer.Argument(help="A record written by run --json.", metavar="FILE.json")],
-    out: Annotated[Path, typer.Option(help="The picture to write.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="The picture to write: .png, .svg or .pdf.", dir_okay=False)],
 ) -> None:
     """Bar chart of the rates by operation and subject, logarithmic."""
     from .plots import plot as draw
 
-    draw(load(record), out)
+    draw(load(record), picture(out, "--out"))
 
 
 @app.command()
@@ -94,12 +94,17 @@ def gbdt(
         bool, typer.Option("--estimate", help="Estimate 5 M × 500 with 10 classes from measured rates.")
     ] = False,
     key_bits: Annotated[int, typer.Option(help="Length of n in bits.")] = 2048,
+    insecure_test_key: InsecureTestKey = False,
     json: Annotated[Path | None, typer.Option(help="Write the runs to this file.", dir_okay=False)] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture to this PNG.", dir_okay=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a picture to this .png, .svg or .pdf.", dir_okay=False)
+    ] = None,
 ) -> None:
     """Joint trees end to end: seconds a tree by phase, both parties on this machine."""
     from .gbdt_command import Wishes, measure_all
 
+    if plot is not None:
+        picture(plot, "--plot")
     wishes = Wishes(
         cases=words(case),
         data=data,
@@ -110,7 +115,7 @@ def gbdt(
         trees=trees,
         sweep=words(sweep),
         estimate=estimate,
-        key_bits=key_bits,
+        key_bits=check_key_bits(key_bits, insecure_test_key),
     )
     measure_all(wishes, output(), json, plot)
 
@@ -131,6 +136,7 @@ def lr(
         bool, typer.Option("--estimate", help="Estimate the epoch from rates: here, and on one H200.")
     ] = False,
     key_bits: Annotated[int, typer.Option(help="Length of n in bits.")] = 2048,
+    insecure_test_key: InsecureTestKey = False,
     json: Annotated[Path | None, typer.Option(help="Write the run to this file.", dir_okay=False)] = None,
 ) -> None:
     """A joint logistic regression: seconds and bytes of a batch and of an epoch, both parties here."""
@@ -140,7 +146,8 @@ def lr(
 
     words: dict[str, Any] = {"feature_bits": feature_bits, "sigmoid": sigmoid, "mode": mode}
     config = LinearConfig(batch_size=batch_size, **words)
-    measure_and_print(rows, pair(columns), batches, config, key_bits, output(), json, estimate)
+    bits = check_key_bits(key_bits, insecure_test_key)
+    measure_and_print(rows, pair(columns), batches, config, bits, output(), json, estimate)
 
 
 @app.command()

@@ -10,12 +10,13 @@ from rich.markup import escape
 from hecore import HecoreError
 
 from .record import Record, Row
-from .tables import percent, readable, rich_table
+from .tables import readable, rich_table, spread_of
+from .timing import LEAST_CALLS
 
 #: Ratios closer to 1 than this are noise, however steady each run was in itself: two runs of the same code on
 #: one machine differed by up to 9 % in a row.
 LEAST_RATIO = 1.1
-STYLES = {"faster": "green", "slower": "red", "within noise": "dim"}
+STYLES = {"faster": "green", "slower": "red", "within noise": "dim", "too few calls": "dim"}
 
 
 class NotComparable(HecoreError, ValueError):
@@ -36,7 +37,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """faster or slower only if the quartiles do not overlap and the medians differ enough."""
+        """faster or slower only if the quartiles do not overlap and the medians differ enough.
+
+        Older records have rows of one or two calls, whose quartiles say nothing.
+        """
+        if min(self.a.seconds.calls, self.b.seconds.calls) < LEAST_CALLS:
+            return "too few calls"
         a = [seconds / self.a.items for seconds in (self.a.seconds.lower, self.a.seconds.upper)]
         b = [seconds / self.b.items for seconds in (self.b.seconds.lower, self.b.seconds.upper)]
         overlap = a[0] <= b[1] and b[0] <= a[1]
@@ -95,9 +101,9 @@ def print_comparison(a: Record, b: Record, console: Console) -> None:
             str(pair.a.key_bits),
             f"{pair.a.batch:,}",
             readable(pair.a.rate),
-            percent(pair.a.spread),
+            spread_of(pair.a),
             readable(pair.b.rate),
-            percent(pair.b.spread),
+            spread_of(pair.b),
             f"{pair.ratio:.2f}",
             pair.verdict,
             style=STYLES[pair.verdict],

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hecore.algorithms.gbdt import GBDTConfig, Progress
 
-from .command import print_machine
+from .command import print_machine, told_key_bits
 from .gbdt import Problem, ProblemError, TreesRecord, TreesRun, a9a, measure, synthetic
 from .gbdt_estimate import H200_TARGETS, Size, estimate, measured_rates
 from .gbdt_tables import plot_runs, print_estimates, print_runs
@@ -124,7 +124,7 @@ def _command(wishes: Wishes) -> str:
     parts = [
         f"hecore-bench gbdt --case {','.join(wishes.cases)} --rows {wishes.rows}",
         f"--columns {wishes.columns[0]},{wishes.columns[1]} --bins {wishes.bins} --depth {wishes.depth}",
-        f"--trees {wishes.trees} --key-bits {wishes.key_bits}",
+        f"--trees {wishes.trees} {told_key_bits(wishes.key_bits)}",
     ]
     parts += [f"--sweep {','.join(wishes.sweep)}"] if wishes.sweep else []
     return " ".join(parts + (["--estimate"] if wishes.estimate else []))

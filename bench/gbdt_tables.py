@@ -94,7 +94,7 @@ def plot_runs(sweeps: dict[str, Sequence[TreesRun]], runs: Sequence[TreesRun], p
         _plot_sweep(axis, name, swept)
     if runs:
         _plot_phases(axes[-1], runs)
-    figure.savefig(path, format="png", dpi=150)
+    figure.savefig(path, format=path.suffix[1:].lower(), dpi=150)
 
 
 def swept_value(name: str, run: TreesRun) -> float:

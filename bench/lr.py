@@ -26,7 +26,7 @@ from hecore.algorithms.lr.exact.widths import precise
 from hecore.algorithms.lr.steps import encode_features
 from hecore.kernels.multiexp import Entries, plan_entries
 
-from .command import print_machine
+from .command import print_machine, told_key_bits
 from .gbdt import PartyCost, ProblemError
 from .gbdt_estimate import H200_TARGETS, Rates, measured_rates
 from .machine import describe, versions
@@ -200,7 +200,8 @@ def measure_and_print(
         command=(
             f"hecore-bench lr --rows {rows} --columns {columns[0]},{columns[1]} --batch-size"
             f" {config.batch_size} --batches {batches} --feature-bits {config.feature_bits} --sigmoid"
-            f" {config.sigmoid} --mode {config.mode} --key-bits {key_bits}{' --estimate' if estimate else ''}"
+            f" {config.sigmoid} --mode {config.mode} {told_key_bits(key_bits)}"
+            f"{' --estimate' if estimate else ''}"
         ),
         machine=machine,
         versions=versions(),

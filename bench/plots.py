@@ -20,7 +20,7 @@ WIDTH = 9.0
 
 
 def plot(record: Record, path: Path) -> None:
-    """Write the picture as PNG. RecordError if the record has no rows."""
+    """Write the picture, as the ending of its name says. RecordError if the record has no rows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -35,7 +35,7 @@ def plot(record: Record, path: Path) -> None:
         draw(axis, rows, record.subjects)
     chip = f"{record.machine.cpu}, {record.machine.usable_cores} of {record.machine.cores} cores"
     figure.suptitle(" · ".join([chip, *record.machine.gpus, record.created[:10]]), fontsize=9)
-    figure.savefig(path, format="png", dpi=150)
+    figure.savefig(path, format=path.suffix[1:].lower(), dpi=150)
 
 
 def draw(axis: Axes, rows: list[Row], subjects: list[str]) -> None:

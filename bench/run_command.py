@@ -21,7 +21,7 @@ import hecore
 from hecore.algorithms.cli.console import friendly
 
 from .cases import Case, select
-from .command import numbers, output, words
+from .command import InsecureTestKey, check_key_bits, numbers, output, words
 from .machine import limited
 from .peers import PEERS
 from .record import Failure, Record, Row, save
@@ -87,17 +87,14 @@ def run(
     json: Annotated[
         Path | None, typer.Option(help="Also write the record to this file.", dir_okay=False)
     ] = None,
-    insecure_test_key: Annotated[
-        bool,
-        typer.Option("--insecure-test-key", help="Allow keys below 2048 bits: for trying the command out."),
-    ] = False,
+    insecure_test_key: InsecureTestKey = False,
 ) -> None:
     """Check and time operations, print a table, keep the record as JSON."""
     plan = Plan(
         cases=select(words(ops)),
         backends=words(backend),
         peers=words(peers),
-        key_bits=numbers(key_bits, "--key-bits"),
+        key_bits=[check_key_bits(bits, insecure_test_key) for bits in numbers(key_bits, "--key-bits")],
         batches=numbers(batch, "--batch"),
         seconds=seconds,
         threads=threads,
@@ -149,10 +146,7 @@ def bound(
     key_bits: Annotated[str, typer.Option(help="Lengths of n in bits.")] = "2048",
     ops: Annotated[str, typer.Option(help="Operations or groups, see [bold]list[/bold].")] = "headline",
     seconds: Annotated[float, typer.Option(min=0.001, help="Budget for one operation.")] = 1.0,
-    insecure_test_key: Annotated[
-        bool,
-        typer.Option("--insecure-test-key", help="Allow keys below 2048 bits: for trying the command out."),
-    ] = False,
+    insecure_test_key: InsecureTestKey = False,
 ) -> None:
     """How close the simd backend comes to what one core can multiply.
 
@@ -165,7 +159,7 @@ def bound(
         plan = Plan(
             cases=select(words(ops)),
             backends=["simd"],
-            key_bits=numbers(key_bits, "--key-bits"),
+            key_bits=[check_key_bits(bits, insecure_test_key) for bits in numbers(key_bits, "--key-bits")],
             seconds=seconds,
             threads=1,
             insecure_test_key=insecure_test_key,

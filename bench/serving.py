@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from hecore.algorithms.channel import AllowList, CurveKeys
+from hecore.algorithms.checks import counted
 from hecore.algorithms.cli.console import friendly
 from hecore.algorithms.data import Table
 from hecore.algorithms.free_port import free_port
@@ -85,7 +87,7 @@ def serve(
     """Joint serving under load: time a request, rows a second, and what a killed party does to it."""
     console = Console()
     own, other = pair(columns)
-    loads = list(zip(map(int, rows.split(",")), map(float, rate.split(",")), strict=True))
+    loads = read_loads(rows, rate)
     with tempfile.TemporaryDirectory(prefix="hecore-serve-") as folder:
         setting = prepare(Path(folder), trees, depth, (own, other))
         with Parties(setting) as parties:
@@ -113,6 +115,27 @@ def serve(
             console.print(grid)
             if kill:
                 report_kill(console, asyncio.run(run_kill(parties, *loads[-1])))
+
+
+def read_loads(rows: str, rate: str) -> list[tuple[int, float]]:
+    """(rows a request, rows a second) of each run. BadParameter naming the option."""
+
+    def read(text: str, option: str, kind: type) -> list[Any]:
+        try:
+            values = [kind(word) for word in text.split(",")]
+        except ValueError:
+            values = []
+        if not values or not all(0 < value < math.inf for value in values):
+            raise typer.BadParameter(f"{text!r} is no list of positive numbers", param_hint=option)
+        return values
+
+    sizes, rates = read(rows, "--rows", int), read(rate, "--rate", float)
+    if len(sizes) != len(rates):
+        raise typer.BadParameter(
+            f"--rows has {counted(len(sizes), 'number')}, --rate has {len(rates)}: give one rate for each",
+            param_hint="--rate",
+        )
+    return list(zip(sizes, rates, strict=True))
 
 
 # --- the model and the parties' folders -------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.table import Table
 from .cases import Case
 from .record import Record, Row, Seconds
 from .runner import REFERENCE, unavailable_line
+from .timing import LEAST_CALLS
 
 #: Of rows on a device: shares of the time, and of the bound.
 DEVICE_COLUMNS = ("kernels", "copies", "of bound")
@@ -19,6 +20,8 @@ LEFT_COLUMNS = ("operation", "on", "group", "counts", "verdict", "what")
 
 #: A share of the core from which on a process counts as undisturbed.
 FREE_ENOUGH = 0.95
+#: The ratio of two rows holds where neither had this many times the other's part of the core.
+EQUAL_ENOUGH = 1.1
 
 
 def readable(rate: float) -> str:
@@ -44,6 +47,11 @@ def times(ratio: float) -> str:
 def percent(share: float) -> str:
     """A share, such as an interquartile range over its median."""
     return f"{100 * share:.0f} %"
+
+
+def spread_of(row: Row) -> str:
+    """The interquartile range over the median; none of fewer calls than have quartiles."""
+    return percent(row.spread) if row.seconds.calls >= LEAST_CALLS else "–"
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -92,19 +100,40 @@ def sections(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [("headline", head), *groups] if head else groups
 
 
-def lines(record: Record, rows: Sequence[Row]) -> Iterable[list[str]]:
-    """Cells of the rows, the operation named on its first line only."""
+def compared(record: Record) -> Callable[[Row], list[Row | None]]:
+    """For a row, those that its rate is compared with, one for each of `ratio_names`."""
     found = {row.key: row for row in record.rows}
     by_subject = {(row.key_bits, row.case, row.subject): row for row in reversed(record.rows)}
+
+    def others(row: Row) -> list[Row | None]:
+        out = []
+        for name in ratio_names(record):
+            other = found.get((*row.key[:3], name)) or by_subject.get((row.key_bits, row.case, name))
+            out.append(None if other is row else other)
+        return out
+
+    return others
+
+
+def equal_shares(record: Record, a: Row, b: Row) -> bool:
+    """Whether both rows had equal parts of the core; with several cores, or a device, nobody can tell."""
+    if record.machine.usable_cores != 1 or a.device_seconds is not None or b.device_seconds is not None:
+        return True
+    return max(a.cores, b.cores) <= EQUAL_ENOUGH * min(a.cores, b.cores)
+
+
+def lines(record: Record, rows: Sequence[Row]) -> Iterable[list[str]]:
+    """Cells of the rows, the operation named on its first line only."""
+    others = compared(record)
     previous = ""
     for row in rows:
         ratios = []
-        for name in ratio_names(record):
-            other = found.get((*row.key[:3], name)) or by_subject.get((row.key_bits, row.case, name))
-            ratios.append("" if other is None or other is row else times(row.rate / other.rate))
+        for other in others(row):
+            doubt = "" if other is None or equal_shares(record, row, other) else "?"
+            ratios.append("" if other is None else times(row.rate / other.rate) + doubt)
         title = f"{row.case} ({row.unit})"
         label = "" if title == previous else title
-        figures = [readable(row.rate), percent(row.spread), f"{row.cores:.2f}"]
+        figures = [readable(row.rate), spread_of(row), f"{row.cores:.2f}"]
         if on_device(record):
             figures += device_cells(row)
         yield [label, row.subject, f"{row.batch:,}", *figures, *ratios]
@@ -141,10 +170,20 @@ def busy(record: Record) -> list[str]:
     disturbed = sum(row.cores < FREE_ENOUGH for row in rows)
     if record.machine.usable_cores != 1 or not disturbed:
         return []
-    return [
+    out = [
         f"busy machine: {disturbed} of {len(rows)} rows had less than {100 * FREE_ENOUGH:.0f} % of the core"
-        " (column cores), so their rates are too low; ratios hold, as all subjects took turns"
+        " (column cores), so their rates are too low"
     ]
+    others = compared(record)
+    unequal = {
+        f"{row.case} {row.subject} {row.cores:.2f}, {other.subject} {other.cores:.2f}"
+        for row in record.rows
+        for other in others(row)
+        if other is not None and not equal_shares(record, row, other)
+    }
+    if not unequal:
+        return [out[0] + "; ratios hold, as all subjects had equal parts"]
+    return [*out, f"ratios with ? do not hold, as one had more of the core: {'; '.join(sorted(unequal))}"]
 
 
 # --- forms ----------------------------------------------------------------------------------------

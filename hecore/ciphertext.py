@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Never, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import evaluator, linalg, wire
+from . import evaluator, linalg, numpy_names, wire
 from .encoding import Shape
 from .errors import KeyMismatch, LayoutMismatch, ShapeMismatch
 from .kernels import Backend
@@ -52,25 +52,59 @@ class CipherBatch:
     terms: int = 1
     fresh: bool = False
 
-    # numpy must leave `array * batch` to CipherBatch.__rmul__ instead of looping over elements.
-    __array_ufunc__ = None
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        # `array * batch` comes here too; without it numpy would loop over elements.
+        return numpy_names.apply_ufunc(ufunc, method, inputs, kwargs, CipherBatch)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         # Without it, np.asarray makes an object array: one batch an element, and every product in Python.
         raise TypeError(
-            "a CipherBatch is no numpy array: its numbers are encrypted; Decryptor(key).decrypt gives them"
+            "a CipherBatch is no numpy array: its numbers are encrypted; Decryptor(key).decrypt gives them."
+            " A product with a sparse matrix is hecore.sparse.encode_sparse(matrix, scale_bits) @ x; with"
+            " a masked array, the batch comes first"
         )
 
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if function in _SIZES and args == (self,) and not kwargs:
+        if function in _SIZES and len(args) == 1 and args[0] is self and not kwargs:
             return _SIZES[function](self)
-        name = function.__name__
-        instead = (
-            f"write {_INSTEAD[name]}" if name in _INSTEAD else "CipherBatch has its own operators and methods"
+        raise numpy_names.no_function(function.__name__)
+
+    if not TYPE_CHECKING:  # a type checker knows the names that there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise numpy_names.no_attribute(name)
+
+    # --- what only decrypted numbers can do ---------------------------------------------------------
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError(f"{numpy_names.COMPARED} (whether two names are one batch: x is y)")
+
+    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
+    #: By identity: a batch may be a key of a dict.
+    __hash__ = object.__hash__
+
+    def __contains__(self, value: object) -> NoReturn:
+        raise TypeError(numpy_names.COMPARED)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "whether encrypted numbers are zero is not known: decrypt them first"
+            " (whether there is a batch at all: x is None)"
         )
-        raise TypeError(f"numpy's {name} cannot compute with encrypted numbers: {instead}")
+
+    def __truediv__(self, other: Any) -> NoReturn:
+        raise TypeError(f"encrypted numbers cannot be divided: {numpy_names.DIVIDED}")
+
+    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __truediv__
+
+    def __pow__(self, other: Any) -> NoReturn:
+        raise TypeError(
+            "encrypted numbers have no powers: Paillier multiplies by plain numbers only; decrypt first"
+        )
+
+    __rpow__ = __pow__
 
     # --- shape ------------------------------------------------------------------------------------
 
@@ -139,6 +173,11 @@ class CipherBatch:
             raise LayoutMismatch(f"the last axis of {self.shape} is packed and must keep its length")
         return self.move(lambda places: places.reshape(wanted[:-1]))
 
+    @property
+    def T(self) -> CipherBatch:  # noqa: N802 - numpy's name
+        """`transpose()`."""
+        return self.transpose()
+
     def transpose(self) -> CipherBatch:
         """Axes reversed. LayoutMismatch for a packed batch."""
         if self.layout is not None:
@@ -194,12 +233,22 @@ class CipherBatch:
     def __rmatmul__(self, other: Any) -> CipherBatch:
         return linalg.matmul_left(other, self)
 
-    def sum(self, axis: int | None = None) -> CipherBatch:
-        """The encrypted sum over one axis, or over all; shape () for all."""
+    def sum(self, axis: int | None = None, **others: Never) -> CipherBatch:
+        """The encrypted sum over one axis, or over all; shape () for all.
+
+        TypeError for several axes, and for numpy's other arguments: `x.sum(0).sum(0)`, `x.sum(0)[None]`.
+        """
+        if others:
+            raise TypeError(
+                f"sum takes an axis only, not {next(iter(others))}: x.sum(0)[None] keeps a dimension"
+            )
         return evaluator.total(self, axis)
 
     def rescale(self, scale_bits: int) -> CipherBatch:
-        """The same numbers at a larger scale, by multiplication with a power of two."""
+        """The same numbers at a larger scale, by multiplication with a power of two.
+
+        ScaleMismatch for a smaller one, EncodingError for one that is no whole number.
+        """
         return evaluator.rescale(self, scale_bits)
 
     def rerandomize(self, randomness: str = "uniform") -> CipherBatch:
@@ -249,14 +298,6 @@ _SIZES: dict[Callable[..., Any], Callable[[CipherBatch], Any]] = {
     np.shape: lambda batch: batch.shape,
     np.ndim: lambda batch: batch.ndim,
     np.size: lambda batch: batch.size,
-}
-# What to write in place of some others.
-_INSTEAD = {
-    "sum": "x.sum(axis)",
-    "dot": "a @ x",
-    "concatenate": "hecore.concatenate([x, y], axis)",
-    "reshape": "x.reshape(shape)",
-    "transpose": "x.transpose()",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from . import packing, wire
 from .ciphertext import CipherBatch, check_key
-from .encoding import FixedPoint, decode, place_name
+from .encoding import FixedPoint, at_place, decode
 from .errors import EncodingOverflow
 from .evaluator import on_backend
 from .kernels import Backend, Modulus
@@ -80,8 +80,9 @@ class Decryptor:
         outside = lb.first_not_below(lb.absolute(plain.limbs), self.public.n // 3)
         if outside is not None:
             raise EncodingOverflow(
-                f"the result at {place_name(outside, plain.shape)} is beyond n/3 and may have"
-                " wrapped: use smaller scales, or decrypt and encrypt between multiplications"
+                f"the result{at_place(outside, plain.shape)} is beyond n/3 and may have"
+                " wrapped: use smaller scales, or decrypt and encrypt between multiplications; a damaged"
+                " ciphertext looks like this too"
             )
 
 

@@ -9,6 +9,7 @@ is exact, and its width grows as far as a result needs.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -170,6 +171,8 @@ def encode(values: Any, scale_bits: int | None = None) -> FixedPoint:
     Integers are exact. Floats round half to even to a multiple of 2^(−scale_bits). EncodingError names the
     place of a NaN, infinity or masked value, or the type of anything that is no number.
     """
+    if scale_bits is not None:
+        scale_bits = whole_scale(scale_bits)
     if isinstance(values, FixedPoint):
         return values if scale_bits is None else values.rescale(scale_bits)
     if scale_bits is not None and not 0 <= scale_bits <= MAXIMUM_SCALE_BITS:
@@ -183,18 +186,30 @@ def encode(values: Any, scale_bits: int | None = None) -> FixedPoint:
     return whole.rescale(scale_bits or 0)
 
 
+def whole_scale(scale_bits: Any) -> int:
+    """`scale_bits` as a Python integer; EncodingError unless it is a whole number."""
+    try:
+        return operator.index(scale_bits)
+    except TypeError:
+        raise EncodingError(f"scale_bits={scale_bits!r} is not a whole number of bits") from None
+
+
 def _as_array(values: Any) -> NDArray[Any]:
     """np.asarray, but exact for lists of large integers, and with EncodingError where it fails or hides."""
+    if type(values).__module__.startswith("scipy.sparse"):
+        raise EncodingError(
+            f"a {type(values).__name__} is no dense array: write"
+            " hecore.sparse.encode_sparse(matrix, scale_bits) @ x for a product with a sparse one"
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise EncodingError(f"the values do not form an array: {error}") from None
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         masked = np.flatnonzero(np.ma.getmaskarray(values))
-        place = place_name(int(masked[0]), array.shape)
         raise EncodingError(
-            f"a masked value at {place} cannot be encrypted ({masked.size} such values):"
-            " impute or drop missing values first"
+            f"a masked value{at_place(int(masked[0]), array.shape)} cannot be encoded"
+            f" ({masked.size} such values): impute or drop missing values first"
         )
     made = array.dtype.kind == "f" and not hasattr(values, "dtype")
     if made and bool((np.abs(array) >= 2.0**MANTISSA_BITS).any()):
@@ -213,7 +228,7 @@ def _encode_integers(array: NDArray[Any]) -> Limbs:
     if kind == "O" and all(isinstance(v, int | np.integer) for v in array.ravel()):
         return FixedPoint.from_integers(array).limbs
     raise EncodingError(
-        f"cannot encrypt values of dtype {array.dtype}:"
+        f"cannot encode values of dtype {array.dtype}:"
         " give integers, or floats of up to 64 bits (one kind an array)"
     )
 
@@ -221,9 +236,9 @@ def _encode_integers(array: NDArray[Any]) -> Limbs:
 def _encode_floats(values: NDArray[np.float64], shape: Shape, scale_bits: int) -> Limbs:
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        place = place_name(int(bad[0]), shape)
+        how_many = f" ({bad.size} such values)" if values.size > 1 else ""
         raise EncodingError(
-            f"{values[bad[0]]} at {place} cannot be encrypted ({bad.size} such values): "
+            f"{values[bad[0]]}{at_place(int(bad[0]), shape)} cannot be encoded{how_many}: "
             "impute or drop missing values first"
         )
     # value·2^scale = fraction·2^exponent. Up to 2^53 it is rounded; above, every float is an integer: its
@@ -250,8 +265,9 @@ def decode(numbers: FixedPoint) -> Any:
         beyond = np.flatnonzero(np.isinf(floats))
         if beyond.size:
             raise EncodingOverflow(
-                f"the number at {place_name(int(beyond[0]), numbers.shape)} is beyond float64:"
-                " take it as a FixedPoint (Decryptor.decrypt_fixed)"
+                f"the number{at_place(int(beyond[0]), numbers.shape)} is beyond float64: where it was"
+                " decrypted, its ciphertext may be damaged; where it is that large, take it as a"
+                " FixedPoint (Decryptor.decrypt_fixed)"
             )
         return floats.reshape(numbers.shape)[()]
     try:
@@ -260,11 +276,11 @@ def decode(numbers: FixedPoint) -> Any:
         return numbers.to_integers()[()]
 
 
-def place_name(flat_index: int, shape: Sequence[int]) -> str:
-    """The place of a flat index for messages: "row 3, column 5"."""
+def at_place(flat_index: int, shape: Sequence[int]) -> str:
+    """The place of a flat index for messages: " at row 3, column 5"; nothing for a single number."""
     where = np.unravel_index(flat_index, tuple(shape)) if shape else ()
     if len(where) == 1:
-        return f"row {int(where[0])}"
+        return f" at row {int(where[0])}"
     if len(where) == 2:
-        return f"row {int(where[0])}, column {int(where[1])}"
-    return f"index {tuple(int(i) for i in where)}"
+        return f" at row {int(where[0])}, column {int(where[1])}"
+    return f" at index {tuple(int(i) for i in where)}" if where else ""

@@ -11,6 +11,7 @@ a function of the inputs' noise until `rerandomize`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import noise, packing
-from .encoding import FixedPoint, Shape, broadcast_indices, encode, place_name
+from .encoding import FixedPoint, Shape, at_place, broadcast_indices, encode, whole_scale
 from .errors import (
     EncodingError,
     EncodingOverflow,
@@ -96,8 +97,9 @@ def multiply(a: CipherBatch, values: Any, scale_bits: int | None = None) -> Ciph
 def rescale(a: CipherBatch, scale_bits: int) -> CipherBatch:
     """The same numbers at a larger scale. ScaleMismatch for a smaller one: that needs the private key.
 
-    EncodingOverflow for one that outgrows the key.
+    EncodingOverflow for one that outgrows the key, EncodingError for one that is no whole number.
     """
+    scale_bits = whole_scale(scale_bits)
     bits = scale_bits - a.scale_bits
     if bits < 0:
         raise ScaleMismatch(
@@ -114,8 +116,10 @@ def total(a: CipherBatch, axis: int | None = None) -> CipherBatch:
     """The sum over one axis of `lead_shape`, or over all of it.
 
     A packed row stays a row: summing shape (n, k) over all gives shape (k,). LayoutMismatch for the packed
-    axis itself, SlotOverflow when the sum could leave its slots.
+    axis itself, SlotOverflow when the sum could leave its slots, TypeError for several axes at once.
     """
+    if axis is not None:
+        axis = _one_axis(axis)
     lead, tail = a.lead_shape, a.shape[len(a.lead_shape) :]
     length = a.row_length
     if axis is None:
@@ -242,7 +246,7 @@ def check_range(numbers: FixedPoint, public: PublicKey) -> None:
     outside = lb.first_not_below(lb.absolute(numbers.limbs), public.n // 3)
     if outside is not None:
         raise EncodingOverflow(
-            f"the value at {place_name(outside, numbers.shape)} is beyond n/3, the range of this"
+            f"the value{at_place(outside, numbers.shape)} is beyond n/3, the range of this"
             f" {public.bits}-bit key, at scale_bits={numbers.scale_bits}: lower the scale or use a longer key"
         )
 
@@ -314,6 +318,15 @@ def map_columns(batch: CipherBatch, work: Callable[[Residues], Residues]) -> Res
 
 
 # --- pieces ---------------------------------------------------------------------------------------
+
+
+def _one_axis(axis: Any) -> int:
+    try:
+        return operator.index(axis)
+    except TypeError:
+        raise TypeError(
+            f"sum over axis={axis!r}: one whole number, or None for all; x.sum(0).sum(0) sums over two axes"
+        ) from None
 
 
 def _is_batch(a: CipherBatch, value: Any) -> bool:

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 def matmul_left(matrix: Any, batch: CipherBatch) -> CipherBatch:
     """matrix @ batch: (R, C) or (C,) plain, times (C,) or (C, K) encrypted. ShapeMismatch otherwise.
+    SparseNumbers go to `matmul_sparse`.
 
     A packed batch (C, k) is a row of slots per j: its slots are combined all alike, and SlotOverflow is
     raised when max_i Σ_j |M_ij| terms do not fit the headroom.
     """
+    if isinstance(matrix, SparseNumbers):
+        return matmul_sparse(matrix, batch)
     plain = _plain_matrix(matrix, batch)
     if not batch.lead_shape or len(plain.shape) not in (1, 2) or batch.ndim > 2:
         raise ShapeMismatch(f"matmul of shapes {plain.shape} and {batch.shape}")
@@ -137,6 +140,8 @@ def matmul_right(batch: CipherBatch, matrix: Any) -> CipherBatch:
     """batch @ matrix: (C,) or (K, C) encrypted, times (C,) or (C, R) plain: (matrixᵀ @ batchᵀ)ᵀ."""
     if batch.layout is not None:
         raise LayoutMismatch("batch @ matrix mixes slots: put the plain matrix on the left")
+    if isinstance(matrix, SparseNumbers):
+        return matmul_sparse(matrix.transpose(), batch)
     plain = _plain_matrix(matrix, batch)
     if len(plain.shape) not in (1, 2) or batch.ndim not in (1, 2):
         raise ShapeMismatch(f"matmul of shapes {batch.shape} and {plain.shape}")

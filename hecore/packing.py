@@ -20,7 +20,7 @@ from math import prod
 
 import numpy as np
 
-from .encoding import FixedPoint, Shape, place_name
+from .encoding import FixedPoint, Shape, at_place
 from .errors import EncodingOverflow, LayoutMismatch, SlotOverflow
 from .kernels import limbs as lb
 from .kernels.backend import Slots
@@ -144,7 +144,7 @@ def _check_values(numbers: FixedPoint, layout: SlotLayout) -> None:
     outside = lb.first_not_below(lb.absolute(numbers.limbs), 1 << layout.value_bits)
     if outside is not None:
         raise EncodingOverflow(
-            f"the value at {place_name(outside, numbers.shape)} needs more than the {layout.value_bits} value"
+            f"the value{at_place(outside, numbers.shape)} needs more than the {layout.value_bits} value"
             f" bits of its slot at scale_bits={numbers.scale_bits}: lower the scale or widen the slots"
         )
 
@@ -153,6 +153,7 @@ def _check_plaintexts(shifted: Limbs, total_bits: int, shape: Shape) -> None:
     outside = lb.first_not_below(shifted, 1 << total_bits)  # below zero they are large: the top bit is set
     if outside is not None:
         raise SlotOverflow(
-            f"the plaintext at {place_name(outside, shape)} is outside its slots: whoever computed"
-            " the batch put in larger values or more terms than the layout allows"
+            f"the plaintext{at_place(outside, shape)} is outside its slots: whoever computed"
+            " the batch put in larger values or more terms than the layout allows, or the ciphertext"
+            " is damaged"
         )

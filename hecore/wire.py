@@ -10,6 +10,13 @@ Everything is little-endian.
 What comes in is checked before it is used: lengths before anything is allocated, then 0 < c < n² and
 gcd(c, n) = 1 for the whole batch by one product and one gcd (decrypting 0, n or n² by CRT can reveal the
 key). Nothing has two forms: what is read and written again gives the same bytes.
+
+There is no checksum. A line has its own (`hecore.algorithms` encrypts and authenticates every message), and
+one without a key would keep nobody from changing a batch: any ciphertext can be replaced by a valid one. Of
+damage in a file, the checks above find a wrong size and most wrong headers, not a changed ciphertext. That
+decrypts to noise over the whole plaintext space: a third of it is refused as beyond n/3, of floats nearly all
+the rest (at 2048 bits, as beyond float64); whole numbers come out as integers of some 2000 bits, packed slots
+that fill the plaintext as any values. Whoever stores batches on media that err keeps a hash beside them.
 """
 
 from __future__ import annotations

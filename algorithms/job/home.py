@@ -45,8 +45,24 @@ def own_key(folder: Path, bits: int) -> PrivateKey | PublicKey:
     return key
 
 
+STATE = "state"
 #: What is being removed: a name of its own, so that a kill in between leaves no half state.
 REMOVED = "state.removed"
+
+
+def in_use(run: Path) -> bool:
+    """Whether a process works on the run in a folder: with its state, that is."""
+    try:
+        descriptor = os.open(run / STATE / "store" / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class Home:
@@ -54,7 +70,7 @@ class Home:
 
     def __init__(self, job: JobFile) -> None:
         self._job = job
-        self.folder = job.folder / "state"
+        self.folder = job.folder / STATE
 
     def open_store(self) -> FolderStore:
         """The store of the party's messages. StoreInUse while another process works with it."""
@@ -91,17 +107,7 @@ class Home:
 
     def in_use(self) -> bool:
         """Whether a process works with the state."""
-        try:
-            descriptor = os.open(self.folder / "store" / "lock", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return in_use(self._job.folder)
 
     def remove(self) -> None:
         """Messages, masks and keys go: at once, and what a kill has left of that at the next start."""

@@ -36,6 +36,9 @@ from hecore.meter import Timeline
 
 log = logging.getLogger(__name__)
 
+#: Seconds of a phase after which its progress is recorded.
+RECORDED = 2.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -71,6 +74,7 @@ class PartyRun:
         self._channels: list[ZmqChannel] = []
         self._pace = Pace(keeper.together)
         self._aligned_already = False
+        self._measured = time.monotonic()
 
     def run(self) -> Outcome:
         """All phases."""
@@ -91,6 +95,7 @@ class PartyRun:
             )
             # The parties have met: slot 0 of all their time lines is about the same moment.
             self._meter.timeline = Timeline(time.perf_counter())
+            self._measure()
             table = self._aligned(data)
             self._aligned_already = True
             with self._meter.phase("read"):
@@ -230,14 +235,20 @@ class PartyRun:
         self._keeper.phase(told)
         with self._meter.phase(name):
             yield
+        self._measure()
 
-    def _measure(self) -> None:
+    def _measure(self, *, unless_lately: bool = False) -> None:
+        """Put into the records what was done so far: what a process did that is killed then is in them."""
+        if unless_lately and time.monotonic() < self._measured + RECORDED:
+            return
+        self._measured = time.monotonic()
         with contextlib.suppress(OSError):  # a full disk is told by what ended the run
             self._folder.measure(self._meter, self._channels)
 
     def _tell_psi(self, progress: PsiProgress) -> None:
         detail = f"with {progress.peer}, {progress.rate:,.0f} ids/s" if progress.rate else ""
         self._keeper.tell("aligning rows", detail, progress.done / progress.total, progress.remaining)
+        self._measure(unless_lately=True)
 
     def _tell_round(self, round: Round) -> None:
         detail = f"{round.unit} {round.number}/{round.rounds}"
@@ -249,6 +260,7 @@ class PartyRun:
         pace = f"{self._pace.whole / round.rounds:.1f} s per {round.unit}"
         self._keeper.tell("training", f"{detail}, {pace}", round.done, self._pace.remaining)
         if not round.is_whole:
+            self._measure(unless_lately=True)
             return
         log.info("%s", detail)
         if (round.train, round.validation) != (None, None):
@@ -259,4 +271,4 @@ class PartyRun:
                 train=round.train,
                 validation=round.validation,
             )
-        self._measure()  # at every party: what a killed process did stays in the records
+        self._measure()

@@ -86,7 +86,7 @@ def test_a_wrong_result_ends_the_run_badly(no_cuda: None, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--key-bits", "1024"], "a modulus of 1024 bits can be factored"),
+        (["--key-bits", "2048,1024"], "--key-bits 1024: a modulus of 1024 bits protects nothing: use 2048"),
         (["--key-bits", "2000"], "2000"),
         (["--ops", "subtract"], "no case or group 'subtract'"),
         (["--backend", ","], "no backend was asked for"),
@@ -156,6 +156,24 @@ def test_plot_and_table(record: Record, tmp_path: Path) -> None:
         assert "cannot be read" in result.stderr
     save(make_record([]), path)
     assert "no rows to plot" in invoke("plot", path, "--out", picture).stderr
+
+
+@pytest.mark.parametrize("suffix", ["png", "SVG", "pdf"])
+def test_a_picture_is_what_its_name_says(record: Record, tmp_path: Path, suffix: str) -> None:
+    path, picture = tmp_path / "run.json", tmp_path / f"run.{suffix}"
+    save(record, path)
+    assert invoke("plot", path, "--out", picture).exit_code == 0
+    starts = {"png": b"\x89PNG", "SVG": b"<?xml", "pdf": b"%PDF"}
+    assert picture.read_bytes().startswith(starts[suffix])
+
+
+def test_other_pictures_are_refused(record: Record, tmp_path: Path) -> None:
+    save(record, tmp_path / "run.json")
+    for name in ("mine.xyz", "mine"):
+        result = invoke("plot", tmp_path / "run.json", "--out", tmp_path / name)
+        assert result.exit_code == 2
+        assert ".png, .svg, .pdf" in result.stderr
+        assert not (tmp_path / name).exists()
 
 
 def test_help_has_examples() -> None:

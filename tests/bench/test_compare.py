@@ -34,6 +34,12 @@ def test_verdicts(before: float, after: float, spread: float, verdict: str) -> N
     assert pair.verdict == verdict
 
 
+def test_too_few_calls_say_nothing() -> None:
+    row = make_row("add", "gmp", 1.0)
+    once = msgspec.structs.replace(row, seconds=msgspec.structs.replace(row.seconds, calls=1))
+    assert Comparison(make_row("add", "gmp", 9.0), once).verdict == "too few calls"
+
+
 def test_rows_are_matched_by_case_subject_key_and_batch() -> None:
     rows = [
         make_row("add", "gmp", 1.0),

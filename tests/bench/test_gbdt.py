@@ -39,7 +39,7 @@ def test_a_run(short_keys: None) -> None:
 
 def test_the_command(short_keys: None, tmp_path: Path) -> None:
     json, plot = tmp_path / "run.json", tmp_path / "run.png"
-    words = "gbdt --rows 200 --columns 2,2 --bins 4 --depth 2 --trees 1 --key-bits 512"
+    words = "gbdt --rows 200 --columns 2,2 --bins 4 --depth 2 --trees 1 --key-bits 512 --insecure-test-key"
     result = CliRunner().invoke(app, [*words.split(), "--json", str(json), "--plot", str(plot)])
     assert result.exit_code == 0, result.output
     assert "synthetic 200 × (2 + 2)" in result.output
@@ -56,6 +56,8 @@ def test_the_command(short_keys: None, tmp_path: Path) -> None:
         (["--sweep", "colour"], "'colour' is not one of"),
         (["--case", "a9a"], "needs --data"),
         (["--columns", "3"], "not two numbers"),
+        (["--key-bits", "512"], "protects nothing: use 2048 or more, or add --insecure-test-key"),
+        (["--plot", "trees.xyz"], "ends in none of"),
     ],
 )
 def test_wrong_options(arguments: list[str], message: str) -> None:

@@ -39,7 +39,7 @@ def test_a_run(short_keys: None) -> None:
 
 def test_the_command(short_keys: None, tmp_path: Path) -> None:
     json = tmp_path / "run.json"
-    words = "lr --rows 120 --columns 2,2 --batch-size 40 --batches 1 --key-bits 512"
+    words = "lr --rows 120 --columns 2,2 --batch-size 40 --batches 1 --key-bits 512 --insecure-test-key"
     result = CliRunner().invoke(app, [*words.split(), "--json", str(json)])
     assert result.exit_code == 0, result.output
     assert "120 × (2 + 2), 3 batches of 40 an epoch" in result.output
@@ -62,6 +62,7 @@ def test_mode_exact(short_keys: None) -> None:
         (["--sigmoid", "square"], "square"),
         (["--rows", "20"], "no problem"),
         (["--columns", "3"], "not two numbers"),
+        (["--key-bits", "512"], "protects nothing: use 2048 or more, or add --insecure-test-key"),
     ],
 )
 def test_what_cannot_be_measured(arguments: list[str], message: str) -> None:

@@ -25,6 +25,21 @@ def test_a_setting_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--rows 1,10 --rate 5", "--rows has 2 numbers, --rate has 1"),
+        ("--rows 1,x", "'1,x' is no list of positive numbers"),
+        ("--rate 300,-1", "'300,-1' is no list of positive numbers"),
+        ("--rate 300,inf", "'300,inf' is no list"),
+    ],
+)
+def test_wrong_loads_are_usage_errors(words: str, message: str) -> None:
+    result = CliRunner().invoke(app, ["serve", *words.split()], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert message in result.output
+
+
 def test_a_recovery_is_counted_from_the_return() -> None:
     load = serving.Load(1, moments=[1.0, 4.0, 7.5, 8.0], error_moments=[5.0, 7.25])
     killed = serving.Killed(load, killed=4.5, returned=7.0)

@@ -117,6 +117,30 @@ def test_a_busy_machine_is_named() -> None:
     assert "busy" not in printed(make_record(busy.rows, machine=several))
 
 
+def test_ratios_of_unequal_parts_of_the_core_are_marked() -> None:
+    shares = {"gmp": 0.46, "simd": 0.30, "phe": 0.44}
+    rows = [make_row("add", name, 1.0, cores=share) for name, share in shares.items()]
+    record = make_record(
+        [*rows, make_row("sum", "gmp", 1.0, cores=0.5), make_row("sum", "phe", 2.0, cores=0.5)]
+    )
+    text = printed(record)
+    assert "add simd 0.30, gmp 0.46; add simd 0.30, phe 0.44" in text
+    assert "ratios with ? do not hold" in text
+    add, sums = ([line for line in markdown(record).splitlines() if "×" in line][part] for part in (1, -1))
+    assert add.endswith("| ×1.0? | ×1.0? |")
+    assert sums.endswith("| ×0.50 |  |")
+    equal = make_record([make_row("add", name, 1.0, cores=0.5) for name in shares])
+    assert "ratios hold" in printed(equal)
+    assert "?" not in printed(equal)
+
+
+def test_one_call_has_no_spread() -> None:
+    row = make_row("add", "gmp", 1.0)
+    once = msgspec.structs.replace(row, seconds=msgspec.structs.replace(row.seconds, calls=1))
+    assert "| – |" in markdown(make_record([once]))
+    assert "| 2 % |" in markdown(make_record([row]))
+
+
 def test_markdown(record: Record) -> None:
     lines = markdown(record).splitlines()
     assert lines[0] == "### 2048-bit keys"

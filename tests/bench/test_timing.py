@@ -46,8 +46,8 @@ def test_the_median_is_not_moved_by_one_slow_call() -> None:
     assert result.host.highest == 0.3
 
 
-@pytest.mark.parametrize(("seconds", "calls"), [(0.9, 3), (3.9, 3), (4.1, 1), (60.0, 1)])
-def test_long_calls_are_repeated_while_patience_lasts(seconds: float, calls: int) -> None:
+@pytest.mark.parametrize(("seconds", "calls"), [(0.9, 3), (4.1, 3), (60.0, 3)])
+def test_long_calls_are_repeated_too(seconds: float, calls: int) -> None:
     (result,) = measure([(int, FakeClock(seconds))], 1.0)
     assert result.host.calls == calls
 
@@ -94,7 +94,7 @@ def test_the_collector_rests_and_returns(enabled: bool) -> None:
     try:
         (gc.enable if enabled else gc.disable)()
         measure([(lambda: seen.append(gc.isenabled()), FakeClock(9.0))], 1.0)
-        assert seen == [False]
+        assert seen == [False] * timing.LEAST_CALLS
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if was else gc.disable)()

@@ -159,7 +159,7 @@ CASES: dict[str, tuple[Fail, type[Exception], str]] = {
     "NaN": (
         lambda w: encryptor(w).encrypt([[1.0, 2.0], [3.0, np.nan]]),
         errors.EncodingError,
-        "nan at row 1, column 1 cannot be encrypted .*: impute or drop missing values first",
+        "nan at row 1, column 1 cannot be encoded .*: impute or drop missing values first",
     ),
     "infinity": (
         lambda w: w.batch + np.array([[1.0, -np.inf]]),

@@ -47,6 +47,16 @@ def test_forms_of_results(encryptor: hecore.Encryptor, decryptor: Decryptor) -> 
     assert (fixed.to_integers().tolist(), fixed.scale_bits, fixed.shape) == ([2, -1], 2, (2,))
 
 
+def test_a_damaged_ciphertext_of_a_float_is_told(vector_key: hecore.PrivateKey) -> None:
+    """It decrypts to noise over 2048 bits: beyond n/3, or beyond float64 but for one time in 2^900."""
+    batch = hecore.Encryptor(vector_key).encrypt([1.5, 2.5])
+    data = bytearray(batch.to_bytes())
+    data[-500] ^= 1
+    damaged = hecore.CipherBatch.from_bytes(bytes(data), vector_key.public)
+    with pytest.raises(EncodingOverflow, match=r"at row 1 is beyond .*damaged"):
+        Decryptor(vector_key).decrypt(damaged)
+
+
 def invalid(key: hecore.PrivateKey) -> list[tuple[int, str]]:
     """Residues modulo n² that are no ciphertexts."""
     n, p, q = key.public.n, key.p, key.q

@@ -112,7 +112,7 @@ def test_values_beyond_the_key_are_named(encryptor: Encryptor) -> None:
     values[2, 3] = 1e150
     with pytest.raises(EncodingOverflow, match=r"row 2, column 3 .*scale_bits=40"):
         encryptor.encrypt(values)
-    with pytest.raises(EncodingOverflow, match=r"the value at index \(\) is beyond"):
+    with pytest.raises(EncodingOverflow, match=r"the value is beyond"):
         encryptor.encrypt(1e308)
     with pytest.raises(EncodingOverflow, match="row 2, column 3 needs more than the 10 value bits"):
         encryptor.encrypt(values.clip(0, 1024).astype(int), layout=LAYOUT)

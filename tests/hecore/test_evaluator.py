@@ -372,8 +372,8 @@ def test_errors_say_what_to_do(encryptor: hecore.Encryptor, other_key: hecore.Pr
         (lambda: floats + np.array([np.nan, 0, 0]), EncodingError, "nan at row 0"),
         (lambda: floats * np.array([[0.0], [-np.inf]]), EncodingError, "-inf at row 1, column 0"),
         (lambda: floats + encode([1.0, 2.0, 3.0], 41), ScaleMismatch, "scale_bits=40 is below the 41"),
-        (lambda: x + "a", EncodingError, "cannot encrypt values of dtype"),
-        (lambda: x * None, EncodingError, "cannot encrypt values of dtype"),
+        (lambda: x + "a", EncodingError, "cannot encode values of dtype"),
+        (lambda: x * None, EncodingError, "cannot encode values of dtype"),
     ]
     for fail, error, message in failures:
         with pytest.raises(error, match=message):

@@ -165,6 +165,24 @@ def test_a_wrong_command_line_is_named(people, keys, more, text):
     assert text in refused(run(*psi(keys, "active", people[0], 0, "--wait", "0.01", *more)))
 
 
+def test_halves_of_key_pairs_that_are_mixed_up_are_told_as_that(people, keys):
+    """Whatever the modes of the files are, and without showing a secret."""
+    line = psi(keys, "active", people[0], 0, "--wait", "0.01")
+    own, its = keys / "active.keys", keys / "passive.keys"
+    own_public = [keys / "active.keys.pub" if part == own else part for part in line]
+    told = refused(run(*own_public))
+    assert told == f"{own}.pub is the public half of a key pair; the secret one is {own}"
+    secret = [part.removesuffix(".pub") if str(part).startswith("passive=") else part for part in line]
+    told = refused(run(*secret))
+    away = f"{its} holds a secret key, which stays with its owner: the half to give away is {its}.pub"
+    assert told == away
+    assert refused(run("party", "trust", "passive", its, "--list", keys / "list")) == away
+    mine = [f"passive={own}.pub" if str(part).startswith("passive=") else part for part in line]
+    assert refused(run(*mine)) == f"--key passive={own}.pub is this party's own: passive has another"
+    (keys / "passive.keys.pub").write_text("no key")
+    assert refused(run(*line)) == f"the content of {its}.pub must be 40 characters of Z85"
+
+
 def test_somebody_must_be_talked_to(people, keys):
     known = f"passive={keys / 'passive.keys.pub'}"
     line = ["psi", people[0], "--role", "active", "--keys", keys / "active.keys", "--key", known]

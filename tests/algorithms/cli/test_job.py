@@ -204,6 +204,14 @@ def test_status_tells_of_a_peer_what_is_true_then(bank: Firm) -> None:
     sent = "1,234 bytes sent, 5 received by the last process"
     now = sent.replace("the last", "this")
     assert f"shop away for 0:01:15, {now}" in flat(run("party", "status", bank.file).stdout)
+    peer["away"] = 0.0
+    for connected, told in ((True, "done 4%, 0:02:03 left shop connected"), (False, "done 4% shop away")):
+        peer["connected"] = connected
+        forecast = line | {"done": 0.04, "remaining": 123.0, "peers": {"shop": peer}}
+        (bank.run / "progress.json").write_text(json.dumps(forecast))
+        assert told in flat(run("party", "status", bank.file).stdout)
+    peer["away"] = 75.0
+    (bank.run / "progress.json").write_text(json.dumps(line))
     store.close()
     assert f"shop was met, {sent}" in flat(run("party", "status", bank.file).stdout)
     with open_records(job) as folder:
@@ -215,6 +223,20 @@ def test_status_tells_of_a_peer_what_is_true_then(bank: Firm) -> None:
     peer["met"] = False
     (bank.run / "progress.json").write_text(json.dumps(line))
     assert f"shop never came, {sent}" in flat(run("party", "status", bank.file).stdout)
+
+
+def test_the_report_and_the_status_agree_on_a_process_that_was_killed(bank: Firm) -> None:
+    """It could not say so in its record, which still has it running."""
+    store = Home(load_job(bank.file)).open_store()
+    open_records(load_job(bank.file)).close()
+    shown = {}
+    for state in ("running", "stopped"):
+        assert run("report", bank.run).exit_code == 0
+        shown[state] = (bank.run / "report.html").read_text()
+        assert f'class="status {state}">{state}<' in shown[state]
+        assert f"status {state}" in flat(run("party", "status", bank.file).stdout)
+        store.close()
+    assert read_record(bank.run).status == "running"
 
 
 def test_a_party_that_nobody_meets_ends_with_code_3(bank: Firm) -> None:

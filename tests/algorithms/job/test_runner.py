@@ -37,6 +37,7 @@ from hecore.algorithms.job.data import JobData
 from hecore.algorithms.job.folder import read_record, read_rounds
 from hecore.algorithms.job.party_run import PartyRun
 from hecore.algorithms.job.progress import JobProgress
+from hecore.algorithms.job.records import RunRecord
 from hecore.algorithms.job.runner import Outcome, run_job
 
 from .firms import QUICK, SPLIT, TREES, Firm, make_firms, run_all
@@ -57,8 +58,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Firm], list[Out
     firms = make_firms(tmp_path_factory.mktemp("job"), ("shop", "telco"))
     told: set[tuple[str, str]] = set()
     kept: dict[str, dict[str, int]] = {}
+    early: dict[tuple[str, str], RunRecord] = {}
 
     def watch(firm: Firm, progress: JobProgress) -> None:
+        early.setdefault((firm.name, progress.phase), read_record(firm.run))
         told.add((firm.name, progress.detail.partition(",")[0]))
         if progress.detail.startswith("tree 3/3"):
             kept.setdefault(firm.name, read_record(firm.run).totals)
@@ -70,6 +73,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Firm], list[Out
     assert {(firm.name, "tree 3/3") for firm in firms} <= told
     # Who is killed now has the work of two trees in its records.
     assert all(kept[firm.name]["validate"] > 0 for firm in firms)
+    # And before: when the parties met, and what they have told each other in each phase that is over.
+    for firm in firms:
+        peer = "bank" if firm is not firms[0] else "shop"
+        met, aligned = (early[firm.name, phase] for phase in ("aligning rows", "reading the common rows"))
+        assert met.timeline_start is not None
+        assert met.traffic[peer].sent.by_type["job.hello"].messages == 1
+        assert aligned.timeline_start == met.timeline_start == read_record(firm.run).timeline_start
+        assert {"psi.hello", "psi.masked"} <= aligned.traffic[peer].sent.by_type.keys()
+        assert aligned.seconds["psi"] > 0
     return firms, outcomes  # type: ignore[return-value]
 
 
