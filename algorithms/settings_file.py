@@ -12,6 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -83,7 +84,21 @@ def refuse(told: list[str]) -> None:
         raise ConfigurationError("".join((f"{len(told)} mistakes", *(f"\n  {text}" for text in told))))
 
 
-def mistakes(value: Any, kind: type[Any], where: tuple[str, ...] = ()) -> list[str]:
+@dataclass(frozen=True)
+class Hints:
+    """What an error may say beside what a table's own type knows.
+
+    elsewhere  keys that are none of the table, and where they belong, in words
+    never      values that the type allows, but no file can have
+    """
+
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    never: tuple[str, ...] = ()
+
+
+def mistakes(
+    value: Any, kind: type[Any], where: tuple[str, ...] = (), hints: Hints | None = None
+) -> list[str]:
     """What is wrong with `value`, each in words: see `convert`.
 
     The first thing that is refused is taken out, and the rest looked at again. What follows from that alone
@@ -101,7 +116,7 @@ def mistakes(value: Any, kind: type[Any], where: tuple[str, ...] = ()) -> list[s
             table = not unknown and isinstance(_found(rest, keys), dict)
             follows = table and any(key[: len(keys)] == keys for key in gone)
         if not follows:
-            told.append(_told(text, rest, kind, (*where, *keys), len(where)))
+            told.append(_told(text, rest, kind, (*where, *keys), len(where), hints or Hints()))
         gone.add(place)
         if unknown:
             gone |= {(*keys, close) for close in _close(unknown[1], _fields(_type_at(kind, keys)))}
@@ -164,13 +179,15 @@ def _refused(table: Any, kind: Any) -> str:
     raise AssertionError("nothing in the table is refused")
 
 
-def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) -> str:
+def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int, hints: Hints) -> str:
     dotted, inner = ".".join(keys), _type_at(kind, keys[skip:])
     unknown, missing = _UNKNOWN.search(text), _MISSING.search(text)
     if unknown:
         allowed = _fields(inner)
         close = _close(unknown[1], allowed)
         hint = f"did you mean {close[0]!r}? " if close else ""
+        if unknown[1] in hints.elsewhere:
+            hint = f"it is one of {hints.elsewhere[unknown[1]]}; "
         return f"{'.'.join((*keys, unknown[1]))} is no key here: {hint}there are {', '.join(allowed)}"
     if missing:
         return f"{'.'.join((*keys, missing[1]))} is not set"
@@ -180,7 +197,7 @@ def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) ->
     if _fields(inner):
         return f"{dotted} = {found!r}: write [{dotted}], and {', '.join(_fields(inner))} below it"
     plain = text[0].lower() + text[1:].replace(" | null`", "`")  # TOML has no null: a key is left out
-    return f"{dotted} = {found!r}: {plain}{_choices(inner)}"
+    return f"{dotted} = {found!r}: {plain}{_choices(inner, hints.never)}"
 
 
 def _close(key: str, allowed: list[str]) -> list[str]:
@@ -200,9 +217,9 @@ def _fields(kind: Any) -> list[str]:
     return list(getattr(kind, "__struct_fields__", ()))
 
 
-def _choices(kind: Any) -> str:
+def _choices(kind: Any, never: tuple[str, ...]) -> str:
     """The texts that are allowed where there are only a few."""
-    texts = [choice for choice in get_args(kind) if isinstance(choice, str)]
+    texts = [choice for choice in get_args(kind) if isinstance(choice, str) and choice not in never]
     return f"; one of {', '.join(map(repr, texts))}" if texts else ""
 
 

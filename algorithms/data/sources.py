@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data.ids import Places
 from hecore.algorithms.data.libsvm import ID, LABEL, is_libsvm, parsed_rows
 from hecore.algorithms.data.table import check_distinct
@@ -29,6 +30,8 @@ from hecore.algorithms.errors import TableError
 
 #: How much of a wrong text, and how many names, an error shows.
 LONGEST_SHOWN, COLUMNS_SHOWN = 40, 20
+#: Separators that other programs write into what they call CSV.
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 #: A chunk has no more rows than this, and of a wide file no more cells: some 20 MB.
 CSV_ROWS, PARQUET_ROWS = 1 << 13, 1 << 16
 CSV_CELLS, PARQUET_CELLS = 1 << 18, 1 << 21
@@ -85,7 +88,18 @@ def require(source: Source, columns: Sequence[str]) -> None:
     """TableError naming the first of `columns` that the file does not have."""
     for wanted in columns:
         if wanted not in source.header:
-            raise TableError(f"{source.name} has no column {wanted!r}; it has {listed(source.header)}")
+            raise TableError(
+                f"{source.name} has no column {wanted!r}; it has {listed(source.header)}"
+                + _separated(source.header, wanted)
+            )
+
+
+def _separated(header: Sequence[str], wanted: str) -> str:
+    """A hint, where the column is there but for another separator than a comma."""
+    for separator, named in SEPARATORS.items():
+        if any(wanted in cell.split(separator) for cell in header):
+            return f": its cells are separated by {named}, hecore reads commas: save it with these"
+    return ""
 
 
 class CsvSource:
@@ -117,7 +131,8 @@ class CsvSource:
         for number, row in lines:
             if len(row) != len(self.header):
                 raise TableError(
-                    f"{self.name}: line {number} has {len(row)} fields, the header {len(self.header)}"
+                    f"{self.name}: line {number} has {counted(len(row), 'field')}, the header"
+                    f" {len(self.header)}"
                 )
             rows.append(row)
             numbers.append(number)
@@ -136,10 +151,16 @@ class CsvSource:
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """(line, cells) of the header and of every row; TableError for an empty or an unreadable file."""
         with open(self._path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
+            lines = _Lines(file)
+            reader = csv.reader(lines, strict=True)
             filled = False
             try:
                 for row in reader:
+                    if lines.cut:
+                        raise TableError(
+                            f"{self.name}: line {reader.line_num} is cut by a carriage return without a line"
+                            " feed: remove it, or quote the cell; line ends are LF or CR LF"
+                        )
                     if row:
                         filled = True
                         yield reader.line_num, row
@@ -149,6 +170,25 @@ class CsvSource:
                 raise TableError(f"{self.name}, line {reader.line_num}: {error}") from None
         if not filled:
             raise TableError(f"{self.name} is empty")
+
+
+class _Lines:
+    """The lines of a file that was opened with its own line ends.
+
+    cut  the last one ends with a lone carriage return, which is a mistake unless a quoted cell goes on. An
+         empty line may follow it: CR CR LF is what some programs write
+    """
+
+    def __init__(self, file: Iterator[str]) -> None:
+        self._file = file
+        self.cut = False
+
+    def __iter__(self) -> Iterator[str]:
+        following = next(self._file, "")
+        while following:
+            line, following = following, next(self._file, "")
+            self.cut = line.endswith("\r") and following not in ("", "\n", "\r\n")
+            yield line
 
 
 class LibsvmSource:

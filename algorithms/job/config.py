@@ -30,6 +30,7 @@ from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.messages import Name
 from hecore.algorithms.party import ACTIVE
 from hecore.algorithms.settings_file import (
+    Hints,
     PeerParty,
     Section,
     Text,
@@ -48,6 +49,8 @@ ALGORITHMS: dict[str, type[GBDTConfig] | type[LinearConfig]] = {
     "gbdt": GBDTConfig,
     "linear": LinearConfig,
 }
+#: An objective of trees that is given as a function.
+CUSTOM = "custom"
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e7)]
 
@@ -252,8 +255,11 @@ def _checked(path: Path, content: dict[str, Any]) -> JobFile:
     chosen = dict(table) if isinstance(table, dict) else {}
     name = chosen.pop("name", None)
     told = mistakes(content, _File)
+    if chosen.get("objective") == CUSTOM:
+        del chosen["objective"]
+        told.append(f'algorithm.objective = "{CUSTOM}" needs a function: train from Python')
     if isinstance(name, str) and name in ALGORITHMS:
-        told += mistakes(chosen, ALGORITHMS[name], ("algorithm",))
+        told += mistakes(chosen, ALGORITHMS[name], ("algorithm",), _hints(name))
     elif isinstance(table, dict):
         told.append(f"algorithm.name = {name!r}: one of {', '.join(map(repr, ALGORITHMS))}")
     refuse(told)
@@ -267,6 +273,17 @@ def _checked(path: Path, content: dict[str, Any]) -> JobFile:
     )  # fmt: skip
     _check_together(job)
     return job
+
+
+def _hints(algorithm: str) -> Hints:
+    """The keys of the other algorithms; and what needs a function, which no file has."""
+    elsewhere = {
+        key: f"[algorithm] name = {other!r}"
+        for other, parameters in ALGORITHMS.items()
+        for key in parameters.__struct_fields__
+        if other != algorithm
+    }
+    return Hints(elsewhere, (CUSTOM,))
 
 
 def _check_together(job: JobFile) -> None:
@@ -293,8 +310,6 @@ def _check_together(job: JobFile) -> None:
         raise ConfigurationError(
             "algorithm.early_stopping_rounds needs validation rows: set split.validation"
         )
-    if getattr(job.parameters, "objective", "") == "custom":
-        raise ConfigurationError('algorithm.objective = "custom" needs a function: train from Python')
     waiting = [name for name, peer in job.peers.items() if peer.dial is None]
     if waiting and job.party.listen is None:
         raise ConfigurationError(

@@ -15,6 +15,7 @@ n_estimators = 50
 max_depth = 5
 max_bin = 64
 learning_rate = 0.3
+seed = 0                       # of row and column sampling; which rows train, [split] key says
 early_stopping_rounds = 0      # rounds without progress on validation rows; 0 never stops early
 """
 _LINEAR = """\
@@ -22,6 +23,7 @@ name = "linear"                # linear models; "gbdt": gradient-boosted trees
 epochs = 6
 batch_size = 512
 learning_rate = 0.05
+seed = 0                       # of the order of the rows; which rows train, [split] key says
 """
 ALGORITHM_TEXTS = {"gbdt": _TREES, "linear": _LINEAR}
 
@@ -82,6 +84,8 @@ def job_template(
         "[split]  # (agreed)",
         "validation = 0.1",
         "test = 0.2",
+        "# key: 16 to 64 characters; the same ones give the same parts again. Left out, each run draws a new",
+        "# key: other rows train, and metrics differ. Whoever knows it can tell in which part an id is.",
         "",
         "[algorithm]  # (agreed)",
         ALGORITHM_TEXTS[algorithm],

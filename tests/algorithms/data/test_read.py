@@ -96,6 +96,17 @@ def test_missing_values_can_be_refused(written):
         ("id,x\na,1\n", {"label_column": "id"}, "cannot be both id and label"),
         ("id,x\na,inf\n", {}, r"inf at line 2 \(id 'a'\), column 'x'"),
         ("id,x\na,1\nb,2,3\n", {}, r"line 3 has 3 fields"),
+        ("id,x\na,1\nb\n", {}, r"line 3 has 1 field, the header 2"),
+        (
+            "id;x,y\na;1,2\n",
+            {},
+            r"no column 'id'; .*: its cells are separated by semicolons, hecore reads com",
+        ),
+        ("id\tx\na\t1\n", {}, "no column 'id'; .*: its cells are separated by tabs"),
+        ("key|x\na|1\n", {}, r"no column 'id'; it has 'key\|x'$"),
+        ("id,x\na,1\rb,2\n", {}, "line 2 is cut by a carriage return without a line feed: remove it"),
+        ("id,x\r\na,1\r2\r\n", {}, "line 2 is cut by a carriage return"),
+        ("id,x\ra,1\r", {}, "line 1 is cut by a carriage return"),
         ("id,x,x\na,1,2\n", {}, "column 'x' occurs twice"),
         ("id,x\na,1\na,2\n", {}, "id 'a' occurs twice, at places 0 and 1"),
     ],
@@ -103,6 +114,14 @@ def test_missing_values_can_be_refused(written):
 def test_errors_name_file_row_and_column(written, content, options, text):
     with pytest.raises(TableError, match=text):
         read_table(written(content), **options)
+
+
+@pytest.mark.parametrize(
+    "content", ["id,x\r\na,1\r\nb,2\r\n", "id,x\r\r\na,1\r\r\nb,2\r", 'id,x\n"a\r",1\nb,2']
+)
+def test_line_ends_that_stand_for_one_row_are_read(written, content):
+    table = read_table(written(content))
+    assert table.values[:, 0].tolist() == [1, 2]
 
 
 def test_too_many_texts_are_no_category(written, monkeypatch):

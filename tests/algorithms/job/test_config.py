@@ -89,9 +89,15 @@ def test_what_must_be_alike_is_in_the_terms_and_nothing_else(tmp_path: Path) -> 
         ),
         (
             '"gbdt"',
-            '"gbdt"\nobjective = "custom"\nsample_weights = "any"',
-            'algorithm.objective = "custom" needs a function',
+            '"gbdt"\nobjective = "custom"',
+            'objective = "custom" needs a function: train from Python',
         ),
+        (
+            '"gbdt"',
+            '"linear"\nmax_bin = 8',
+            "algorithm.max_bin is no key here: it is one of [algorithm] name = 'gbdt'; there are obj",
+        ),
+        ('"gbdt"', '"linear"\nmask = 8', "algorithm.mask is no key here: there are objective, mode"),
         ("[peers.shop]", "[peers.shop]\nport = 3", "peers.shop.port is no key here: there are dial"),
         ("[peers.shop]", "[peers.bank]", "peers.bank is this party itself"),
         ("[peers.shop]\n", "[peers]\n", "peers is empty"),
@@ -126,6 +132,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, told: str) -
         read(tmp_path, BANK.replace(old, new, 1))
     assert told in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "job.toml"))
+
+
+def test_no_choice_is_offered_that_a_job_cannot_have(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, BANK + 'objective = "x"\n')
+    assert "'count:poisson'" in str(caught.value)
+    assert "custom" not in str(caught.value)
 
 
 def test_all_mistakes_are_told_together_and_none_that_follows_from_another(tmp_path: Path) -> None:
@@ -189,6 +202,8 @@ def test_the_template_is_a_job_file(tmp_path: Path, algorithm: str) -> None:
     )
     assert (active.data.id, passive.data.id) == ("id", "customer")
     assert active.terms() == passive.terms()
+    assert active.split.key is None
+    assert "each run draws a new" in active.path.read_text()
     assert list(active.peers) == ["s.1", "s 2"]
     assert (active.job, active.data.file) == ("a b", "ü.csv")
 
