@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import struct
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,10 @@ from hecore.algorithms.private_files import READABLE, write_new, write_whole
 KEY_CHARACTERS = 40
 #: Keys of one party at once: the old and the new one.
 MOST_KEYS = 2
+#: How the file of a public half ends.
+PUBLIC = ".pub"
+LONGEST_FILE = 1 << 12
+_SECRET = re.compile(rb"^\s*secret\s*=", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,23 @@ class CurveKeys:
     def load(cls, path: str | os.PathLike[str]) -> CurveKeys:
         """The pair in a file that `save` wrote.
 
-        Raises AuthenticationError if anyone but the owner can read or write the file, or if it is
-        no key file.
+        Raises AuthenticationError if anyone but the owner can read or write the file, if it is the public
+        half, or no key file.
         """
         with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(LONGEST_FILE)
+            if _is_public(data):
+                ends = Path(path).suffix == PUBLIC
+                secret = str(Path(path).with_suffix("")) if ends else f"the file without {PUBLIC}"
+                raise AuthenticationError(
+                    f"{Path(path)} is the public half of a key pair; the secret one is {secret}"
+                )
             if mode & 0o077:
                 raise AuthenticationError(
                     f"secret key file {Path(path)} is open to others (mode {mode:04o}): chmod "
                     "600 it, and make a new key if someone may have read it"
                 )
-            data = file.read(1 << 12)
         try:
             content = msgspec.toml.decode(data, type=_KeyFile)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -77,6 +88,32 @@ class CurveKeys:
         if content.format != 1:
             raise AuthenticationError(f"{Path(path)} has key file format {content.format}, not 1")
         return cls(content.public, content.secret)
+
+
+def load_public_key(path: str | os.PathLike[str]) -> str:
+    """The key in a file of a public half, as `hecore party keygen` writes it beside the pair.
+
+    Raises AuthenticationError naming the file if it is none; of a secret one, which half to give away.
+    """
+    with open(path, "rb") as file:
+        data = file.read(LONGEST_FILE)
+    if _SECRET.search(data):
+        raise AuthenticationError(
+            f"{Path(path)} holds a secret key, which stays with its owner: the half to give away is"
+            f" {Path(path)}{PUBLIC}"
+        )
+    key = data.decode("utf-8", "replace").strip()
+    check_key(key, f"the content of {Path(path)}")
+    return key
+
+
+def _is_public(data: bytes) -> bool:
+    """Whether a file holds a public key and nothing else."""
+    try:
+        check_key(data.decode("ascii").strip())
+    except (AuthenticationError, UnicodeDecodeError):
+        return False
+    return True
 
 
 class _KeyFile(msgspec.Struct, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hecore.algorithms.cli.console import console, friendly, refuse_to_overwrite, say
+from hecore.algorithms.errors import ConfigurationError
 
 app = typer.Typer(help="Look at trained models, and join their shares.", no_args_is_help=True)
 
@@ -28,12 +29,23 @@ def export_joint(
     shares: Annotated[list[Path], typer.Argument(help="The shares of all parties, in any order.")],
     out: Annotated[Path, typer.Option(help="The XGBoost model to write, in JSON.")],
 ) -> None:
-    """Join the shares of all parties to one XGBoost model that predicts the same.
+    """Join the shares of all parties of a tree model to one XGBoost model that predicts the same.
 
     Whoever does this sees the thresholds of all parties: each hands over its share only if it agrees to that.
     """
-    from hecore.algorithms.gbdt.export import export_files
+    from hecore.algorithms.gbdt.export import export_shares
+    from hecore.algorithms.lr.share import ModelRecord
+    from hecore.algorithms.model import load_model_share
 
     refuse_to_overwrite(out)
-    out.write_bytes(export_files(shares))
+    trees = []
+    for path in shares:
+        share = load_model_share(path)
+        if isinstance(share, ModelRecord):
+            raise ConfigurationError(
+                f"{path} is a share of a linear model, and XGBoost takes trees: `hecore predict` and `hecore"
+                " serve` score with linear ones"
+            )
+        trees.append(share)
+    out.write_bytes(export_shares(trees))
     say(f"XGBoost model written to {out}")

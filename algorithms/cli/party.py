@@ -25,9 +25,9 @@ def keygen(
     out: Annotated[Path, typer.Option(help="File for the key pair; the public key goes to OUT.pub.")],
 ) -> None:
     """Make a CURVE key pair: OUT, for you alone (mode 0600), and OUT.pub to give to the other parties."""
-    from hecore.algorithms.channel import CurveKeys  # heavy: ZeroMQ
+    from hecore.algorithms.channel.curve import PUBLIC, CurveKeys  # heavy: ZeroMQ
 
-    public = Path(f"{out}.pub")
+    public = Path(f"{out}{PUBLIC}")
     for path in (out, public):
         if os.path.lexists(path):
             raise ConfigurationError(f"{path} exists: keys are not overwritten, choose another name")
@@ -55,8 +55,9 @@ def trust(
     likes. A third one pushes the oldest out. A process that runs keeps the list that it began with.
     """
     from hecore.algorithms.channel import AllowList
+    from hecore.algorithms.channel.curve import load_public_key
 
-    key = _public_key(keyfile)
+    key = load_public_key(keyfile)
     known = AllowList.load(allowed) if allowed.exists() else AllowList({})
     owner = known.find(key)
     if owner not in (None, name):
@@ -83,8 +84,9 @@ def distrust(
     A process that runs keeps the list that it began with: start it again where a key was stolen.
     """
     from hecore.algorithms.channel import AllowList
+    from hecore.algorithms.channel.curve import load_public_key
 
-    known = AllowList.load(allowed).distrust(name, None if keyfile is None else _public_key(keyfile))
+    known = AllowList.load(allowed).distrust(name, None if keyfile is None else load_public_key(keyfile))
     known.save(allowed)
     still = name in known.parties()
     now = "trusts {} with the other key only" if still else "does not trust {} any more"
@@ -104,11 +106,3 @@ def show(allowed: AllowListOption = ALLOW_LIST) -> None:
     for name in known.parties():
         for key in known.keys_of(name):
             say(f"{name:{width}}  {key}")
-
-
-def _public_key(keyfile: Path) -> str:
-    from hecore.algorithms.channel.curve import check_key
-
-    key = keyfile.read_text(encoding="utf-8", errors="replace").strip()
-    check_key(key, f"the content of {keyfile}")
-    return key

@@ -28,7 +28,10 @@ def predict(
     ] = None,
     ids: Annotated[
         Path | None,
-        typer.Option(help="CSV or Parquet with the ids to score; else all of the data's. Active party."),
+        typer.Option(
+            help="CSV or Parquet with the ids to score, in a column called as data.id; else all of the"
+            " data's. Active party."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Scores, as .parquet or .csv. Active party.")] = None,
     wait: Annotated[float, typer.Option(help="Seconds for which another party may be away.")] = 600.0,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import RenderableType
@@ -150,10 +149,7 @@ def left_text(progress: JobProgress) -> str:
     if progress.done is None:
         return ""
     share = f"{progress.done:.0%}"
-    absent = any(_is_absent(line) for line in progress.peers.values())  # then nobody knows
-    if absent or progress.remaining is None or not progress.remaining < 1e8:
-        return share
-    return f"{share}, {timedelta(seconds=round(progress.remaining))} left"
+    return share if progress.left is None else f"{share}, {progress.left} left"
 
 
 def line_text(progress: JobProgress) -> str:

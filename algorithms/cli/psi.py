@@ -44,7 +44,7 @@ def psi(
 
     Every party runs it beside its own file, in any order. All rows come out in the same order everywhere.
     """
-    from hecore.algorithms.channel import CurveKeys
+    from hecore.algorithms.channel.curve import CurveKeys, load_public_key
     from hecore.algorithms.checkpoint import naming_changed
     from hecore.algorithms.data import open_source, read_ids, write_rows
     from hecore.algorithms.data.write import check_table_out
@@ -59,17 +59,20 @@ def psi(
     config = PsiConfig(reveal=reveal, min_intersection=min_intersection)  # type: ignore[arg-type]
     dialled, public = _named(dial or [], "--dial"), _named(key, "--key")
     _check_places(listen, dialled, public)
+    pair, allowed = CurveKeys.load(keys), {peer: load_public_key(path) for peer, path in public.items()}
+    for peer, known in allowed.items():
+        if known == pair.public:
+            raise ConfigurationError(f"--key {peer}={public[peer]} is this party's own: {peer} has another")
     source = open_source(file)
     if out is not None:
         check_table_out(out, source.types)
     with errors.status(f"reading {file.name}"):
         ids = read_ids(source, id_column)
-    allowed = {peer: _public_key(path) for peer, path in public.items()}
     meeting = Meeting(me or role, job, listen, dialled, allowed, state, say)
     try:
         with (
             naming_changed(file, "alignment", f"remove {state}"),
-            meeting.open(CurveKeys.load(keys), wait) as (channels, checkpoints),
+            meeting.open(pair, wait) as (channels, checkpoints),
             progress_lines() as tell,
         ):
 
@@ -117,7 +120,3 @@ def _check_places(listen: str | None, dial: Mapping[str, str], public: Mapping[s
             )
     if listen is not None and not public.keys() - dial.keys():
         raise ConfigurationError(f"--listen {listen} waits for nobody: every party is dialled")
-
-
-def _public_key(path: str) -> str:
-    return Path(path).read_text(encoding="ascii", errors="replace").strip()

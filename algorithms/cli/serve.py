@@ -46,6 +46,9 @@ def token(
     from hecore.algorithms.serving.callers import Callers
 
     callers = Callers.load(file) if file.exists() else Callers({})
+    replaced = name in callers.callers
     made = callers.add(name, features=features, admin=admin)
     callers.save(file)
+    before = " in place of the one that it had, which ends with the next reload (SIGHUP)" if replaced else ""
+    say(f"{file}: {name} has a new token{before}")
     say(f"token of {name}, shown this once: {made}")

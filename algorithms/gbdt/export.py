@@ -15,7 +15,6 @@ must be given as NaN.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +23,7 @@ import numpy as np
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.growth import LEAF
-from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, load_share
+from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
 from hecore.algorithms.gbdt.objectives import transform
 from hecore.algorithms.gbdt.trees import Forest
 
@@ -102,22 +101,30 @@ def _texts(shares: Sequence[ActiveShare | PassiveShare]) -> dict[str, str]:
     return {"hecore.categories": msgspec.json.encode(numbers).decode()} if numbers else {}
 
 
-def export_files(paths: Sequence[Path]) -> bytes:
-    """`export_joint` of the shares in files, in any order. ProtocolError unless one is the active party's."""
-    shares = [load_share(path) for path in paths]
+def export_shares(shares: Sequence[ActiveShare | PassiveShare]) -> bytes:
+    """`export_joint` of all parties' shares, in any order. ProtocolError unless one is the active party's."""
     active = [share for share in shares if isinstance(share, ActiveShare)]
-    if len(active) != 1:
-        raise ProtocolError(f"{len(active)} of the {len(shares)} shares are an active party's: one must be")
+    if not active:
+        given = ", ".join(share.party for share in shares)
+        raise ProtocolError(f"the share of the active party is missing: given are those of {given}")
+    if len(active) > 1:
+        given = ", ".join(share.party for share in active)
+        raise ProtocolError(f"{len(active)} shares are of an active party, of {given}: a model has one")
     return export_joint(active[0], [share for share in shares if isinstance(share, PassiveShare)])
 
 
 def _in_order(active: ActiveShare, passive: Sequence[PassiveShare]) -> list[PassiveShare]:
     by_party = {share.party: share for share in passive}
     missing = [peer for peer in active.peers if peer not in by_party]
-    if missing or len(passive) != len(active.peers):
+    if missing:
+        parties = ", ".join([active.party, *active.peers])
+        raise ProtocolError(
+            f"the share of {' and of '.join(missing)} is missing: the model is of {parties}, all are needed"
+        )
+    if len(passive) != len(active.peers):
         raise ProtocolError(
             f"the model was trained with {', '.join(active.peers)}, but the shares given are of"
-            f" {', '.join(share.party for share in passive) or 'nobody'}"
+            f" {', '.join(share.party for share in passive)}"
         )
     for number, peer in enumerate(active.peers, start=1):
         share = by_party[peer]

@@ -3,6 +3,7 @@
     state/store/           messages and checkpoints: see `channel.store`, `checkpoint`
     state/paillier.key     the job's own key pair, unless the job file names one; `passphrase` opens it.
                            A passive party of trees has none
+    state/align.json       [data] of the job file as the alignment began, and train.json likewise
 
 The passphrase lies beside the key, so whoever reads the folder has both: it is for this job alone, and needed
 to go on after a restart.
@@ -14,6 +15,9 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from hecore import PrivateKey, PublicKey, generate_key, load_key, save_key
 from hecore.algorithms.channel import FolderStore
@@ -41,8 +45,24 @@ def own_key(folder: Path, bits: int) -> PrivateKey | PublicKey:
     return key
 
 
+STATE = "state"
 #: What is being removed: a name of its own, so that a kill in between leaves no half state.
 REMOVED = "state.removed"
+
+
+def in_use(run: Path) -> bool:
+    """Whether a process works on the run in a folder: with its state, that is."""
+    try:
+        descriptor = os.open(run / STATE / "store" / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class Home:
@@ -50,7 +70,7 @@ class Home:
 
     def __init__(self, job: JobFile) -> None:
         self._job = job
-        self.folder = job.folder / "state"
+        self.folder = job.folder / STATE
 
     def open_store(self) -> FolderStore:
         """The store of the party's messages. StoreInUse while another process works with it."""
@@ -78,19 +98,16 @@ class Home:
             )
         return key
 
+    def first_settings(self, step: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings with which a step of the run was begun: these, where this is its first start."""
+        path = self.folder / f"{step}.json"
+        if not path.exists():
+            write_whole(path, msgspec.json.encode(settings))
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+
     def in_use(self) -> bool:
         """Whether a process works with the state."""
-        try:
-            descriptor = os.open(self.folder / "store" / "lock", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return in_use(self._job.folder)
 
     def remove(self) -> None:
         """Messages, masks and keys go: at once, and what a kill has left of that at the next start."""

@@ -19,6 +19,7 @@ from hecore.algorithms.errors import (
     PeerAborted,
     ProtocolError,
 )
+from hecore.algorithms.job.changed import naming_what_changed
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels, check_parts
 from hecore.algorithms.job.ending import all_delivered, end_job
@@ -34,6 +35,9 @@ from hecore.algorithms.psi import PsiConfig, align
 from hecore.meter import Timeline
 
 log = logging.getLogger(__name__)
+
+#: Seconds of a phase after which its progress is recorded.
+RECORDED = 2.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class PartyRun:
         self._channels: list[ZmqChannel] = []
         self._pace = Pace(keeper.together)
         self._aligned_already = False
+        self._measured = time.monotonic()
 
     def run(self) -> Outcome:
         """All phases."""
@@ -90,6 +95,7 @@ class PartyRun:
             )
             # The parties have met: slot 0 of all their time lines is about the same moment.
             self._meter.timeline = Timeline(time.perf_counter())
+            self._measure()
             table = self._aligned(data)
             self._aligned_already = True
             with self._meter.phase("read"):
@@ -156,7 +162,7 @@ class PartyRun:
             with self._phase("reading the rows", "read"):
                 return data.rows(None)
         config = PsiConfig(min_intersection=job.alignment.min_intersection)
-        with self._phase("aligning rows", "psi"):
+        with self._phase("aligning rows", "psi"), naming_what_changed(job, self._home, "align"):
             found = align(
                 self._channels,
                 data.ids,
@@ -183,7 +189,8 @@ class PartyRun:
             train = table.take(parts.train)
             validation = table.take(parts.validation) if parts.validation.size else None
             started, self._pace = time.perf_counter(), Pace(self._keeper.together)
-            training.fit(train, validation, self._tell_round)
+            with naming_what_changed(job, self._home, "train"):
+                training.fit(train, validation, self._tell_round)
             seconds = time.perf_counter() - started
         for one in training.measured():
             self._folder.round(
@@ -196,7 +203,8 @@ class PartyRun:
             return {}
         with self._phase("scoring test rows", "score"):
             test = table.take(parts.test)
-            scores = training.predict(test)
+            with naming_what_changed(self._job, self._home, "train"):
+                scores = training.predict(test)
             if scores is None or test.label is None:
                 return {}
             if self._job.run.predictions:
@@ -227,14 +235,20 @@ class PartyRun:
         self._keeper.phase(told)
         with self._meter.phase(name):
             yield
+        self._measure()
 
-    def _measure(self) -> None:
+    def _measure(self, *, unless_lately: bool = False) -> None:
+        """Put into the records what was done so far: what a process did that is killed then is in them."""
+        if unless_lately and time.monotonic() < self._measured + RECORDED:
+            return
+        self._measured = time.monotonic()
         with contextlib.suppress(OSError):  # a full disk is told by what ended the run
             self._folder.measure(self._meter, self._channels)
 
     def _tell_psi(self, progress: PsiProgress) -> None:
         detail = f"with {progress.peer}, {progress.rate:,.0f} ids/s" if progress.rate else ""
         self._keeper.tell("aligning rows", detail, progress.done / progress.total, progress.remaining)
+        self._measure(unless_lately=True)
 
     def _tell_round(self, round: Round) -> None:
         detail = f"{round.unit} {round.number}/{round.rounds}"
@@ -246,6 +260,7 @@ class PartyRun:
         pace = f"{self._pace.whole / round.rounds:.1f} s per {round.unit}"
         self._keeper.tell("training", f"{detail}, {pace}", round.done, self._pace.remaining)
         if not round.is_whole:
+            self._measure(unless_lately=True)
             return
         log.info("%s", detail)
         if (round.train, round.validation) != (None, None):
@@ -256,4 +271,4 @@ class PartyRun:
                 train=round.train,
                 validation=round.validation,
             )
-        self._measure()  # at every party: what a killed process did stays in the records
+        self._measure()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,8 @@ PROGRESS = "progress.json"
 INTERVAL = 1.0
 #: Seconds of work before the time left is told: of less it would say next to nothing.
 SURE = 1.0
+#: So many seconds are no forecast.
+UNKNOWABLE = 1e8
 
 
 class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +52,14 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
     peers: dict[str, PeerLine] = {}
     process: int = 0
     time: float = 0.0
+
+    @property
+    def left(self) -> timedelta | None:
+        """The time left; None where nobody knows, as while a party is away."""
+        away = any(not line.connected for line in self.peers.values())
+        if away or self.remaining is None or not self.remaining < UNKNOWABLE:
+            return None
+        return timedelta(seconds=round(self.remaining))
 
 
 class Pace:

@@ -39,8 +39,8 @@ def status_lines(job: JobFile) -> list[tuple[str, str]]:
         return lines
     lines.append(("phase", progress.phase + (f": {progress.detail}" if progress.detail else "")))
     if progress.done is not None:
-        left = "" if progress.remaining is None else f", {timedelta(seconds=round(progress.remaining))} left"
-        lines.append(("done", f"{progress.done:.0%}{left if running else ''}"))
+        left = f", {progress.left} left" if running and progress.left is not None else ""
+        lines.append(("done", f"{progress.done:.0%}{left}"))
     for name, line in progress.peers.items():
         state = _now(line) if running else "was met" if line.met else "never came"
         whose = "by this process" if running else "by the last process"
@@ -69,4 +69,5 @@ def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | No
     when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
     failed = record is not None and record.status == "failed"  # a process that was killed says nothing
     error = record.error if record is not None and failed else ""
-    return f"{'failed' if failed else 'stopped'}{when}: {next_step(f'hecore party run {job.path}', error)}"
+    step = next_step(f"hecore party run {job.path}", error, begun=Home(job).folder.exists())
+    return f"{'failed' if failed else 'stopped'}{when}: {step}"

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+import msgspec
+
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.job.folder import read_record, read_rounds
+from hecore.algorithms.job.home import in_use
 from hecore.algorithms.report import sections, work
 from hecore.algorithms.report.html import Element, document, style, tag
 from hecore.algorithms.report.reading import leak_section
@@ -18,8 +21,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def load_run(path: str | Path) -> RunView:
-    """The run in a folder. RecordError if there is none, or one that cannot be read."""
-    return RunView(read_record(path), read_rounds(path))
+    """The run in a folder. RecordError if there is none, or one that cannot be read.
+
+    One that was killed could not say so in its record: it runs no more, and so it was stopped.
+    """
+    record = read_record(path)
+    if record.status == "running" and not in_use(Path(path)):
+        record = msgspec.structs.replace(record, status="stopped")
+    return RunView(record, read_rounds(path))
 
 
 def build_page(run: RunView, peers: Sequence[RunView] = ()) -> str:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from hecore.algorithms.data.table import Matrix
-from hecore.algorithms.errors import ConfigurationError, ProtocolError
+from hecore.algorithms.errors import ConfigurationError, PeerLost, ProtocolError
 from hecore.algorithms.objectives import Floats
 from hecore.algorithms.private_files import READABLE, write_whole
 from hecore.algorithms.serving import messages as msg
@@ -28,7 +28,7 @@ from hecore.algorithms.serving.metrics import Metrics
 from hecore.algorithms.serving.parts import Whole
 from hecore.algorithms.serving.peers import DeclinedError, Peers
 from hecore.algorithms.serving.refusals import Refusal
-from hecore.algorithms.serving.scoring import Scored, ask, put_together
+from hecore.algorithms.serving.scoring import Own, Scored, ask, put_together
 from hecore.algorithms.serving.settings import Scores, Settings
 
 log = logging.getLogger(__name__)
@@ -179,13 +179,18 @@ class ActiveService:
         """Score rows for a caller. Raises Refusal."""
         loaded = self.loaded
         whole = self.find(model) if model is not None else loaded.wholes[self.choice.active]
-        values = self._values(loaded, whole, ids, features)
+        own = self._own(loaded, whole, ids, features)
         self._spend(name, loaded.callers.callers[name], ids)
-        job = Job(whole, ids, values, asyncio.get_running_loop().create_future())
+        scored = await self._scored(whole, own) if own.asked else self._unasked(whole)
+        return self._reply(whole, ids, own.joined(scored))
+
+    async def _scored(self, whole: Whole, own: Own) -> Scored:
+        """What becomes of the rows that this party can do its part of."""
+        job = Job(whole, own.asked, own.values, asyncio.get_running_loop().create_future())
         try:
             self._batcher.put(job)
             async with asyncio.timeout(self.settings.http.time_limit):
-                scored = await job.done
+                return await job.done
         except Overloaded as error:
             raise Refusal(503, "overloaded", str(error), retry_after=1) from None
         except TimeoutError:
@@ -195,27 +200,27 @@ class ActiveService:
         except ProtocolError as error:
             log.error("%s", error)
             raise Refusal(502, "peer_failed", "a passive party gave an answer that does not fit") from None
-        return self._reply(whole, ids, scored)
 
-    def _values(
+    def _unasked(self, whole: Whole) -> Scored:
+        """Of no row, but with the parties that could not have been asked: a caller gets the same answer."""
+        offers = self._offers(whole)
+        away = [name for name in self._needed(whole) if name not in offers]
+        missing = {name: PeerLost(self.peers.lacking([name], whole.model)) for name in away}
+        return Scored(np.empty(0, np.uint8), np.empty(0), missing)
+
+    def _own(
         self,
         loaded: Loaded,
         whole: Whole,
         ids: list[str],
         features: Sequence[Cells] | None,
-    ) -> Matrix:
+    ) -> Own:
         """This party's values: those that the caller sends, else its own data's."""
         if features is not None:
-            return given_values(whole, features)
+            return Own(np.full(len(ids), msg.KNOWN, np.uint8), ids, given_values(whole, features))
         if loaded.features is None:
             raise Refusal(422, "features_needed", "this party has no data: send `rows` with features")
-        known, values = loaded.features[whole.model].lookup(ids)
-        if not known.all():
-            unknown = [text for text, there in zip(ids, known, strict=True) if not there]
-            raise Refusal(404, "unknown_id", msg.ids_that(msg.UNKNOWN, len(unknown)), ids=unknown)
-        if not whole.takes_missing and np.isnan(values).any():
-            raise Refusal(422, "missing_value", "a row has a missing value, which this model cannot take")
-        return values
+        return Own.of(whole, loaded.features[whole.model], ids)
 
     def _spend(self, name: str, caller: Caller, ids: list[str]) -> None:
         """Count the rows against the caller's limits. Raises Refusal."""
@@ -239,15 +244,16 @@ class ActiveService:
             raise Refusal(429, "id_limit", msg.ids_that(msg.SPENT, len(spent)), ids=spent)
 
     def _reply(self, whole: Whole, ids: list[str], scored: Scored) -> Reply:
-        for status, (code, http) in NO_SCORE.items():
-            bad = [text for text, one in zip(ids, scored.status, strict=True) if one == status]
-            if bad:
-                raise Refusal(http, code, msg.ids_that(status, len(bad)), ids=bad)
         for error in scored.missing.values():
             if isinstance(error, DeclinedError) and error.code == "rate":
                 raise Refusal(429, "peer_rate_limit", str(error), retry_after=error.retry_after)
         if scored.missing and self.settings.scores.when_down == "error":
             raise Refusal(503, "peer_down", "; ".join(map(str, scored.missing.values())), retry_after=1)
+        # Behind these: where a party has not answered, an id that is told would be one that this party lacks.
+        for status, (code, http) in NO_SCORE.items():
+            bad = [text for text, one in zip(ids, scored.status, strict=True) if one == status]
+            if bad:
+                raise Refusal(http, code, msg.ids_that(status, len(bad)), ids=bad)
         if not np.isfinite(scored.scores).all():
             raise Refusal(422, "no_number", "the features lead to no finite score")
         return Reply(whole.model, rounded(scored.scores, whole, self.settings.scores), tuple(scored.missing))

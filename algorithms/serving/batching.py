@@ -27,7 +27,7 @@ class Job:
     """The rows of one request. `done` gets its part of the batch's scores."""
 
     whole: Whole
-    ids: list[str]
+    ids: Sequence[str]
     values: Matrix
     done: asyncio.Future[Scored]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hecore.algorithms.data import read_ids
-from hecore.algorithms.errors import ConfigurationError
+from hecore.algorithms.data import Ids, open_source, read_ids
+from hecore.algorithms.data.sources import Source
+from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.model import load_model_share
 from hecore.algorithms.rows_done import RowsDone
 from hecore.algorithms.serving.features import SQLITE_SUFFIXES, Adapted
-from hecore.algorithms.serving.files import FileScoring, Summary, finish
+from hecore.algorithms.serving.files import SHOWN, FileScoring, Summary, finish
 from hecore.algorithms.serving.peers import Peers
 from hecore.algorithms.serving.process import (
     Say,
@@ -42,7 +43,7 @@ def score_file(
     if ids is None and source.suffix in SQLITE_SUFFIXES:
         raise ConfigurationError("--ids FILE is needed where the features are in SQLite")
     ((_, whole),) = load_wholes(settings, [share]).items()
-    wanted = read_ids(ids or source, settings.data.id)
+    wanted = wanted_ids(ids or source, settings.data.id)
     features = Adapted(features_of(settings, source, [whole]), whole)
     peers = Peers(whole.party, settings.contact(), list(settings.peers), job=settings.job)
     try:
@@ -51,6 +52,41 @@ def score_file(
     finally:
         peers.close()
     return summary
+
+
+def wanted_ids(path: Path, column: str) -> Ids:
+    """The ids to be scored: those of a file, in the column that has the name of `data.id`.
+
+    Raises TableError where there is no such column, and for empty and repeated ids, naming file and line.
+    """
+    source = open_source(path)
+    if column not in source.header:
+        raise TableError(
+            f"{source.name} has no column {column!r}, which data.id of the settings says that the ids are in;"
+            f" it has {', '.join(map(repr, source.header[:SHOWN]))}"
+        )
+    ids = read_ids(source, column)
+    empty, repeated = ids.empty(), ids.repeated()
+    if empty.size:
+        (where,) = _where(source, column, [int(empty[0])])
+        raise TableError(f"{source.name}, {where}: the id is empty")
+    if repeated.size:
+        text, place = ids[int(repeated[0])], int(repeated[0])
+        first, again = _where(source, column, [ids.first(text), place])
+        more = f", and {repeated.size - 1} more rows repeat an id" if repeated.size > 1 else ""
+        raise TableError(f"{source.name}: id {text!r} stands at {first} and again at {again}{more}")
+    return ids
+
+
+def _where(source: Source, column: str, places: Sequence[int]) -> list[str]:
+    """Where rows stand in a file: their lines, of a text file."""
+    found, start = {}, 0
+    for chunk in source.chunks([column]):
+        for place in places:
+            if start <= place < start + len(chunk):
+                found[place] = chunk.where(place - start)
+        start += len(chunk)
+    return [found[place] for place in places]
 
 
 def answer_file(settings: Settings, share: Path, data: Path | None, say: Say) -> None:

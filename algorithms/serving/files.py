@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from hecore.algorithms.data import Ids
 from hecore.algorithms.data.ids import check_ids
-from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.data.write import table_writer
 from hecore.algorithms.errors import ChannelTimeout, ConfigurationError, PeerLost
 from hecore.algorithms.private_files import move, write_whole
@@ -38,7 +36,7 @@ from hecore.algorithms.serving import messages as msg
 from hecore.algorithms.serving.features import Adapted
 from hecore.algorithms.serving.parts import Whole
 from hecore.algorithms.serving.peers import DeclinedError, Peers
-from hecore.algorithms.serving.scoring import Answers, Scored, ask, put_together, wait_for
+from hecore.algorithms.serving.scoring import Answers, Own, Scored, ask, put_together, wait_for
 
 log = logging.getLogger(__name__)
 
@@ -108,22 +106,16 @@ class FileScoring:
 
     def _ask(self, number: int) -> _Asked:
         ids = list(self._chunk(number))
-        known, values = self._features.lookup(ids)
-        status = np.where(known, msg.KNOWN, msg.UNKNOWN).astype(np.uint8)
-        if not self._whole.takes_missing:
-            lacking = np.isnan(values).any(axis=1)
-            status[np.flatnonzero(known)[lacking]] = msg.UNUSABLE
-            values = values[~lacking]
-        asked = [text for text, one in zip(ids, status, strict=True) if one == msg.KNOWN]
+        own = Own.of(self._whole, self._features, ids)
         self._meet()
-        return _Asked(number, ids, status, values, asked, ask(self._peers, self._whole, asked))
+        return _Asked(number, ids, own, ask(self._peers, self._whole, own.asked))
 
     def _settled(self, asked: _Asked) -> Scored:
         """The scores of a chunk; it is asked for again when a party was away, or asks for a pause."""
         answers = asked.answers
         while True:
             wait_for(answers, PATIENCE)
-            scored = put_together(self._whole, asked.values, answers)
+            scored = put_together(self._whole, asked.own.values, answers)
             if not scored.missing:
                 return scored
             for error in scored.missing.values():
@@ -133,7 +125,7 @@ class FileScoring:
                     raise error
             log.warning("asking again: %s", "; ".join(map(str, scored.missing.values())))
             self._meet()
-            answers = ask(self._peers, self._whole, asked.asked)
+            answers = ask(self._peers, self._whole, asked.own.asked)
 
     def _meet(self) -> None:
         """Wait until all passive parties are there with this model; ProtocolError where one does not fit."""
@@ -185,11 +177,8 @@ class FileScoring:
 
     def _write(self, asked: _Asked, scored: Scored) -> None:
         """The part of one chunk, durable."""
-        status = asked.status.copy()
-        scores = np.full((len(asked.ids), *scored.scores.shape[1:]), np.nan)
-        known = status == msg.KNOWN
-        status[known], scores[known] = scored.status, scored.scores
-        table = pa.table({"id": asked.ids, **_score_columns(scores), "status": status})
+        every = asked.own.joined(scored)
+        table = pa.table({"id": asked.ids, **_score_columns(every.scores), "status": every.status})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         write_whole(self._part(asked.number), sink.getvalue().to_pybytes())
@@ -224,13 +213,11 @@ class FileScoring:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A chunk under way. `status` of each id here; those with all features are `asked`, `values` theirs."""
+    """A chunk under way."""
 
     number: int
     ids: list[str]
-    status: NDArray[np.uint8]
-    values: Matrix
-    asked: Sequence[str]
+    own: Own
     answers: Answers
 
 

@@ -178,8 +178,8 @@ class Peers:
         with self._lock:
             was, standing.there = standing.there, False
             pending, standing.pending = standing.pending, {}
-        if was:
-            log.warning("%s is away: %s", peer, why)
+        if was:  # with all rows scored, nobody needs it any more
+            log.log(logging.INFO if self.finished else logging.WARNING, "%s is away: %s", peer, why)
         for waiting in pending.values():
             if waiting.set_running_or_notify_cancel():
                 waiting.set_exception(PeerLost(f"{peer} is away: {why}"))

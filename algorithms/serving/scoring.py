@@ -17,6 +17,7 @@ from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import PeerLost, ProtocolError
 from hecore.algorithms.objectives import Floats
 from hecore.algorithms.serving import messages as msg
+from hecore.algorithms.serving.features import Adapted
 from hecore.algorithms.serving.parts import Whole
 from hecore.algorithms.serving.peers import DeclinedError, Peers
 from hecore.errors import HecoreError
@@ -36,6 +37,37 @@ class Scored:
     status: NDArray[np.uint8]
     scores: Floats
     missing: Mapping[str, HecoreError]
+
+
+@dataclass(frozen=True)
+class Own:
+    """This party's side of a request: a status for each row, and the rows that the others are asked for.
+
+    Rows that have no score anyhow are not asked for: what becomes of the others is told together with them.
+    """
+
+    status: NDArray[np.uint8]
+    asked: Sequence[str]
+    values: Matrix
+
+    @classmethod
+    def of(cls, whole: Whole, features: Adapted, ids: Sequence[str]) -> Own:
+        """What the data have of these ids."""
+        known, values = features.lookup(ids)
+        status = np.where(known, msg.KNOWN, msg.UNKNOWN).astype(np.uint8)
+        if not whole.takes_missing:
+            lacking = np.isnan(values).any(axis=1)
+            status[np.flatnonzero(known)[lacking]] = msg.UNUSABLE
+            values = values[~lacking]
+        asked = [text for text, one in zip(ids, status, strict=True) if one == msg.KNOWN]
+        return cls(status, asked, values)
+
+    def joined(self, scored: Scored) -> Scored:
+        """All rows, with what became of those that were asked for."""
+        status, asked = self.status.copy(), self.status == msg.KNOWN
+        scores = np.full((len(status), *scored.scores.shape[1:]), np.nan)
+        status[asked], scores[asked] = scored.status, scored.scores
+        return Scored(status, scores, scored.missing)
 
 
 def ask(peers: Peers, whole: Whole, ids: Sequence[str]) -> dict[str, Future[msg.Answer]]:

@@ -20,6 +20,9 @@ from hecore.algorithms.gbdt import GBDTConfig
 from hecore.algorithms.gbdt.export import export_joint
 from hecore.algorithms.gbdt.importance import importances
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare, load_share, save_share
+from hecore.algorithms.lr.config import LinearConfig
+from hecore.algorithms.lr.share import FORMAT, VERSION, ModelRecord
+from hecore.algorithms.lr.share import save_share as save_linear
 
 from .conftest import Joint, fit_jointly, tables
 
@@ -209,7 +212,7 @@ def test_xgboost_predicts_the_same(
 
 def test_export_needs_all_shares_of_one_model(joint: Joint) -> None:
     active, passive = (model.share for model in joint.models)
-    with pytest.raises(ProtocolError, match="of nobody"):
+    with pytest.raises(ProtocolError, match="the share of passive1 is missing"):
         export_joint(active, [])
     with pytest.raises(ProtocolError, match="another model"):
         export_joint(active, [replace(passive, model="0" * 32)])
@@ -246,4 +249,19 @@ def test_the_command_shows_and_joins_shares(joint: Joint, tmp_path: Path) -> Non
     assert "it is not overwritten" in kept.output
     failed = command("export-joint", files[1], "--out", tmp_path / "half.json")
     assert failed.exit_code == 1
-    assert "0 of the 1 shares" in failed.output
+    assert "the share of the active party is missing: given are those of passive1" in failed.output
+    linear = tmp_path / "linear.json"
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": "ab" * 16,
+        "party": "shop",
+        "config": LinearConfig(),
+    }
+    values = {"columns": ["a"], "weights": [[1.0]], "mean": [0.0], "scale": [1.0]}
+    save_linear(ModelRecord(**record, **values, outputs=1, loss=[]), linear)
+    failed = command("export-joint", files[0], linear, "--out", tmp_path / "half.json")
+    assert failed.exit_code == 1
+    assert "linear.json is a share of a linear model, and XGBoost takes trees" in " ".join(
+        failed.output.split()
+    )

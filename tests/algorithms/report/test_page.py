@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hecore.algorithms.channel import FolderStore
 from hecore.algorithms.errors import ConfigurationError, RecordError
 from hecore.algorithms.job.folder import RECORD, RunFolder
 from hecore.algorithms.job.timeline import TimelineRecord
@@ -160,7 +161,10 @@ def test_what_is_not_known_is_absent(record: Record) -> None:
 
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "r", job="j", party="a", role="active").close()
+    (tmp_path / "r" / "state").mkdir(mode=0o700)
+    store = FolderStore(tmp_path / "r" / "state" / "store", "a", "j")  # a process is at work
     page = page_of(tmp_path / "r")
+    store.close()
     assert list(page.sections) == ["run"]
     assert page.all(class_="status")[0].text == "running"
     assert "last word" in page.all(class_="when")[0].text
@@ -169,7 +173,8 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["failed", "stopped", "running"])
 def test_a_run_that_did_not_end_well_has_a_page(record: Record, status: str) -> None:
     page = page_of(record(status=status, error="PeerLost: shop is gone" if status == "failed" else ""))
-    assert page.all(class_="status")[0].attributes["class"] == f"status {status}"
+    shown = "stopped" if status == "running" else status  # nobody is at work in this folder
+    assert page.all(class_="status")[0].attributes["class"] == f"status {shown}"
     errors = [node.text for node in page.all(class_="error")]
     assert errors == (["PeerLost: shop is gone"] if status == "failed" else [])
     assert "curves" in page.sections

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from hecore.algorithms.checks import counted
+
+from ..patience import until
 from .conftest import UNLIMITED, Active, Folders, Model
 
 
@@ -68,6 +74,31 @@ def test_an_unknown_id_is_named_to_the_caller_and_hashed_in_the_log(bank: Active
     text = (bank.folder / "audit.jsonl").read_text()
     assert "nobody" not in text
     assert bank.service.audit.shown("nobody") in text
+
+
+def test_unknown_ids_are_told_alike_whoever_lacks_them(model: Model, tmp_path: Path) -> None:
+    """All in one list, so that no caller learns which party has whom."""
+    folders = Folders.make(tmp_path, [model])
+    for party, gone in (("bank", "id1"), ("shop", "id2")):
+        file = tmp_path / party / "data.parquet"
+        table = pq.read_table(file)
+        pq.write_table(table.filter(pc.not_equal(table["id"], gone)), file)
+    with folders.active() as bank:
+        with folders.passive("shop"):
+            bank.ready()
+            for ids in (["id1"], ["id2"], ["nobody"], ["id0", "nobody", "id2", "id1"], ["id2", "id3", "id1"]):
+                response = bank.post(body={"ids": ids})
+                assert response.status_code == 404, response.text
+                named = [text for text in ids if text not in ("id0", "id3")]
+                verb = "is" if len(named) == 1 else "are"
+                told = f"{counted(len(named), 'id')} {verb} not known to all parties"
+                assert response.json() == {"error": {"code": "unknown_id", "message": told, "ids": named}}
+            assert bank.post(body={"ids": ["id0", "id3"]}).status_code == 200
+        until(lambda: not bank.service.peers.there("shop"))
+        # What this party alone does not know is not told while the other cannot be asked.
+        for ids in (["id0", "id1"], ["id1"], ["id0"]):
+            response = bank.post(body={"ids": ids})
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "peer_down")
 
 
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer ", "Bearer wrong", "Basic {token}", "{token}"])

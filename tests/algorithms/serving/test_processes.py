@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hecore.algorithms.cli import app
+from hecore.algorithms.serving.callers import Callers
 
 from ..command import environment
 from ..patience import until
@@ -146,6 +147,7 @@ def test_predict_killed_and_started_again(model: Model, folders: Folders) -> Non
             cwd=bank, capture_output=True, text=True, timeout=200, env=environment(), check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
+        assert "is away: it ends" not in done.stderr  # as it should
         assert re.search(r"300 rows written to out\.parquet, \d+ of them by an earlier run", done.stdout)
         assert passive.wait(60) == 0
     table = pq.read_table(bank / "out.parquet")
@@ -175,6 +177,43 @@ def test_mistakes_are_named(
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code != 0
     assert said in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            "id\nid7\nid8\nid7\nid8\n",
+            "ids.csv: id 'id7' stands at line 2 and again at line 4, and 1 more rows",
+        ),
+        ("id,x\nid7,1\n,2\n", "ids.csv, line 3: the id is empty"),
+        (
+            "customer\nid7\n",
+            "ids.csv has no column 'id', which data.id of the settings says that the ids are in",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_ids_is_told_with_its_place(
+    folders: Folders, lines: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders.root / "bank")
+    Path("ids.csv").write_text(lines)
+    result = CliRunner().invoke(app, ["predict", "shares/0", "--ids", "ids.csv", "--out", "scores.csv"])
+    assert result.exit_code == 1
+    assert said in " ".join(result.output.split())
+
+
+def test_a_token_says_where_it_is_kept_and_whether_it_takes_the_place_of_one(tmp_path: Path) -> None:
+    file = tmp_path / "callers.toml"
+    first, again, other = (
+        CliRunner().invoke(app, ["token", name, "--file", str(file)]).output.splitlines()
+        for name in ("web", "web", "app")
+    )
+    assert first[0] == f"{file}: web has a new token"
+    assert again[0] == f"{first[0]} in place of the one that it had, which ends with the next reload (SIGHUP)"
+    assert other[0] == f"{file}: app has a new token"
+    tokens = [lines[1].rpartition(" ")[2] for lines in (first, again, other)]
+    assert [Callers.load(file).find(token) for token in tokens] == [None, "web", "app"]
 
 
 def test_a_passive_party_takes_no_ids(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
