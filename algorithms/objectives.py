@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import TableError
 
@@ -47,7 +48,9 @@ def read_weights(table: Table, sample_weight: Sequence[float] | Floats) -> Float
     """Weights of the rows. TableError unless they are numbers of at least 0, one a row, and not all 0."""
     weight = np.asarray(sample_weight, dtype=np.float64)
     if weight.shape != (len(table),) or not np.isfinite(weight).all() or (weight < 0).any():
-        raise TableError(f"{table.name}: sample weights must be {len(table)} numbers of at least 0")
+        raise TableError(
+            f"{table.name}: sample weights must be {counted(len(table), 'number')} of at least 0"
+        )
     if not weight.any():
         raise TableError(f"{table.name}: all sample weights are 0: there is nothing to learn")
     return weight

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 
 from hecore.algorithms.channel import Channel
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data import Table
 from hecore.algorithms.errors import CheckpointError, ConfigurationError, HandshakeError, printable
 from hecore.algorithms.messages import Message, Name
@@ -118,7 +119,9 @@ def _compare(me: str, peer: str, mine: Hello, theirs: Hello) -> None:
         raise HandshakeError(same_role(me, peer, mine.role))
     compare_settings(me, mine.configuration, peer, theirs.configuration)
     if mine.rows != theirs.rows:
-        raise HandshakeError(f"{me} has {mine.rows} rows but {peer} {theirs.rows}: align them first")
+        raise HandshakeError(
+            f"{me} has {counted(mine.rows, 'row')} but {peer} {theirs.rows}: align them first"
+        )
     if mine.alignment != theirs.alignment:
         raise HandshakeError(
             f"the {mine.rows} row ids of {me} and {peer} differ, or stand in another order:"

@@ -64,12 +64,13 @@ def predict(
 
 
 def _tell(summary: Summary, out: Path) -> None:
+    from hecore.algorithms.checks import counted
     from hecore.algorithms.serving.messages import ids_that
 
     resumed = f", {summary.resumed:,} of them by an earlier run" if summary.resumed else ""
     without = sum(count for count, _ in summary.lacking.values())
     empty = f", {without:,} of them without a score" if without else ""
-    say(f"{summary.rows:,} rows written to {out}{empty}{resumed}")
+    say(f"{counted(summary.rows, 'row')} written to {out}{empty}{resumed}")
     for kind, (count, first) in summary.lacking.items():
         more = ", …" if count > len(first) else ""
         have = "has" if count == 1 else "have"

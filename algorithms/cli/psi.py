@@ -46,6 +46,7 @@ def psi(
     """
     from hecore.algorithms.channel.curve import CurveKeys, load_public_key
     from hecore.algorithms.checkpoint import naming_changed
+    from hecore.algorithms.checks import counted
     from hecore.algorithms.data import open_source, read_ids, write_rows
     from hecore.algorithms.data.write import check_table_out
     from hecore.algorithms.party import ACTIVE, PASSIVE
@@ -85,7 +86,8 @@ def psi(
             text = f"{state} keeps this run, and the others wait: start it again to go on"
             errors.print(text, highlight=False, markup=False, soft_wrap=True)
         raise
-    say(f"{found.common:,} of {len(ids):,} ids are common")
+    are = "is" if found.common == 1 else "are"
+    say(f"{found.common:,} of {counted(len(ids), 'id')} {are} common")
     if found.rows is None:
         say("which ones they are was revealed to the active party alone")
     elif out is not None:

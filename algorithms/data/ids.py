@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.errors import TableError
 
 Places = NDArray[np.int64]
@@ -132,7 +133,8 @@ def check_ids(name: str, ids: Ids) -> None:
     repeated = ids.repeated()
     if repeated.size:
         text = ids[int(repeated[0])]
-        more = f", and {repeated.size - 1} more rows repeat an id" if repeated.size > 1 else ""
+        others = counted(repeated.size - 1, "more row")
+        more = f", and an id repeats in {others}" if repeated.size > 1 else ""
         raise TableError(
             f"{name}: id {text!r} occurs twice, at places {ids.first(text)} and {repeated[0]}{more}"
         )

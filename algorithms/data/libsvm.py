@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data.ids import Ids, Places
 from hecore.algorithms.data.rows import wanted
 from hecore.algorithms.data.table import Table
@@ -157,7 +158,7 @@ def _check_places(name: str, line: int, places: list[int], first_place: int, col
                 f"{name}: line {line}: place {place} follows {last}; places ascend from {first_place}"
             )
         if columns is not None and place >= first_place + columns:
-            raise TableError(f"{name}: line {line}: place {place} is beyond the {columns} columns")
+            raise TableError(f"{name}: line {line}: place {place} is beyond the {counted(columns, 'column')}")
         last = place
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data.ids import Places
 from hecore.algorithms.errors import TableError
 
@@ -34,4 +35,4 @@ def wanted(name: str, chunks: Iterable[C], rows: Places) -> Iterator[tuple[C, Pl
             yield chunk, ascending[start:stop] - first, order[start:stop]
         first, start = first + len(chunk), stop
     if start < len(rows):
-        raise TableError(f"{name}: there is no row {ascending[start]}, it has {first} rows")
+        raise TableError(f"{name}: there is no row {ascending[start]}, it has {counted(first, 'row')}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data.ids import Ids, check_ids
 from hecore.algorithms.errors import TableError
 
@@ -50,10 +51,14 @@ class Table:
         rows, columns = len(self.ids), len(self.columns)
         if self.values.shape != (rows, columns):
             raise TableError(
-                f"{self.name}: values of shape {self.values.shape} for {rows} ids and {columns} columns"
+                f"{self.name}: values of shape {self.values.shape} for {counted(rows, 'id')} and"
+                f" {counted(columns, 'column')}"
             )
         if rows == 0 or columns == 0:
-            raise TableError(f"{self.name}: {rows} rows and {columns} columns are nothing to train on")
+            raise TableError(
+                f"{self.name}: {counted(rows, 'row')} and {counted(columns, 'column')} are nothing to train"
+                " on"
+            )
         _check_names(self.name, self.columns)
         check_ids(self.name, Ids(self.ids))
         self._check_values()
@@ -113,14 +118,17 @@ class Table:
             wrong = known[(known < 0) | (known >= len(texts)) | (known != np.floor(known))]
             if wrong.size:
                 raise TableError(
-                    f"{self.name}: {wrong[0]:g} in column {name!r} is no place of its {len(texts)} categories"
+                    f"{self.name}: {wrong[0]:g} in column {name!r} is none of the places 0 …"
+                    f" {len(texts) - 1} of its categories"
                 )
 
     def _check_label(self) -> None:
         if self.label is None:
             return
         if self.label.shape != (len(self),):
-            raise TableError(f"{self.name}: labels of shape {self.label.shape} for {len(self)} rows")
+            raise TableError(
+                f"{self.name}: labels of shape {self.label.shape} for {counted(len(self), 'row')}"
+            )
         bad = np.flatnonzero(~np.isfinite(self.label))
         if bad.size:
             raise TableError(
@@ -140,7 +148,7 @@ class Table:
             )
         outside = places[(places < 0) | (places >= len(self))]
         if outside.size:
-            raise TableError(f"{self.name}: there is no row {outside[0]}, it has {len(self)} rows")
+            raise TableError(f"{self.name}: there is no row {outside[0]}, it has {counted(len(self), 'row')}")
         places = places.astype(np.intp)
         label = None if self.label is None else self.label[places]
         return replace(self, ids=Ids(self.ids).take(places), values=self.values[places], label=label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.table import Table
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.gbdt.importance import GAIN, WEIGHT, importances
 from hecore.algorithms.gbdt.model import ActiveShare, PassiveShare
 
@@ -30,9 +31,11 @@ def _facts(share: ActiveShare | PassiveShare) -> Table:
         forest = share.forest
         table.add_row("trained with", ", ".join(share.peers))
         table.add_row(
-            "objective", f"{share.objective}, {share.outputs} outputs, starting at {share.start:.6g}"
+            "objective",
+            f"{share.objective}, {counted(share.outputs, 'output')}, starting at {share.start:.6g}",
         )
-        table.add_row("trees", f"{forest.trees} with {int((forest.owner < 0).sum())} leaves")
+        leaves = int((forest.owner < 0).sum())
+        table.add_row("trees", f"{forest.trees:,} with {leaves:,} {'leaf' if leaves == 1 else 'leaves'}")
         owners = [share.party, *share.peers]
         counts = ", ".join(f"{name} {forest.splits_of(place).size}" for place, name in enumerate(owners))
         table.add_row("splits", counts)

@@ -96,7 +96,7 @@ def _ids(data: JobData) -> str:
     empty, repeated = ids.empty().size, ids.repeated().size
     if empty or repeated:
         raise TableError(
-            f"{empty:,} rows have no id, {repeated:,} the id of an earlier row:"
+            f"{counted(empty, 'row')} without an id, {repeated:,} with the id of an earlier row:"
             f" hecore data show {data.path.name} lists them"
         )
     return f"{len(ids):,}, all different"

@@ -148,7 +148,7 @@ def _check_linear(file: str, column: Column) -> None:
 
 def check_parts(job: JobFile, table: Table, parts: Split) -> None:
     """TableError where the training rows cannot be trained on, or lack a class that other rows have."""
-    rows = f"{parts.train.size} of {len(table)} common rows are for training"
+    rows = f"{counted(parts.train.size, 'row')} of {len(table):,} common ones for training"
     if not parts.train.size:
         raise TableError(f"{rows}: there is nothing to learn from")
     if table.label is None:
@@ -161,8 +161,8 @@ def check_parts(job: JobFile, table: Table, parts: Split) -> None:
     others = np.setdiff1d(table.label, train)
     if objective in MULTICLASS and others.size:
         raise TableError(
-            f"class {others[0]:g} has {np.sum(table.label == others[0])} rows, none of them for training: a"
-            " model cannot know it"
+            f"class {others[0]:g} has {counted(int(np.sum(table.label == others[0])), 'row')}, none of"
+            " them for training: a model cannot know it"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.channel.store import folder_name
 from hecore.algorithms.checkpoint import AnyRun, Checkpoints, NoRun
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data.ids import Ids, Places
 from hecore.algorithms.errors import AlignmentError, ConfigurationError, HandshakeError, ProtocolError
 from hecore.algorithms.party import ACTIVE, PASSIVE
@@ -131,10 +132,10 @@ def _check_common(
     for exchange in exchanges:
         exchange.channel.close()  # all parties have the count, and end alike
     parties = [*own, *((exchange.channel.peer, exchange.theirs) for exchange in exchanges)]
-    named = ", ".join(f"{name} ({count} ids)" for name, count in sorted(parties))
+    named = ", ".join(f"{name} ({counted(count, 'id')})" for name, count in sorted(parties))
     wanted = config.min_intersection
     least = "" if wanted == 1 else f", fewer than min_intersection = {wanted}"
-    number = "no id" if common == 0 else f"{common} {'id' if common == 1 else 'ids'}"
+    number = "no id" if common == 0 else counted(common, "id")
     raise AlignmentError(f"{named}{rest} have {number} in common{least}")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data.ids import Ids, Places
 from hecore.algorithms.errors import AlignmentError, ProtocolError
 from hecore.algorithms.psi import group
@@ -103,11 +104,11 @@ def check_ids(party: str, ids: int, repeated: int, empty: int) -> None:
         raise AlignmentError(f"{party} has no ids: 0 rows")
     found = []
     if empty:
-        found.append(f"{empty} empty {'id' if empty == 1 else 'ids'}")
+        found.append(counted(empty, "empty id"))
     if repeated:
         rows = "row repeats" if repeated == 1 else "rows repeat"
         found.append(f"{repeated} {rows} an id of an earlier row")
     if found:
         raise AlignmentError(
-            f"{party}: of {ids} ids, {' and '.join(found)}; ids must be distinct and not empty"
+            f"{party}: of {counted(ids, 'id')}, {' and '.join(found)}; ids must be distinct and not empty"
         )

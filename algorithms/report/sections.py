@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.job.records import RoundRecord, RunRecord
 from hecore.algorithms.report.charts import Curve, bar, line_chart
 from hecore.algorithms.report.html import Child, Element, tag
@@ -111,7 +112,7 @@ def results(run: RunView) -> Element | None:
 
 
 def _rows_of(count: int | None) -> Element | None:
-    return None if count is None else tag("small", f"{count:,} rows")
+    return None if count is None else tag("small", counted(count, "row"))
 
 
 def curves(run: RunView) -> Element | None:

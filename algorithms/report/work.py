@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.job.records import Amount, LinkRecord, PeerTraffic, RunRecord, added
 from hecore.algorithms.job.timeline import CATEGORIES, TimelineRecord, category
 from hecore.algorithms.report.charts import bar, time_axis, timeline_band
@@ -145,8 +146,8 @@ def _connection(link: LinkRecord) -> Element:
         ("round trip", trip),
         ("on the wire", f"{size(link.sent_bytes)} out, {size(link.received_bytes)} in"),
         ("sent again", size(link.resent_bytes)),
-        ("came twice", f"{link.doubled_blocks:,} blocks" if link.doubled_blocks else None),
-        ("refused", f"{link.refused_packets:,} packets" if link.refused_packets else None),
+        ("came twice", counted(link.doubled_blocks, "block") if link.doubled_blocks else None),
+        ("refused", counted(link.refused_packets, "packet") if link.refused_packets else None),
         ("connections", f"{link.connections:,}"),
     ]
     return pairs((name, value) for name, value in items if value is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data import Ids, open_source, read_ids
 from hecore.algorithms.data.sources import Source
 from hecore.algorithms.errors import ConfigurationError, TableError
@@ -73,7 +74,8 @@ def wanted_ids(path: Path, column: str) -> Ids:
     if repeated.size:
         text, place = ids[int(repeated[0])], int(repeated[0])
         first, again = _where(source, column, [ids.first(text), place])
-        more = f", and {repeated.size - 1} more rows repeat an id" if repeated.size > 1 else ""
+        others = counted(repeated.size - 1, "more row")
+        more = f", and an id repeats in {others}" if repeated.size > 1 else ""
         raise TableError(f"{source.name}: id {text!r} stands at {first} and again at {again}{more}")
     return ids
 

@@ -107,7 +107,7 @@ def test_check_finds_what_is_wrong_and_says_how_many(bank: Firm) -> None:
     bad = run("job", "check", bank.file)
     assert bad.exit_code == 1
     assert "chmod 600" in flat(bad.stdout)
-    assert "1 the id of an earlier row" in flat(bad.stdout)
+    assert "0 rows without an id, 1 with the id of an earlier row" in flat(bad.stdout)
     assert "2 of 8 to mend" in bad.stderr
 
 

@@ -103,7 +103,10 @@ def test_long_lists_go_in_pieces(monkeypatch):
     [
         (["a", "", "c"], "t: the id at place 1 is ''"),
         (["a", "b", "c", "b"], r"t: id 'b' occurs twice, at places 1 and 3$"),
-        (["c", "b", "c", "b", "c"], "id 'c' occurs twice, at places 0 and 2, and 2 more rows repeat an id"),
+        (
+            ["c", "b", "c", "b", "c"],
+            "id 'c' occurs twice, at places 0 and 2, and an id repeats in 2 more rows",
+        ),
     ],
 )
 def test_bad_ids_are_named(names, text):

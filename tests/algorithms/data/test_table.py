@@ -78,7 +78,7 @@ def test_ids_stay_text(written):
         ("", "people.csv is empty"),
         ("\n\n", "people.csv is empty"),
         ("id,x,y\n", "people.csv: 0 rows and 2 columns"),
-        ("id\na\n", "people.csv: 1 rows and 0 columns"),
+        ("id\na\n", "people.csv: 1 row and 0 columns"),
         ("name,x\na,1\n", "people.csv has no column 'id'; it has 'name', 'x'"),
         ("id;x\na;1\n", "no column 'id'; it has 'id;x'"),
         ("id,x\na,1\nb\n", r"line 3 has 1 field, the header 2"),
@@ -117,7 +117,7 @@ def test_a_bad_file_is_refused_with_the_place(written, content, text):
         ("id,x,label\na,1,0\nb,2,\n", r"label nan at row 1 \(id 'b'\): drop"),
         ("id,x,label\na,1,\nb,2,\n", r"label nan at row 0 \(id 'a'\), and 1 more: drop"),
         ("id,x,label\na,1,yes\n", r"'yes' at line 2 \(id 'a'\), column 'label' is no number"),
-        ("id,label\na,1\n", "1 rows and 0 columns"),
+        ("id,label\na,1\n", "1 row and 0 columns"),
     ],
 )
 def test_a_bad_label_is_refused_with_the_place(written, content, text):
@@ -152,7 +152,7 @@ def test_a_missing_file_is_named(tmp_path):
     ("changes", "text"),
     [
         ({"ids": ("a", "b")}, r"values of shape \(3, 2\) for 2 ids and 2 columns"),
-        ({"columns": ("x",)}, r"values of shape \(3, 2\) for 3 ids and 1 columns"),
+        ({"columns": ("x",)}, r"values of shape \(3, 2\) for 3 ids and 1 column"),
         ({"values": np.zeros(6)}, r"values of shape \(6,\)"),
         ({"ids": (), "values": np.zeros((0, 2)), "label": np.zeros(0)}, "0 rows and 2 columns"),
         ({"columns": (), "values": np.zeros((3, 0))}, "3 rows and 0 columns"),
@@ -269,7 +269,10 @@ def test_categories_stay_with_their_columns():
 @pytest.mark.parametrize(
     ("categories", "text"),
     [
-        ({"x": ("a", "b", "c", "d", "e"), "y": ("n",)}, "1 in column 'y' is no place of its 1 categories"),
+        (
+            {"x": ("a", "b", "c", "d", "e"), "y": ("n",)},
+            "1 in column 'y' is none of the places 0 … 0 of its categories",
+        ),
         ({"z": ("a",)}, "categories for 'z', but no such column"),
     ],
 )
@@ -277,7 +280,7 @@ def test_categories_fit_their_codes(categories, text):
     with pytest.raises(TableError, match=text):
         small(categories=categories)
     for wrong in (0.5, -1.0):
-        with pytest.raises(TableError, match="no place of its 9 categories"):
+        with pytest.raises(TableError, match="none of the places 0 … 8 of its categories"):
             small(values=np.array([[wrong, 0], [0, 0], [0, 0]]), categories={"x": tuple("abcdefghi")})
 
 

@@ -156,6 +156,8 @@ def test_the_command_counts_columns_of_texts(
     shown = CliRunner().invoke(app, ["model", "show", str(path)])
     assert shown.exit_code == 0, shown.output
     assert "2, 1 of them categorical, 1 by their texts" in " ".join(shown.output.split())
+    save_share(joint[0].models[0].share, path)
+    assert ", 1 output, starting at" in CliRunner().invoke(app, ["model", "show", str(path)]).output
 
 
 # --- sparse ---------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_planted_duplicates_end_the_job_on_both_sides(tmp_path: Path) -> None:
     firms = firms_of(tmp_path, contents)
     for firm, error in zip(firms, run_all(firms), strict=True):
         assert isinstance(error, AlignmentError)
-        assert "telco: of 1603 ids, 3 rows repeat an id of an earlier row" in str(error)
+        assert "telco: of 1,603 ids, 3 rows repeat an id of an earlier row" in str(error)
         assert "3 rows repeat" in read_record(firm.run).error
 
 

@@ -99,7 +99,7 @@ def test_progress_counts_the_rows_of_both_sides():
         (["a"], ["", "", "a"], "passive: of 3 ids, 2 empty ids and 1 row repeats"),
         ([], ["a"], "active has no ids"),
         (["a"], [], "passive has no ids"),
-        (["a", "b"], ["c"], r"active \(2 ids\), passive \(1 ids\) have no id in common"),
+        (["a", "b"], ["c"], r"active \(2 ids\), passive \(1 id\) have no id in common"),
     ],
 )
 def test_both_sides_hear_whose_ids_are_bad(active, passive, text):

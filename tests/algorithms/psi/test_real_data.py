@@ -74,7 +74,7 @@ def test_planted_duplicates_are_an_error_on_both_sides(files, party, name):
     write(files[party], header, [*rows, rows[3], rows[70], rows[70]])
     for outcome in both(files):
         with pytest.raises(
-            AlignmentError, match=f"{name}: of 24003 ids, 3 rows repeat an id of an earlier row"
+            AlignmentError, match=f"{name}: of 24,003 ids, 3 rows repeat an id of an earlier row"
         ):
             raise outcome
 
