@@ -118,8 +118,7 @@ def total(a: CipherBatch, axis: int | None = None) -> CipherBatch:
     A packed row stays a row: summing shape (n, k) over all gives shape (k,). LayoutMismatch for the packed
     axis itself, SlotOverflow when the sum could leave its slots, TypeError for several axes at once.
     """
-    if axis is not None:
-        axis = _one_axis(axis)
+    axis = None if axis is None else _one_axis(axis)
     lead, tail = a.lead_shape, a.shape[len(a.lead_shape) :]
     length = a.row_length
     if axis is None:
