@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -33,6 +34,27 @@ class PeerParty(Section, frozen=True, kw_only=True):
     """Another party; `dial`: the address it listens at, tcp://HOST:PORT, left out where it dials this one."""
 
     dial: Text | None = None
+
+
+def toml_value(value: Any) -> str:
+    """A value of a file of settings as one writes it there; a key that is left out is "not set"."""
+    if value is None:
+        return "not set"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False)  # JSON's texts and truth values are TOML's
+    return str(value)
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What settings, dotted key → value, are now and were at first; empty where they are the same."""
+    return ", ".join(
+        f"{name} is {toml_value(now.get(name))} now, but the job under way began with"
+        f" {toml_value(before.get(name))}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
 
 
 def read_settings(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
@@ -162,8 +184,8 @@ def _told(text: str, value: Any, kind: Any, keys: tuple[str, ...], skip: int) ->
 
 
 def _close(key: str, allowed: list[str]) -> list[str]:
-    """The known key that was meant, if one is near."""
-    return difflib.get_close_matches(key, allowed, 1)
+    """The known key that was meant, if one is near: a letter or two apart."""
+    return difflib.get_close_matches(key, allowed, 1, cutoff=0.7)
 
 
 def _found(value: Any, keys: tuple[str, ...] | list[str]) -> Any:

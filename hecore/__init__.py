@@ -10,11 +10,12 @@
 `hecore.algorithms` trains models between parties on top of it, `hecore.bench` measures it.
 """
 
-from pkgutil import extend_path
+from pathlib import Path as _Path
 
-# A checkout's hecore/ shadows an installed one when Python starts in the repository root; the installed
-# sub-packages (kernels, algorithms, bench) are then found along sys.path.
-__path__ = extend_path(__path__, __name__)
+# Where Python starts in the root of a checkout, its hecore/ stands in front of an installed one. The other
+# three folders lie beside it and must be those of the same checkout: installed ones may be older.
+if (_root := _Path(__file__).resolve().parent.parent).joinpath("kernels", "__init__.py").is_file():
+    __path__.insert(1, str(_root))
 
 from .ciphertext import CipherBatch, concatenate
 from .decryptor import Decryptor

@@ -68,7 +68,7 @@ def test_two_companies_train_over_csv_files(companies):
         share = json.loads((folders[role] / f"{role}-model.json").read_text())
         assert all(name.startswith(role) for name in share["columns"])
     with open(folders["active"] / "scores.csv", encoding="utf-8") as file:
-        scores = [float(row["probability"]) for row in csv.DictReader(file)]
+        scores = [float(row["score"]) for row in csv.DictReader(file)]
     assert roc_auc_score(truth, scores) > 0.97
     assert not (folders["passive"] / "scores.csv").exists()
 

@@ -51,8 +51,12 @@ def _show_schema(schema: Schema, ids: Ids) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    from hecore.algorithms.checks import counted
+    from hecore.algorithms.data.schema import stray
+
     empty, repeated = ids.empty(), ids.repeated()
-    grid = Grid(title=Text(f"{schema.name}: {schema.rows:,} rows, {len(schema.features)} features"))
+    rows, features = counted(schema.rows, "row"), counted(len(schema.features), "feature")
+    grid = Grid(title=Text(f"{schema.name}: {rows}, {features}"))
     for heading in ("column", "kind"):
         grid.add_column(heading, overflow="fold")
     for heading in ("missing", "distinct"):
@@ -70,14 +74,25 @@ def _show_schema(schema: Schema, ids: Ids) -> None:
         cells = (column.name, column.kind, f"{missing:,}" if missing else "–", many, values)
         grid.add_row(*(Text(cell) for cell in cells))
     console.print(grid)
-    for rows, what in ((empty, "without an id"), (repeated, "with the id of an earlier row")):
-        if rows.size:
-            shown = ", ".join(f"{row} ({ids[int(row)]!r})" for row in rows[:ROWS_SHOWN])
-            say(f"{rows.size:,} rows {what}: {shown}{', …' if rows.size > ROWS_SHOWN else ''}")
+    for places, what in ((empty, "without an id"), (repeated, "with the id of an earlier row")):
+        if places.size:
+            shown = ", ".join(f"{row} ({ids[int(row)]!r})" for row in places[:ROWS_SHOWN])
+            more = ", …" if places.size > ROWS_SHOWN else ""
+            say(f"{counted(places.size, 'row')} {what}: {shown}{more}")
+    for column in schema.columns:
+        if column.kind == "mixed" or (column.kind == "label" and 0 < column.texts <= column.numbers):
+            say(f"to mend: {stray(column)}")
+        elif column.kind == "text":
+            say(f"to leave out: column {column.name!r} has too many different texts for a category")
+        elif column.kind in ("numeric", "label") and column.wrong and not column.texts:
+            say(f"to mend: {column.wrong}, column {column.name!r} is no finite number")
 
 
 def _show_sparse(table: Table) -> None:
+    from hecore.algorithms.checks import counted
+
     stored = table.values.nnz / math.prod(table.values.shape)
-    say(f"{table.name}: {len(table):,} rows, {len(table.columns):,} sparse columns, {stored:.2%} stored")
+    rows, columns = counted(len(table), "row"), counted(len(table.columns), "sparse column")
+    say(f"{table.name}: {rows}, {columns}, {stored:.2%} stored")
     if table.label is not None:
         say(f"labels {table.label.min():g} … {table.label.max():g}")

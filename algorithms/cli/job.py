@@ -87,15 +87,16 @@ def show(file: JobPath) -> None:
     from rich.table import Table
 
     from hecore.algorithms.job.config import load_job
+    from hecore.algorithms.settings_file import toml_value
 
     job = load_job(file)
     agreed = job.terms()
     table = Table(title=Text(f"{job.job}, as {job.party.name} runs it"))
     for heading in ("setting", "value", ""):
         table.add_column(heading, overflow="fold")
-    for section, settings in job.sections().items():
+    for section, settings in {"": {"job": job.job}, **job.sections()}.items():
         for key, value in settings.items():
-            name = f"{section}.{key}"
-            table.add_row(name, Text(repr(value)), "agreed" if name in agreed else "")
+            name = f"{section}.{key}" if section else key
+            table.add_row(name, Text(toml_value(value)), "agreed" if name in agreed else "")
         table.add_section()
     console.print(table, highlight=False)

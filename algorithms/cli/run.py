@@ -92,8 +92,9 @@ def _after(error: Exception, job: JobFile, *, anew: bool) -> str:
             f"{job.party.name} has begun anew, and {' and '.join(sorted(job.peers))} must do so as well:"
             f" start with --anew there, and `{command}` here, without it"
         )
-    step = next_step(command, f"{type(error).__name__}: {text}")
-    if "--anew" in text + step or isinstance(error, ConfigurationError) or not Home(job).folder.exists():
+    begun = Home(job).folder.exists()
+    step = next_step(command, f"{type(error).__name__}: {text}", begun=begun)
+    if "--anew" in text + step or isinstance(error, ConfigurationError) or not begun:
         return step
     return f"{step}; to begin anew instead, all parties start with --anew"
 

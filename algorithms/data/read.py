@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hecore.algorithms.data.cells import codes, labels, numbers, place
 from hecore.algorithms.data.ids import Ids, Places
 from hecore.algorithms.data.libsvm import load_libsvm
 from hecore.algorithms.data.rows import wanted
-from hecore.algorithms.data.schema import Column, Schema, codes, infer_schema, numbers
+from hecore.algorithms.data.schema import Schema, check_kinds, infer_schema
 from hecore.algorithms.data.sources import Chunk, CsvSource, LibsvmSource, Source, open_source, require
 from hecore.algorithms.data.table import Matrix, Table
 from hecore.algorithms.errors import TableError
@@ -46,13 +48,19 @@ def read_table(
 
 
 def load_rows(
-    source: str | Path | Source, rows: Places | None, schema: Schema, *, missing: bool = True
+    source: str | Path | Source,
+    rows: Places | None,
+    schema: Schema,
+    *,
+    missing: bool = True,
+    positive: float | str | None = None,
 ) -> Table:
     """The rows at these places of a file, in that order, as a Table with the columns of `schema`.
 
-    rows     places of an alignment (row 0 is the first one behind a header); None for all, as they stand
-    schema   of this file, from `infer_schema`, which says what is id, label, number, category, left out
-    missing  whether values may be missing; they are NaN then
+    rows      places of an alignment (row 0 is the first one behind a header); None for all, as they stand
+    schema    of this file, from `infer_schema`, which says what is id, label, number, category, left out
+    missing   whether values may be missing; they are NaN then
+    positive  the label, a number or a text, that counts as 1, every other one as 0
 
     The file is read once, in chunks: memory holds these rows and one chunk, however long the file. TableError
     names file, line (or row, of a Parquet file) and column of what cannot be used in them, and a row that the
@@ -62,30 +70,27 @@ def load_rows(
     features, label = schema.features, schema.label_column
     names = tuple(column.name for column in features)
     if isinstance(opened, LibsvmSource):
-        return load_libsvm(opened.path, rows, names, label=label is not None)
+        table = load_libsvm(opened.path, rows, names, label=label is not None)
+        if positive is None or table.label is None:
+            return table
+        return replace(table, label=np.asarray(table.label == positive, np.float64))
     needed = [schema.id_column, *([] if label is None else [label]), *names]
     require(opened, needed)
-    _check_kinds(opened.name, features)
+    check_kinds(schema)
     places = np.arange(schema.rows) if rows is None else rows
-    loaded = _Loaded(opened.name, schema, len(places), missing)
+    loaded = _Loaded(opened.name, schema, len(places), missing, positive)
     for chunk, inside, to in wanted(opened.name, opened.chunks(needed), places):
         loaded.add(chunk.take(inside), to)
     return loaded.table()
 
 
-def _check_kinds(name: str, features: Collection[Column]) -> None:
-    for column in features:
-        if column.kind == "text":
-            raise TableError(
-                f"{name}: column {column.name!r} has too many different texts for a category: leave it out"
-            )
-
-
 class _Loaded:
     """The rows of a table, filled chunk by chunk."""
 
-    def __init__(self, name: str, schema: Schema, rows: int, missing: bool) -> None:
-        self._name, self._schema, self._missing = name, schema, missing
+    def __init__(
+        self, name: str, schema: Schema, rows: int, missing: bool, positive: float | str | None
+    ) -> None:
+        self._name, self._schema, self._missing, self._positive = name, schema, missing, positive
         self._values = np.empty((rows, len(schema.features)))
         self._label = None if schema.label_column is None else np.empty(rows)
         self._ids: list[Any] = []
@@ -104,12 +109,10 @@ class _Loaded:
             else:
                 values = numbers(self._name, chunk, column.name, id_column)
             wrong = np.isinf(values) if self._missing else ~np.isfinite(values)
-            self._refuse(wrong, values, chunk, ids, column.name, "impute it or drop the row")
+            self._refuse(wrong, values, chunk, column.name)
             self._values[places, number] = values
         if self._label is not None and label is not None:
-            values = numbers(self._name, chunk, label, id_column)
-            self._refuse(~np.isfinite(values), values, chunk, ids, label, "drop the rows without a label")
-            self._label[places] = values
+            self._label[places] = labels(self._name, chunk, label, id_column, self._positive)
 
     def table(self) -> Table:
         """All of them, in their order."""
@@ -126,14 +129,12 @@ class _Loaded:
             self._missing,
         )
 
-    def _refuse(
-        self, wrong: NDArray[np.bool_], values: Matrix, chunk: Chunk, ids: Any, column: str, remedy: str
-    ) -> None:
+    def _refuse(self, wrong: NDArray[np.bool_], values: Matrix, chunk: Chunk, column: str) -> None:
         if wrong.any():
-            place = int(np.argmax(wrong))
+            row = int(np.argmax(wrong))
             raise TableError(
-                f"{self._name}: {values[place]} at {chunk.where(place)} (id {ids[place].as_py()!r}), column"
-                f" {column!r}: a finite number is needed, {remedy}"
+                f"{self._name}: {values[row]} {place(chunk, row, self._schema.id_column)}, column {column!r}:"
+                " a finite number is needed, impute it or drop the row"
             )
 
 

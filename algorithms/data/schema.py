@@ -1,12 +1,17 @@
 """What stands in a file's columns, found by reading it once, chunk by chunk.
 
-A column is `numeric` if every cell that is not missing is a number, else `categorical` while it has at most
-MAX_CATEGORIES different texts, else `text`, which no model takes. "", NA, NaN and null are missing.
+Of the cells that are not missing (see `cells`), in a column that is not named as categorical:
+
+    all are numbers                   numeric
+    half or more, but not all         mixed: no model takes it, since one typing error would make categories
+                                      of numbers
+    fewer, at most MAX_CATEGORIES     categorical
+    different texts
+    fewer, more different texts       text: no model takes it
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -15,24 +20,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from hecore.algorithms.checks import counted
+from hecore.algorithms.data.cells import as_texts, parsed, place, shown, strays
 from hecore.algorithms.data.libsvm import ID, LABEL, parsed_rows
-from hecore.algorithms.data.sources import (
-    LONGEST_SHOWN,
-    Chunk,
-    LibsvmSource,
-    Source,
-    open_source,
-    require,
-)
+from hecore.algorithms.data.sources import Chunk, LibsvmSource, Source, open_source, require
 from hecore.algorithms.errors import TableError
 
-Kind = Literal["id", "label", "numeric", "categorical", "text"]
+Kind = Literal["id", "label", "numeric", "categorical", "mixed", "text"]
 
-#: Texts that stand for no value, whatever their case and the blanks around them.
-MISSING = ("", "na", "n/a", "nan", "null")
 MAX_CATEGORIES = 1000
 
 
@@ -41,6 +37,10 @@ class Column:
     """One column. `lowest` and `highest` are of numbers, `categories` the sorted texts of a category.
 
     distinct   different cells, missing ones apart; None where there are more than MAX_CATEGORIES
+    categories also the texts of labels, where these are no numbers
+    numbers    cells that are numbers; not counted in a column that is named as categorical
+    texts      cells that are neither numbers nor missing; likewise
+    wrong      the first of these, or of a column of numbers the first that is not finite, with its place
     """
 
     name: str
@@ -50,6 +50,9 @@ class Column:
     lowest: float = math.nan
     highest: float = math.nan
     categories: tuple[str, ...] = ()
+    numbers: int = 0
+    texts: int = 0
+    wrong: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def infer_schema(
     """Read a file once; `categorical` names columns of numbers that are categories, `drop` those left out.
 
     The columns of a libsvm file are "id", "label" and its places. Raises TableError for a column that is not
-    there, and for a label that is not all numbers, by line or row.
+    there. What cannot be used in a column is told by its kind: see `check_kinds`.
     """
     opened = open_source(source) if isinstance(source, str | Path) else source
     special = {"id": id_column, "label": label_column}
@@ -106,14 +109,12 @@ def infer_schema(
         return _sparse_schema(opened, label_column, categorical, drop)
     require(opened, [id_column, *label, *categorical, *drop])
     names = [name for name in opened.header if name not in drop]
-    found = {name: _Observed(text=name in categorical) for name in names if name != id_column}
+    found = {name: _Observed(named=name in categorical) for name in names if name != id_column}
     rows = 0
     for chunk in opened.chunks(names):
         rows += len(chunk)
         for name, column in found.items():
-            column.add(chunk.columns[name])
-        if label_column is not None and found[label_column].text:
-            numbers(opened.name, chunk, label_column, id_column)  # raises with the place
+            column.add(chunk, name, id_column)
     columns = [
         Column(name, "id", 0, None)
         if name == id_column
@@ -152,100 +153,98 @@ def _sparse_schema(
 class _Observed:
     """A column so far. `seen` is None once there are too many different cells."""
 
-    text: bool
+    named: bool
     missing: int = 0
     seen: Any = field(default_factory=lambda: pa.array([], pa.large_string()))
     lowest: float = math.inf
     highest: float = -math.inf
+    numbers: int = 0
+    texts: int = 0
+    first_text: str = ""
+    first_infinite: str = ""
 
-    def add(self, cells: Any) -> None:
-        texts = as_texts(cells)
+    def add(self, chunk: Chunk, name: str, id_column: str) -> None:
+        texts = as_texts(chunk.columns[name])
         self.missing += texts.null_count
         if self.seen is not None:
             self.seen = pa.concat_arrays([self.seen, texts.drop_null()]).unique()
             if len(self.seen) > MAX_CATEGORIES:
                 self.seen = None
-        if self.text:
+        if self.named:
             return
-        values = _parsed(cells)
+        values = parsed(chunk.columns[name])
         if values is None:
-            self.text = True
+            wrong = strays(texts)
+            self.texts += wrong.size
+            self.numbers += len(texts) - texts.null_count - wrong.size
+            row = int(wrong[0])
+            self.first_text = self.first_text or f"{shown(texts[row].as_py())} {place(chunk, row, id_column)}"
             return
         known = values[~np.isnan(values)]
+        self.numbers += known.size
         if known.size:
             self.lowest = min(self.lowest, float(known.min()))
             self.highest = max(self.highest, float(known.max()))
+        if not self.first_infinite and (infinite := np.isinf(values)).any():
+            row = int(np.argmax(infinite))
+            self.first_infinite = f"{values[row]:g} {place(chunk, row, id_column)}"
 
     def column(self, name: str, *, is_label: bool) -> Column:
         distinct = None if self.seen is None else len(self.seen)
-        if self.text:
-            categories = () if self.seen is None else tuple(sorted(self.seen.to_pylist()))
-            return Column(
-                name,
-                "text" if distinct is None else "categorical",
-                self.missing,
-                distinct,
-                categories=categories,
-            )
-        known = self.lowest <= self.highest
+        are_texts = self.named or self.texts > 0
+        categories = () if self.seen is None or not are_texts else tuple(sorted(self.seen.to_pylist()))
+        known = self.lowest <= self.highest and not are_texts
         bounds = (self.lowest, self.highest) if known else (math.nan, math.nan)
-        return Column(name, "label" if is_label else "numeric", self.missing, distinct, *bounds)
+        return Column(
+            name,
+            "label" if is_label else self._kind(),
+            self.missing,
+            distinct,
+            *bounds,
+            categories=() if self._kind() == "mixed" else categories,
+            numbers=self.numbers,
+            texts=self.texts,
+            wrong=self.first_text or self.first_infinite,
+        )
+
+    def _kind(self) -> Kind:
+        if not self.named and not self.texts:
+            return "numeric"
+        if not self.named and self.numbers >= self.texts:
+            return "mixed"
+        return "text" if self.seen is None else "categorical"
 
 
-def as_texts(cells: Any) -> Any:
-    """Cells as large_string without blanks around them, null where missing."""
-    if pa.types.is_floating(cells.type):
-        cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, cells.type), cells)
-    texts = cells.cast(pa.large_string())
-    texts = pc.utf8_trim_whitespace(texts)
-    gone = pc.is_in(pc.utf8_lower(texts), value_set=pa.array(MISSING, pa.large_string()))
-    return pc.if_else(gone, pa.scalar(None, pa.large_string()), texts)
+def check_kinds(schema: Schema, *, categories: bool = True) -> None:
+    """TableError for a feature that no model takes, by its kind: mixed, or text.
 
-
-def numbers(file: str, chunk: Chunk, name: str, id_column: str) -> NDArray[np.float64]:
-    """A column of a chunk as float64, NaN where missing. TableError naming row, id and column of a text."""
-    values = _parsed(chunk.columns[name])
-    if values is not None:
-        return values
-    for row, text in enumerate(as_texts(chunk.columns[name]).to_pylist()):
-        if text is not None and _number(text) is None:
-            shown = text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
-            row_id = str(chunk.columns[id_column][row].as_py())
+    categories  whether the model takes those: an error does not advise them otherwise
+    """
+    for column in schema.features:
+        if column.kind == "mixed":
+            other = ", or name the column in data.categorical if it holds categories" if categories else ""
+            raise TableError(f"{schema.name}: {stray(column)}: mend it{other}")
+        if column.kind == "text":
             raise TableError(
-                f"{file}: {shown!r} at {chunk.where(row)} (id {row_id!r}), column {name!r} is no number"
+                f"{schema.name}: column {column.name!r} has too many different texts for a category: leave it"
+                " out (data.drop)"
             )
-    raise AssertionError("a column that is no column of numbers has a cell that is no number")
 
 
-def codes(column: Column, cells: Any) -> NDArray[np.float64]:
-    """The places of texts in the column's categories, NaN where missing or not among them."""
-    places = pc.index_in(as_texts(cells), value_set=pa.array(column.categories, pa.large_string()))
-    found: NDArray[np.float64] = places.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return found
+def stray(column: Column) -> str:
+    """What is wrong in a column of numbers that holds texts as well."""
+    others = "all others are"
+    if column.texts > 1:
+        are = "is one" if column.numbers == 1 else "are"
+        others = f"nor {counted(column.texts - 1, 'other cell')}; {column.numbers:,} {are}"
+    return f"{column.wrong}, column {column.name!r} is no number, {others}"
 
 
-def _parsed(cells: Any) -> NDArray[np.float64] | None:
-    """The numbers in cells, NaN where missing; None if one is no number."""
-    if not pa.types.is_large_string(cells.type):
-        column = cells.cast(pa.float64(), safe=False)
-    else:
-        texts = as_texts(cells)
-        try:
-            column = texts.cast(pa.float64())
-        except pa.ArrowInvalid:  # Arrow is stricter than Python in spelling
-            values = [None if text is None else _number(text) for text in texts.to_pylist()]
-            if any(
-                v is None and valid for v, valid in zip(values, texts.is_valid().to_pylist(), strict=True)
-            ):
-                return None
-            column = pa.array(values, pa.float64())
-    parsed: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
-    return parsed.astype(np.float64)
-
-
-def _number(text: str) -> float | None:
-    """The number in a text; Python's 1_000 is no number here."""
-    with contextlib.suppress(ValueError):
-        if "_" not in text:
-            return float(text)
-    return None
+def check_finite(schema: Schema) -> None:
+    """TableError for a feature of numbers with one that is not finite."""
+    for column in schema.features:
+        if column.kind == "numeric" and column.wrong:
+            raise TableError(
+                f"{schema.name}: {column.wrong}, column {column.name!r}: a finite number is needed, impute it"
+                " or drop the row"
+            )

@@ -10,10 +10,12 @@ import numpy as np
 
 from hecore import get_backend
 from hecore.algorithms.channel import AllowList, CurveKeys
+from hecore.algorithms.checks import counted
 from hecore.algorithms.errors import ConfigurationError, TableError, told
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels
 from hecore.algorithms.job.home import Home
+from hecore.algorithms.job.recording import check_folder
 from hecore.errors import HecoreError
 
 
@@ -35,6 +37,7 @@ def _findings(job: JobFile) -> Iterator[Finding]:
     yield _tried("network keys", lambda: _network_keys(job))
     yield _tried("trusted parties", lambda: _trusted(job))
     yield _tried("Paillier key", lambda: _paillier(job))
+    yield _tried("run folder", lambda: _folder(job))
     yield _tried("backend", lambda: get_backend(job.run.backend).name)
     try:
         data = JobData(job)
@@ -83,6 +86,11 @@ def _paillier(job: JobFile) -> str:
     return f"{job.key.file}, fingerprint {Home(job).paillier_key().public.fingerprint.hex()[:16]}…"
 
 
+def _folder(job: JobFile) -> str:
+    check_folder(job)
+    return f"{job.folder}{', which holds a run of this job' if job.folder.exists() else ''}"
+
+
 def _ids(data: JobData) -> str:
     ids = data.ids
     empty, repeated = ids.empty().size, ids.repeated().size
@@ -100,4 +108,5 @@ def _label(job: JobFile, data: JobData) -> str:
     values, counts = np.unique(label, return_counts=True)
     if values.size > 20:
         return f"{values[0]:g} … {values[-1]:g}"
-    return ", ".join(f"{value:g}: {count:,} rows" for value, count in zip(values, counts, strict=True))
+    pairs = zip(values, counts, strict=True)
+    return ", ".join(f"{value:g}: {counted(int(count), 'row')}" for value, count in pairs)

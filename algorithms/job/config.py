@@ -76,7 +76,8 @@ class Data(Section, frozen=True, kw_only=True):
                  begin with the label, and end in "# id" or have their number as id
     id           the column of ids
     label        the column of labels, at the active party
-    positive     the label that counts as 1, every other one as 0; left out where labels are 0, 1, … already
+    positive     the label, a number or a text, that counts as 1, every other one as 0; left out where labels
+                 are 0, 1, … already
     categorical  columns of numbers that are categories
     drop         columns that are left out
     """
@@ -84,7 +85,7 @@ class Data(Section, frozen=True, kw_only=True):
     file: Text
     id: Text = "id"
     label: Text | None = None
-    positive: float | None = None
+    positive: float | Text | None = None
     categorical: list[Text] = msgspec.field(default_factory=list)
     drop: list[Text] = msgspec.field(default_factory=list)
 
@@ -227,9 +228,8 @@ class JobFile:
         return {"version": VERSION, "job": self.job, "active party": active, **agreed}
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """All of it with the defaults filled in: table → key → value."""
+        """All tables with the defaults filled in: table → key → value."""
         return {
-            "job": {"name": self.job},
             "party": msgspec.to_builtins(self.party),
             **{f"peers.{name}": msgspec.to_builtins(peer) for name, peer in self.peers.items()},
             "data": msgspec.to_builtins(self.data),

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from hecore.algorithms import objectives
+from hecore.algorithms.checks import counted
 from hecore.algorithms.data import Column, Ids, Split, Table, infer_schema, load_rows, open_source, read_ids
+from hecore.algorithms.data.cells import labels
 from hecore.algorithms.data.ids import Places
 from hecore.algorithms.data.libsvm import ID, LABEL, is_libsvm
-from hecore.algorithms.data.schema import numbers
+from hecore.algorithms.data.schema import check_finite, check_kinds, stray
 from hecore.algorithms.errors import TableError
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.objectives import BINARY, MULTICLASS
 
+#: So many of the labels that there are, and no more, are shown in an error.
+LABELS_SHOWN = 5
+
 
 class JobData:
-    """The file of a job at this party. TableError naming file, line or row, column of what cannot be used."""
+    """The file of a job at this party. TableError naming file, line or row, column of what cannot be used.
+
+    All of the file is looked at, also rows that turn out not to be common: `hecore job check` and a run
+    refuse the same, and before another party is asked.
+    """
 
     def __init__(self, job: JobFile) -> None:
         self._job, self._data = job, job.data
@@ -35,14 +42,13 @@ class JobData:
             categorical=self._data.categorical,
             drop=self._data.drop,
         )
-        for column in self.schema.features:
-            if isinstance(job.parameters, LinearConfig):
+        self._check_names()
+        linear = isinstance(job.parameters, LinearConfig)
+        if linear:
+            for column in self.schema.features:
                 _check_linear(self.schema.name, column)
-            if column.kind == "text":
-                raise TableError(
-                    f"{self.schema.name}: column {column.name!r} has too many different texts for a category:"
-                    " name it in data.drop"
-                )
+        check_kinds(self.schema, categories=not linear)
+        check_finite(self.schema)
 
     @property
     def ids(self) -> Ids:
@@ -53,35 +59,77 @@ class JobData:
         """The labels of all rows, as the model takes them."""
         if self._label is None:
             raise TableError(f"{self.path.name}: no column of labels is named")
-        columns = [self.schema.id_column, self._label]
+        self._check_texts(self.schema[self._label])
+        source, id_column, positive = self._source, self.schema.id_column, self._data.positive
         parts = [
-            numbers(self._source.name, chunk, self._label, self.schema.id_column)
-            for chunk in self._source.chunks(columns)
+            labels(source.name, chunk, self._label, id_column, positive)
+            for chunk in source.chunks([id_column, self._label])
         ]
         label: NDArray[np.float64] = np.concatenate(parts, dtype=np.float64)
-        return self._positive(label)
+        if positive is not None and not label.any():
+            raise TableError(
+                f"{source.name}: data.positive = {positive!r}; no label in column {self._label!r} is that;"
+                f" {self._there_are()}"
+            )
+        return label
 
     def rows(self, places: Places | None) -> Table:
         """The rows at these places of the file, in this order; all of them for None."""
-        table = load_rows(self._source, places, self.schema)
-        return table if table.label is None else replace(table, label=self._positive(table.label))
+        return load_rows(self._source, places, self.schema, positive=self._data.positive)
 
-    def _positive(self, label: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self._data.positive is None:
-            return label
-        return np.asarray(label == self._data.positive, np.float64)
+    def _check_names(self) -> None:
+        """TableError where there is no feature, or one without a name."""
+        names = [column.name for column in self.schema.features]
+        if not names:
+            label = "" if self._label is None else f" and label {self._label!r}"
+            raise TableError(
+                f"{self.schema.name}: no column is left beside id {self.schema.id_column!r}{label}: every"
+                " party brings one at least"
+            )
+        if "" in names:
+            number = self._source.header.index("") + 1
+            raise TableError(f"{self.schema.name}: column {number} has no name: give it one in the file")
+
+    def _check_texts(self, column: Column) -> None:
+        """TableError where labels are texts, and no text is named that counts as 1."""
+        if not column.texts or isinstance(self._data.positive, str):
+            return
+        if column.numbers >= column.texts:
+            raise TableError(f"{self.schema.name}: {stray(column)}: mend it")
+        if getattr(self._job.parameters, "objective", BINARY) != BINARY:
+            remedy = "the objective needs numbers"
+        elif column.categories:
+            remedy = (
+                f'data.positive = "{column.categories[-1]}" would let this one count as 1, all others as 0'
+            )
+        else:
+            remedy = "data.positive says which one counts as 1"
+        raise TableError(
+            f"{self.schema.name}: {column.wrong}, column {column.name!r} is no number; {self._there_are()}:"
+            f" {remedy}"
+        )
+
+    def _there_are(self) -> str:
+        """The labels of the file, in words."""
+        column = self.schema[self._label or LABEL]
+        if column.categories:
+            shown = ", ".join(map(repr, column.categories[:LABELS_SHOWN]))
+            return f"labels are {shown}{', …' if len(column.categories) > LABELS_SHOWN else ''}"
+        if column.texts:
+            return f"labels are {counted(column.texts, 'text')} and {counted(column.numbers, 'number')}"
+        return f"labels are numbers from {column.lowest:g} to {column.highest:g}"
 
     def summary(self) -> str:
         """Rows, columns, kinds, in a line."""
         kept = self.schema.features
         if self.schema.sparse:
-            return f"{self.path.name}: {self.schema.rows:,} rows, {len(kept):,} sparse columns"
+            return (
+                f"{self.path.name}: {counted(self.schema.rows, 'row')}, {counted(len(kept), 'sparse column')}"
+            )
         texts = sum(column.kind == "categorical" for column in kept)
         missing = sum(column.missing > 0 for column in kept)
-        return (
-            f"{self.path.name}: {self.schema.rows:,} rows, {len(kept)} columns ({texts} of categories,"
-            f" {missing} with missing values)"
-        )
+        rows, columns = counted(self.schema.rows, "row"), counted(len(kept), "column")
+        return f"{self.path.name}: {rows}, {columns} ({texts} of categories, {missing} with missing values)"
 
 
 def _check_linear(file: str, column: Column) -> None:
@@ -93,8 +141,8 @@ def _check_linear(file: str, column: Column) -> None:
         )
     if column.missing:
         raise TableError(
-            f"{file}: column {column.name!r} lacks {column.missing:,} values; linear models take no gaps:"
-            " fill them, or name the column in data.drop"
+            f"{file}: column {column.name!r} lacks {counted(column.missing, 'value')}; linear models take no"
+            " gaps: fill them, or name the column in data.drop"
         )
 
 

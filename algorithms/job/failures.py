@@ -8,12 +8,14 @@ from hecore.algorithms.errors import (
     ANEW,
     ChannelTimeout,
     CheckpointError,
+    ConfigurationError,
     Fenced,
     HandshakeError,
     PeerAborted,
     PeerLost,
     StoreError,
     StoreInUse,
+    TableError,
 )
 
 #: Exit codes; docs/jobs.md lists them.
@@ -43,13 +45,26 @@ def exit_code(error: Exception) -> int:
     return REFUSED
 
 
-def next_step(command: str, error: str) -> str:
-    """What to do after a run that ended with this error, as the records have it: its type and its text."""
+def next_step(command: str, error: str, *, begun: bool = False) -> str:
+    """What to do after a run that ended with this error, as the records have it: its type and its text.
+
+    begun  the run has left a state to go on from: data and what was agreed cannot change any more
+    """
     kind = error.partition(":")[0]
     if kind == CheckpointError.__name__ or (kind == HandshakeError.__name__ and ANEW in error):
         return (
             f"all parties must begin anew: start `{command} --anew` here; whoever has done so already starts"
             " without --anew"
         )
+    names_anew = "--anew" in error
+    if begun and kind == TableError.__name__ and not names_anew:
+        return (
+            "the job has begun with these data: mend them, and start all parties with --anew, here"
+            f" `{command} --anew`; or, where the file was changed since, put it back and start `{command}`"
+            " again to go on"
+        )
     mended = "" if not kind or kind in PASSING else "when that is mended, "
-    return f"{mended}start `{command}` again to go on"
+    step = f"{mended}start `{command}` again to go on"
+    if begun and kind == ConfigurationError.__name__ and not names_anew:
+        step += "; where that changes what was agreed, all parties start with --anew"
+    return step

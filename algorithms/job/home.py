@@ -3,6 +3,7 @@
     state/store/           messages and checkpoints: see `channel.store`, `checkpoint`
     state/paillier.key     the job's own key pair, unless the job file names one; `passphrase` opens it.
                            A passive party of trees has none
+    state/align.json       [data] of the job file as the alignment began, and train.json likewise
 
 The passphrase lies beside the key, so whoever reads the folder has both: it is for this job alone, and needed
 to go on after a restart.
@@ -14,6 +15,9 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from hecore import PrivateKey, PublicKey, generate_key, load_key, save_key
 from hecore.algorithms.channel import FolderStore
@@ -93,6 +97,13 @@ class Home:
                 f"{path} holds a key of {key.public.n.bit_length()} bits, key.bits = {self._job.key.bits}"
             )
         return key
+
+    def first_settings(self, step: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings with which a step of the run was begun: these, where this is its first start."""
+        path = self.folder / f"{step}.json"
+        if not path.exists():
+            write_whole(path, msgspec.json.encode(settings))
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
 
     def in_use(self) -> bool:
         """Whether a process works with the state."""

@@ -18,6 +18,7 @@ from hecore.algorithms.checkpoint import Checkpoints, Run
 from hecore.algorithms.errors import ConfigurationError, HandshakeError
 from hecore.algorithms.job.messages import JobHello, JobVerdict
 from hecore.algorithms.party import ACTIVE, PASSIVE, differences, same_role, unlike
+from hecore.algorithms.settings_file import changes
 
 SPLIT_KEY_BYTES = 32
 #: Seconds for which a party that says no waits until it was heard.
@@ -115,10 +116,5 @@ def _decide(channels: Sequence[ZmqChannel], run: Run, given: bytes | None, probl
 def _check_unchanged(before: str, now: str) -> None:
     """ConfigurationError naming what was changed in the file of a job that is under way."""
     old, new = (msgspec.json.decode(text, type=dict[str, Any]) for text in (before, now))
-    changed = [
-        f"{name} is {new.get(name)!r} now, but the job under way began with {old.get(name)!r}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
-    if changed:
-        raise ConfigurationError(f"{', '.join(changed)}: set it back, or begin anew at all parties")
+    if told := changes(old, new):
+        raise ConfigurationError(f"{told}: set it back, or begin anew at all parties")

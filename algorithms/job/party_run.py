@@ -19,6 +19,7 @@ from hecore.algorithms.errors import (
     PeerAborted,
     ProtocolError,
 )
+from hecore.algorithms.job.changed import naming_what_changed
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels, check_parts
 from hecore.algorithms.job.ending import all_delivered, end_job
@@ -161,7 +162,7 @@ class PartyRun:
             with self._phase("reading the rows", "read"):
                 return data.rows(None)
         config = PsiConfig(min_intersection=job.alignment.min_intersection)
-        with self._phase("aligning rows", "psi"):
+        with self._phase("aligning rows", "psi"), naming_what_changed(job, self._home, "align"):
             found = align(
                 self._channels,
                 data.ids,
@@ -188,7 +189,8 @@ class PartyRun:
             train = table.take(parts.train)
             validation = table.take(parts.validation) if parts.validation.size else None
             started, self._pace = time.perf_counter(), Pace(self._keeper.together)
-            training.fit(train, validation, self._tell_round)
+            with naming_what_changed(job, self._home, "train"):
+                training.fit(train, validation, self._tell_round)
             seconds = time.perf_counter() - started
         for one in training.measured():
             self._folder.round(
@@ -201,7 +203,8 @@ class PartyRun:
             return {}
         with self._phase("scoring test rows", "score"):
             test = table.take(parts.test)
-            scores = training.predict(test)
+            with naming_what_changed(self._job, self._home, "train"):
+                scores = training.predict(test)
             if scores is None or test.label is None:
                 return {}
             if self._job.run.predictions:

@@ -9,8 +9,9 @@ from hecore.algorithms.data import Split, Table
 from hecore.algorithms.errors import ConfigurationError
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData
-from hecore.algorithms.job.folder import RECORD, RunFolder
+from hecore.algorithms.job.folder import RECORD, RunFolder, read_record
 from hecore.algorithms.job.records import Rows, RunRecord
+from hecore.algorithms.settings_file import toml_value
 
 
 def open_records(job: JobFile) -> RunFolder:
@@ -30,10 +31,23 @@ def open_records(job: JobFile) -> RunFolder:
     return RunFolder.create(job.folder, job=job.job, party=party.name, role=party.role, **settings)
 
 
+def check_folder(job: JobFile) -> None:
+    """ConfigurationError where the folder of the run holds one of another job or party."""
+    if not (job.folder / RECORD).exists():
+        return
+    record = read_record(job.folder)
+    for what, theirs, own in (("job", record.job, job.job), ("party", record.party, job.party.name)):
+        if theirs != own:
+            raise ConfigurationError(
+                f"{job.folder} holds a run of {what} {theirs!r}, this is {what} {own!r}: choose another"
+                " run.folder"
+            )
+
+
 def check_same(job: JobFile, record: RunRecord) -> None:
-    """ConfigurationError where a finished run is of another job, party or data than its job file says."""
+    """ConfigurationError where a finished run is of other settings or data than its job file says."""
     now = job.sections()
-    sections = ("job", "party", "data", "alignment", "split", "algorithm")
+    sections = ("party", "data", "alignment", "split", "algorithm")
     pairs = [
         (f"{section}.{key}", value, now.get(section, {}).get(key))
         for section in sections
@@ -43,8 +57,8 @@ def check_same(job: JobFile, record: RunRecord) -> None:
     for name, before, after in pairs:
         if before != after:
             raise ConfigurationError(
-                f"{job.folder} holds a finished run with {name} = {before!r}, now it is {after!r}: take"
-                " another run.folder, or begin anew with --anew at all parties"
+                f"{job.folder} holds a finished run with {name} = {toml_value(before)}, now it is"
+                f" {toml_value(after)}: take another run.folder, or begin anew with --anew at all parties"
             )
 
 

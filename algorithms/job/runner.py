@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from hecore.algorithms.checkpoint import naming_changed
 from hecore.algorithms.errors import (
     CheckpointError,
     ConfigurationError,
@@ -26,7 +25,7 @@ from hecore.algorithms.job.folder import RECORD, RunFolder, read_record
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.party_run import Outcome, PartyRun
 from hecore.algorithms.job.progress import PROGRESS, JobProgress, ProgressKeeper
-from hecore.algorithms.job.recording import check_same, open_records, test_values
+from hecore.algorithms.job.recording import check_folder, check_same, open_records, test_values
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +45,7 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
     home = Home(job)
     if anew:
         forget(job)
+    check_folder(job)
     done = _finished(job, home)
     if done is not None:
         return done
@@ -54,8 +54,7 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
     with open_records(job) as folder, ProgressKeeper(job.folder / PROGRESS, on_progress) as keeper:
         run = PartyRun(job, home, store, folder, keeper)
         try:
-            with naming_changed(job.data.file, "job", f"hecore party run {job.path} --anew"):
-                outcome = run.run()
+            outcome = run.run()
         except KeyboardInterrupt as interrupt:
             vain = run.was_in_vain(interrupt)
             run.close(leave=False)
@@ -81,8 +80,10 @@ def run_job(job: JobFile, on_progress: OnProgress | None = None, *, anew: bool =
 def forget(job: JobFile, tell: Callable[[str], None] = log.warning) -> None:
     """Remove the state of a run, whatever its condition, and put its records and model aside.
 
-    All parties must do so; `tell` is told whom to ask. StoreInUse while a process works with it.
+    All parties must do so; `tell` is told whom to ask. StoreInUse while a process works with it,
+    ConfigurationError where it is of another job or party.
     """
+    check_folder(job)
     Home(job).remove_unless_used()
     if (job.folder / RECORD).exists():
         kept = job.folder.with_name(f"{job.folder.name}.{datetime.now():%Y%m%d-%H%M%S-%f}")

@@ -69,4 +69,5 @@ def _standing(job: JobFile, progress: JobProgress | None, record: RunRecord | No
     when = "" if progress is None else f" {timedelta(seconds=round(time.time() - progress.time))} ago"
     failed = record is not None and record.status == "failed"  # a process that was killed says nothing
     error = record.error if record is not None and failed else ""
-    return f"{'failed' if failed else 'stopped'}{when}: {next_step(f'hecore party run {job.path}', error)}"
+    step = next_step(f"hecore party run {job.path}", error, begun=Home(job).folder.exists())
+    return f"{'failed' if failed else 'stopped'}{when}: {step}"

@@ -46,7 +46,7 @@ def train(arguments: argparse.Namespace) -> None:
     if scores is not None:
         with open(arguments.scores, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["id", "probability"])
+            writer.writerow(["id", "score"])
             writer.writerows(zip(rows.ids, scores[:, 1].tolist(), strict=True))
         print(f"{len(rows)} scores written to {arguments.scores}")
 

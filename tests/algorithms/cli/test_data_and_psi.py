@@ -234,7 +234,7 @@ def test_show_names_the_rows_whose_ids_psi_would_refuse(tmp_path):
     path.write_text("id,x\n" + "".join(f"{row_id},1\n" for row_id in ["a", "b", "", "a", "c", "b", "b"]))
     result = run("data", "show", path)
     assert result.exit_code == 0
-    assert "1 rows without an id: 2 ('')\n" in result.stdout
+    assert "1 row without an id: 2 ('')\n" in result.stdout
     assert "3 rows with the id of an earlier row: 3 ('a'), 5 ('b'), 6 ('b')\n" in result.stdout
 
 
@@ -246,7 +246,22 @@ def test_show_fits_a_terminal_and_prints_names_as_they_are(tmp_path):
     lines = terminal.frames()
     assert max(map(len, lines)) <= 60
     assert any("[red]a" in line for line in lines)
-    assert any("[bold]wide.csv: 1 rows, 3 features" in line for line in lines)
+    assert any("[bold]wide.csv: 1 row, 3 features" in line for line in lines)
+
+
+def test_show_names_the_cells_that_no_model_takes(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("id,y,age,pay,town\na,yes,41,inf,Ulm\nb,no,4o,3,7\nc,no,7,2,Bonn\n")
+    result = run("data", "show", path, "--label", "y")
+    assert result.exit_code == 0
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines()]
+    assert ["y", "label", "–", "2", "no, yes"] in lines
+    assert ["age", "mixed", "–", "3", ""] in lines
+    assert ["town", "categorical", "–", "3", "7, Bonn, Ulm"] in lines
+    assert result.stdout.splitlines()[-2:] == [
+        "to mend: '4o' at line 3 (id 'b'), column 'age' is no number, all others are",
+        "to mend: inf at line 2 (id 'a'), column 'pay' is no finite number",
+    ]
 
 
 def test_show_counts_what_a_sparse_file_stores(tmp_path):
@@ -259,10 +274,8 @@ def test_show_counts_what_a_sparse_file_stores(tmp_path):
 
 def test_show_refuses_what_it_cannot_read(tmp_path):
     path = tmp_path / "people.csv"
-    path.write_text("id,y\na,yes\n")
-    assert refused(run("data", "show", path, "--label", "y")) == (
-        "people.csv: 'yes' at line 2 (id 'a'), column 'y' is no number"
-    )
+    path.write_text("id;y\na;yes\n")
+    assert "people.csv has no column 'id'" in refused(run("data", "show", path))
     assert "nowhere.csv: No such file" in refused(run("data", "show", tmp_path / "nowhere.csv"))
 
 

@@ -118,18 +118,62 @@ def test_too_many_texts_are_no_category(written, monkeypatch):
 def test_chunks_do_not_show(written, monkeypatch, rows):
     """Also where a column of numbers turns out to hold a text in a late chunk."""
     content = "id,x,y\n" + "".join(f"r{i},{i if i != 6 else 'seven'},{i}\n" for i in range(8))
-    whole = read_table(written(content))
+    whole = read_table(written(content), categorical=["x"])
     monkeypatch.setattr(sources, "CSV_ROWS", rows)
     parts = [len(chunk) for chunk in sources.CsvSource(written(content)).chunks()]
     assert max(parts) <= rows
     assert sum(parts) == 8
-    table = read_table(written(content))
+    table = read_table(written(content), categorical=["x"])
     assert table.ids == whole.ids
     assert table.categories == whole.categories
     assert table.categories["x"] == ("0", "1", "2", "3", "4", "5", "7", "seven")
     assert np.array_equal(table.values, whole.values)
-    with pytest.raises(TableError, match=r"'seven' at line 8 \(id 'r6'\), column 'x'"):
+    told = r"'seven' at line 8 \(id 'r6'\), column 'x' is no number"
+    with pytest.raises(TableError, match=f"{told}, all others are: mend it, or name the column in data.cat"):
+        read_table(written(content))
+    with pytest.raises(TableError, match=told):
         read_csv(written(content))
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ("1 2 3", "numeric"),
+        ("+1 -.5 2.e-3 1E5 inf -Infinity \u0663\u0664", "numeric"),
+        ("1 NA 4o", "mixed"),
+        ("1 x 2 y", "mixed"),
+        ("1 x y", "categorical"),
+        ("x NA y", "categorical"),
+        ("1_000 0x10 1,5 1", "categorical"),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 100])
+def test_one_wrong_cell_makes_no_categories_of_numbers(written, monkeypatch, rows, cells, kind):
+    monkeypatch.setattr(sources, "CSV_ROWS", rows)
+    path = written("id,x\n" + "".join(f'r{i},"{cell}"\n' for i, cell in enumerate(cells.split())))
+    assert infer_schema(path)["x"].kind == kind
+    assert infer_schema(path, categorical=["x"])["x"].kind == "categorical"
+
+
+def test_several_wrong_cells_are_counted(written):
+    path = written("id,x\na,1\nb,4o\nc,\nd,2\ne,oops\n")
+    told = r"people\.csv: '4o' at line 3 \(id 'b'\), column 'x' is no number, nor 1 other cell; 2 are: mend"
+    with pytest.raises(TableError, match=told):
+        read_table(path)
+
+
+def test_a_label_that_counts_as_one_may_be_a_text(written):
+    path = written("id,y,x\na,yes,1\nb,no,2\nc, yes ,3\n")
+    found = infer_schema(path, label_column="y")
+    assert (found["y"].kind, found["y"].categories) == ("label", ("no", "yes"))
+    assert load_rows(path, None, found, positive="yes").label.tolist() == [1, 0, 1]
+    assert load_rows(path, np.array([1, 0]), found, positive="no").label.tolist() == [1, 0]
+    with pytest.raises(TableError, match=r"'yes' at line 2 \(id 'a'\), column 'y' is no number"):
+        load_rows(path, None, found)
+    for positive in ("yes", 1.0):
+        gap = written(f"id,y,x\na,{'yes' if positive == 'yes' else 1},1\nb,,2\n", "gap.csv")
+        with pytest.raises(TableError, match=r"gap\.csv: no label at line 3 \(id 'b'\), column 'y': drop"):
+            load_rows(gap, None, infer_schema(gap, label_column="y"), positive=positive)
 
 
 def test_ids_alone_are_read_without_judging_them(written):
@@ -186,7 +230,7 @@ def test_only_what_is_loaded_must_be_right(written):
     assert load_rows(path, np.array([2, 0]), found).label.tolist() == [0, 1]
     with pytest.raises(TableError, match=r"people\.csv: inf at line 4 \(id 'b'\), column 'x': a finite"):
         load_rows(path, np.array([1]), infer_schema(path))
-    with pytest.raises(TableError, match=r"nan at line 4 \(id 'b'\), column 'y': .* drop the rows without a"):
+    with pytest.raises(TableError, match=r"no label at line 4 \(id 'b'\), column 'y': drop the rows"):
         load_rows(written(path.read_text().replace("1e999", "3")), np.array([0, 1]), found)
     with pytest.raises(TableError, match=r"nan at line 5 \(id 'c'\), column 'x'"):
         load_rows(path, np.array([2]), found, missing=False)

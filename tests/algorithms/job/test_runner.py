@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from hecore import PrivateKey, generate_key
+from hecore.algorithms import cli
 from hecore.algorithms.data import Ids, read_ids, split_rows
 from hecore.algorithms.errors import (
     AlignmentError,
@@ -33,6 +35,7 @@ from hecore.algorithms.job.check import check_job
 from hecore.algorithms.job.config import load_job
 from hecore.algorithms.job.data import JobData
 from hecore.algorithms.job.folder import read_record, read_rounds
+from hecore.algorithms.job.party_run import PartyRun
 from hecore.algorithms.job.progress import JobProgress
 from hecore.algorithms.job.records import RunRecord
 from hecore.algorithms.job.runner import Outcome, run_job
@@ -164,10 +167,15 @@ def test_the_finished_run_of_another_job_is_not_taken_for_this_one(
     bank, shop = done[0][:2]
     folder = f"[run]\nfolder = {json.dumps(str(bank.run))}\n"
     for firm, old, new, told in (
-        (bank, '"credit"', '"other"', "job.name = 'credit', now it is 'other'"),
-        (bank, "people.csv", "no.csv", "data.file = 'people.csv', now it is 'no.csv'"),
+        (
+            bank,
+            '"credit"',
+            '"other"',
+            "holds a run of job 'credit', this is job 'other': choose another run.fo",
+        ),
+        (bank, "people.csv", "no.csv", 'data.file = "people.csv", now it is "no.csv"'),
         (bank, "a key of these tests", "another key of these", "split.key"),
-        (shop, "people.csv", "people.csv", "holds a finished run with party."),
+        (shop, "people.csv", "people.csv", "holds a run of party 'bank', this is party 'shop'"),
     ):
         text = firm.file.read_text()
         firm.edit(old, new)
@@ -201,6 +209,16 @@ def test_a_class_that_no_training_row_has_is_told_before_training(tmp_path: Path
     assert isinstance(error, TableError)
     assert "class 2 has 3 rows, none of them for training" in str(error)
     assert isinstance(other, Exception)
+    told = CliRunner(env={"COLUMNS": "999"}).invoke(cli.app, ["party", "status", str(firms[0].file)]).stdout
+    assert (
+        f"mend them, and start all parties with --anew, here `hecore party run {firms[0].file} --anew`"
+        in told
+    )
+    path.write_text("\n".join(line for line in lines if line[:4] not in rare))  # which changes the ids
+    firms[1].edit("grace = 1.0", "grace = 100.0")
+    with ThreadPoolExecutor() as pool:
+        again = list(pool.map(lambda firm: run_job(load_job(firm.file), anew=True), firms))
+    assert [outcome.again for outcome in again] == [False, False]
 
 
 def test_what_a_damaged_store_leaves_is_forgotten_on_demand(tmp_path: Path) -> None:
@@ -230,7 +248,10 @@ def test_a_linear_job_tells_what_it_cannot_take_before_anybody_is_asked(tmp_path
     path = bank.folder / "people.csv"
     head, first, *rest = path.read_text().splitlines()
     cells = first.split(",")
-    for cell, told in (("", "column 'b' lacks 1 values"), ("red", "column 'b' holds texts")):
+    for cell, told in (
+        ("", "column 'b' lacks 1 value;"),
+        ("red", "column 'b' is no number, all others are: mend it$"),
+    ):
         path.write_text("\n".join([head, ",".join([*cells[:2], cell, *cells[3:]]), *rest]) + "\n")
         with pytest.raises(TableError, match=told):
             run_job(load_job(bank.file))
@@ -402,6 +423,35 @@ def test_who_has_changed_the_data_meanwhile_hears_which_file_it_is(
     told = f"people.csv has changed since this job began: put it back .*run {firms[1].file} --anew"
     with pytest.raises(TableError, match=told):
         run_job(load_job(firms[1].file))
+
+
+def test_who_has_changed_the_job_file_meanwhile_hears_which_key_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firms = make_firms(tmp_path)
+
+    def broken(*arguments: object) -> None:
+        raise TableError("a disk has broken")
+
+    with monkeypatch.context() as patch:  # after the training
+        patch.setattr(PartyRun, "_score", broken)
+        assert all(isinstance(error, TableError | PeerLost) for error in run_all(firms))
+    bank, _ = firms
+    bank.edit('label = "y"', 'label = "y"\ndrop = ["c"]')
+    told = (
+        rf'data.drop is \["c"\] now, but the job under way began with \[\]: set it back.*{bank.file} --anew'
+    )
+    for _ in range(2):  # what was told once is not forgotten
+        with pytest.raises(ConfigurationError, match=told):
+            run_job(load_job(bank.file))
+    bank.edit('drop = ["c"]', "")
+    data = bank.folder / "people.csv"
+    whole = data.read_text()
+    data.write_text(whole.replace(".", "1."))  # other values, the same ids
+    with pytest.raises(TableError, match="has changed since this job began"):
+        run_job(load_job(bank.file))
+    data.write_text(whole)
+    assert all(isinstance(outcome, Outcome) for outcome in run_all(firms))
 
 
 @pytest.mark.parametrize("anew", ["bank", "shop"])
