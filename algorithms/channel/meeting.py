@@ -59,7 +59,8 @@ def misnamed(link: Link, packet: AnyPacket) -> HandshakeError:
         )
     if packet.sender != link.peer:
         found.append(f"{link.peer}, as this party calls it, has {packet.sender!r} as its own name")
-    return HandshakeError(f"{'; '.join(found)}: both must call a party alike")
+    remedy = "a party goes by its own name (party.name of a job file, --me of hecore psi) at all sides"
+    return HandshakeError(f"{'; '.join(found)}: {remedy}")
 
 
 def is_bystander(link: Link, packet: AnyPacket) -> bool:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from hecore.algorithms.checks import counted
 from hecore.algorithms.data import Ids, open_source, read_ids
-from hecore.algorithms.data.sources import Source
+from hecore.algorithms.data.sources import Source, require
 from hecore.algorithms.errors import ConfigurationError, TableError
 from hecore.algorithms.model import load_model_share
 from hecore.algorithms.rows_done import RowsDone
 from hecore.algorithms.serving.features import SQLITE_SUFFIXES, Adapted
-from hecore.algorithms.serving.files import SHOWN, FileScoring, Summary, finish
+from hecore.algorithms.serving.files import FileScoring, Summary, finish
 from hecore.algorithms.serving.peers import Peers
 from hecore.algorithms.serving.process import (
     Say,
@@ -61,11 +61,10 @@ def wanted_ids(path: Path, column: str) -> Ids:
     Raises TableError where there is no such column, and for empty and repeated ids, naming file and line.
     """
     source = open_source(path)
-    if column not in source.header:
-        raise TableError(
-            f"{source.name} has no column {column!r}, which data.id of the settings says that the ids are in;"
-            f" it has {', '.join(map(repr, source.header[:SHOWN]))}"
-        )
+    try:
+        require(source, [column])
+    except TableError as error:
+        raise TableError(f"{error}; data.id of the settings says which column the ids are in") from None
     ids = read_ids(source, column)
     empty, repeated = ids.empty(), ids.repeated()
     if empty.size:

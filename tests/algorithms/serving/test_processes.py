@@ -189,7 +189,7 @@ def test_mistakes_are_named(
         ("id,x\nid7,1\n,2\n", "ids.csv, line 3: the id is empty"),
         (
             "customer\nid7\n",
-            "ids.csv has no column 'id', which data.id of the settings says that the ids are in",
+            "ids.csv has no column 'id'; it has 'customer'; data.id of the settings says which",
         ),
     ],
 )
