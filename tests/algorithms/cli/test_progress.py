@@ -150,8 +150,8 @@ def test_on_a_terminal_a_long_line_loses_its_last_parts_and_nothing_is_cut(
     written, shown = on_screen(monkeypatch, [TRAINING], width=width, good=False, no_color=no_color)
     assert max(map(len, shown)) <= width
     assert "…" not in written
-    assert shown[-1].startswith(f"⠋ training: {text}")
-    assert shown[-1].endswith(" 85%, 0:00:03 left 0:00:00")
+    assert shown[-1][1:].startswith(f" training: {text}")  # behind a spinner, which turns
+    assert re.search(r" 85%, 0:00:03 left 0:\d\d:\d\d$", shown[-1])
     assert bool(COLOUR.search(written)) != no_color
 
 
