@@ -14,6 +14,7 @@ from hecore.algorithms.checks import counted
 from hecore.algorithms.errors import ConfigurationError, TableError, told
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.job.data import JobData, check_labels
+from hecore.algorithms.job.folder import RECORD
 from hecore.algorithms.job.home import Home
 from hecore.algorithms.job.recording import check_folder
 from hecore.errors import HecoreError
@@ -88,7 +89,7 @@ def _paillier(job: JobFile) -> str:
 
 def _folder(job: JobFile) -> str:
     check_folder(job)
-    return f"{job.folder}{', which holds a run of this job' if job.folder.exists() else ''}"
+    return f"{job.folder}{', which holds a run of this job' if (job.folder / RECORD).exists() else ''}"
 
 
 def _ids(data: JobData) -> str:

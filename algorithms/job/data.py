@@ -16,6 +16,7 @@ from hecore.algorithms.errors import TableError
 from hecore.algorithms.job.config import JobFile
 from hecore.algorithms.lr import LinearConfig
 from hecore.algorithms.objectives import BINARY, MULTICLASS
+from hecore.algorithms.settings_file import toml_value
 
 #: So many of the labels that there are, and no more, are shown in an error.
 LABELS_SHOWN = 5
@@ -68,8 +69,8 @@ class JobData:
         label: NDArray[np.float64] = np.concatenate(parts, dtype=np.float64)
         if positive is not None and not label.any():
             raise TableError(
-                f"{source.name}: data.positive = {positive!r}; no label in column {self._label!r} is that;"
-                f" {self._there_are()}"
+                f"{source.name}: data.positive = {toml_value(positive)}: no label in column {self._label!r}"
+                f" is that; {self._there_are()}"
             )
         return label
 
