@@ -209,11 +209,9 @@ def test_a_class_that_no_training_row_has_is_told_before_training(tmp_path: Path
     assert isinstance(error, TableError)
     assert "class 2 has 3 rows, none of them for training" in str(error)
     assert isinstance(other, Exception)
-    told = CliRunner(env={"COLUMNS": "999"}).invoke(cli.app, ["party", "status", str(firms[0].file)]).stdout
-    assert (
-        f"mend them, and start all parties with --anew, here `hecore party run {firms[0].file} --anew`"
-        in told
-    )
+    shown = CliRunner().invoke(cli.app, ["party", "status", str(firms[0].file)]).stdout
+    told = f"mend them, and start all parties with --anew, here `hecore party run {firms[0].file} --anew`"
+    assert "".join(told.split()) in "".join(shown.split())  # a line is broken anywhere in a long path
     path.write_text("\n".join(line for line in lines if line[:4] not in rare))  # which changes the ids
     firms[1].edit("grace = 1.0", "grace = 100.0")
     with ThreadPoolExecutor() as pool:
