@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import Watermark
 from hecore.algorithms.errors import CheckpointError
 from hecore.algorithms.private_files import sync_folder, write_whole
@@ -71,13 +72,13 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest alone. Raises Damaged, and CheckpointError for another version."""
     try:
         data = path.read_bytes()
-        head = msgspec.json.decode(data, type=_Head)
+        head = msgspec.json.decode(data, type=built(_Head))
     except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
         raise Damaged(f"{path}: no manifest ({error})") from None
     if (head.format, head.version) != (FORMAT, VERSION):
         raise CheckpointError(f"{path} is {head.format!r} version {head.version}, not {FORMAT!r} {VERSION}")
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=built(Manifest))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"{path}: no manifest ({error})") from None
     if _sealed(manifest).seal != manifest.seal:

@@ -22,6 +22,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.errors import HandshakeError, MalformedMessage, printable
 
 MAGIC = b"hecore"
@@ -146,14 +147,14 @@ def decode(frames: Sequence[bytes], kind: type[M]) -> M:
         raise MalformedMessage(f"the body of a {tag_of(kind)!r} has payload inside or another tag")
     fields["payload"] = tuple(frames[2:])
     try:
-        return msgspec.convert(fields, type=kind)
+        return msgspec.convert(fields, type=built(kind))
     except _UNREADABLE as error:
         raise MalformedMessage(f"not a record of type {tag_of(kind)!r}: {printable(str(error))}") from error
 
 
 def _parse(data: bytes, kind: Any, part: str) -> Any:
     try:
-        return msgspec.msgpack.decode(data, type=kind)
+        return msgspec.msgpack.decode(data, type=built(kind))
     except _UNREADABLE as error:
         raise MalformedMessage(f"the {part} of a message is malformed: {printable(str(error))}") from error
 

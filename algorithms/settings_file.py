@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.errors import ConfigurationError
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -73,7 +74,7 @@ def read_settings(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
 def convert(value: Any, kind: type[T], where: tuple[str, ...] = ()) -> T:
     """`value`, which stands at the key `where` of the file, as a `kind`. ConfigurationError as above."""
     refuse(mistakes(value, kind, where))
-    return msgspec.convert(value, kind)
+    return msgspec.convert(value, built(kind))
 
 
 def refuse(told: list[str]) -> None:
@@ -128,7 +129,7 @@ def mistakes(
 def _refusal(value: Any, kind: Any) -> tuple[str, tuple[str, ...]] | None:
     """Why a value is no `kind`, in msgspec's words, and the keys that lead there."""
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(value, built(kind))
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `")
         if place.startswith("key`"):
@@ -173,7 +174,7 @@ def _refused(table: Any, kind: Any) -> str:
     (_, inner) = get_args(kind)
     for key, value in table.items():
         try:
-            msgspec.convert(value, inner)
+            msgspec.convert(value, built(inner))
         except msgspec.ValidationError:
             return str(key)
     raise AssertionError("nothing in the table is refused")

@@ -21,6 +21,7 @@ import msgspec
 import zmq
 from zmq.utils import z85
 
+from hecore.algorithms.built import built
 from hecore.algorithms.errors import AuthenticationError
 from hecore.algorithms.private_files import READABLE, write_new, write_whole
 
@@ -82,7 +83,7 @@ class CurveKeys:
                     "600 it, and make a new key if someone may have read it"
                 )
         try:
-            content = msgspec.toml.decode(data, type=_KeyFile)
+            content = msgspec.toml.decode(data, type=built(_KeyFile))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise AuthenticationError(f"{Path(path)} is not a CURVE key file") from None
         if content.format != 1:
@@ -150,7 +151,7 @@ class AllowList:
     def load(cls, path: str | os.PathLike[str]) -> AllowList:
         """The list in a file that `save` wrote. AuthenticationError if it is none."""
         try:
-            content = msgspec.toml.decode(Path(path).read_bytes(), type=_ListFile)
+            content = msgspec.toml.decode(Path(path).read_bytes(), type=built(_ListFile))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise AuthenticationError(f"{Path(path)} is no allow-list: {error}") from None
         if content.format != 1:

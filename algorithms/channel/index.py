@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel.segments import Base
 from hecore.algorithms.errors import StoreDamaged, StoreError
 from hecore.algorithms.private_files import open_descriptor
@@ -128,7 +129,7 @@ class LogIndex:
     def bases(self) -> tuple[int, dict[int, Base]]:
         """See SegmentIndex.bases."""
         first, text = self._index.rows("SELECT first, bases FROM logs WHERE name = ?", self._name)[0]
-        return int(first), msgspec.json.decode(str(text), type=dict[int, Base])
+        return int(first), msgspec.json.decode(str(text), type=built(dict[int, Base]))
 
     def forget(self, first: int, bases: dict[int, Base]) -> None:
         """See SegmentIndex.forget."""

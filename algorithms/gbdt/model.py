@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hecore.algorithms.built import built
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.gbdt.binning import ColumnBins
 from hecore.algorithms.gbdt.config import MAX_OUTPUTS, GBDTConfig
@@ -189,7 +190,7 @@ def _read(path: Path, name: str) -> tuple[Header, dict[str, NDArray[Any]]]:
         with safe_open(str(path), framework="numpy") as file:
             text = (file.metadata() or {}).get(METADATA, "")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        header = msgspec.json.decode(text, type=Header)
+        header = msgspec.json.decode(text, type=built(Header))
     except SafetensorError as error:
         raise ProtocolError(f"{name} is no safetensors file: {error}") from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

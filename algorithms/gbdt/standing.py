@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hecore.algorithms.built import built
 from hecore.algorithms.checkpoint import AnyRun
 from hecore.algorithms.gbdt.growth import GrownTree
 from hecore.algorithms.gbdt.model import (
@@ -171,7 +172,7 @@ class Journal:
         """None at the start."""
         if self._found is None:
             return None
-        state: State = msgspec.json.decode(self._found.state, type=State)
+        state: State = msgspec.json.decode(self._found.state, type=built(State))
         return state
 
     @property

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.checkpoint import Checkpoints
 from hecore.algorithms.errors import ChannelTimeout, PeerLost, ProtocolError
@@ -34,7 +35,7 @@ def end_job(
     run = checkpoints.begin("job.end", {})
     found = run.latest()
     if found is not None:
-        return msgspec.json.decode(found.state, type=dict[str, TimelineRecord])
+        return msgspec.json.decode(found.state, type=built(dict[str, TimelineRecord]))
     for channel in channels:
         channel.send(job_done(timeline))
     told = {channel.peer: _hear(channel) for channel in channels}

@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 import hecore
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.errors import ConfigurationError, RecordError
 from hecore.algorithms.job.records import (
@@ -192,7 +193,7 @@ def read_record(path: str | Path) -> RunRecord:
         raise RecordError(f"{path} is no folder of a run: it has no {RECORD}")
     data = file.read_bytes()
     try:
-        head = msgspec.json.decode(data, type=_Head)
+        head = msgspec.json.decode(data, type=built(_Head))
     except (msgspec.MsgspecError, ValueError) as error:
         raise RecordError(f"{file} is no record of a run: {error}") from None
     if (head.format, head.version) != (FORMAT, VERSION):
@@ -200,7 +201,7 @@ def read_record(path: str | Path) -> RunRecord:
             f"{file} is {head.format!r} version {head.version}; this hecore reads {FORMAT!r} {VERSION}"
         )
     try:
-        return msgspec.json.decode(data, type=RunRecord)
+        return msgspec.json.decode(data, type=built(RunRecord))
     except (msgspec.MsgspecError, ValueError) as error:
         raise RecordError(f"{file} is damaged: {error}") from None
 
@@ -217,7 +218,7 @@ def read_rounds(path: str | Path) -> dict[str, list[RoundRecord]]:
     rounds: dict[str, list[RoundRecord]] = {}
     for number, line in enumerate(lines, 1):
         try:
-            record = msgspec.json.decode(line, type=RoundRecord)
+            record = msgspec.json.decode(line, type=built(RoundRecord))
         except (msgspec.MsgspecError, ValueError) as error:
             raise RecordError(f"{file}, line {number}: {error}") from None
         earlier = rounds.setdefault(record.metric, [])
@@ -255,7 +256,7 @@ def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _convert(value: Any, kind: Any, what: str) -> Any:
     try:
-        return msgspec.convert(value, type=kind)
+        return msgspec.convert(value, type=built(kind))
     except (msgspec.MsgspecError, ValueError) as error:
         raise RecordError(f"{what} cannot be recorded: {error}") from None
 

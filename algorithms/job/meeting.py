@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.channel.framed import MAX_REASON
 from hecore.algorithms.checkpoint import Checkpoints, Run
@@ -53,7 +54,7 @@ def meet(
     run = checkpoints.begin("job.meet", {})
     found = run.latest()
     if found is not None:
-        met = msgspec.json.decode(found.state, type=Met)
+        met = msgspec.json.decode(found.state, type=built(Met))
         _check_unchanged(met.terms, text)
         if found.over:
             checkpoints.agree(digest)

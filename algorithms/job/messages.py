@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel.framed import MAX_REASON
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.job.timeline import CATEGORIES, TimelineRecord
@@ -57,7 +58,7 @@ class JobDone(Message, frozen=True, kw_only=True, tag="job.done"):
         try:
             if len(self.payload) != 1 or len(self.payload[0]) > LONGEST_TIMELINE:
                 raise ValueError(f"{len(self.payload)} frames")
-            record = msgspec.json.decode(self.payload[0], type=TimelineRecord)
+            record = msgspec.json.decode(self.payload[0], type=built(TimelineRecord))
             if not record.phases.keys() <= set(CATEGORIES):
                 raise ValueError("phases that are not shown to others")
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import ZmqChannel
 from hecore.algorithms.private_files import open_emptied
 
@@ -183,6 +184,6 @@ class ProgressKeeper:
 def read_progress(path: Path) -> JobProgress | None:
     """The last snapshot that was written; None if there is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=JobProgress)
+        return msgspec.json.decode(path.read_bytes(), type=built(JobProgress))
     except (OSError, msgspec.MsgspecError):
         return None

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import msgspec
 import numpy as np
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.checkpoint import AnyRun, Checkpoints, NoRun
 from hecore.algorithms.data import Table
@@ -101,7 +102,7 @@ class VerticalLinearModel(Estimator):
                 weights="" if label is None or label.weight is None else _digest(label.weight.tobytes()),
             )
             found = run.latest()
-            saved = None if found is None else msgspec.json.decode(found.state, type=Saved)
+            saved = None if found is None else msgspec.json.decode(found.state, type=built(Saved))
             if found is not None and saved is not None and saved.record is not None:
                 self._record = saved.record
                 self._load_extra(found.arrays)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from hecore.algorithms.built import built
 from hecore.algorithms.errors import ConfigurationError, ProtocolError
 from hecore.algorithms.lr.config import LinearConfig
 from hecore.algorithms.lr.objectives import Objective
@@ -72,7 +73,7 @@ def save_share(record: ModelRecord, path: str | Path) -> None:
 def load_share(path: str | Path) -> ModelRecord:
     """Read a share. ProtocolError naming the file for anything else."""
     try:
-        record = msgspec.json.decode(Path(path).read_bytes(), type=ModelRecord)
+        record = msgspec.json.decode(Path(path).read_bytes(), type=built(ModelRecord))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ConfigurationError) as error:
         raise ProtocolError(f"{path} is no model share: {error}") from None
     if (record.format, record.version) != (FORMAT, VERSION):

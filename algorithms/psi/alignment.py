@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.channel.store import folder_name
 from hecore.algorithms.checkpoint import AnyRun, Checkpoints, NoRun
@@ -161,7 +162,7 @@ class _Kept:
         if found is None:
             run.save(0, self._saved, {})
             return
-        self._saved = msgspec.json.decode(found.state, type=_Saved)
+        self._saved = msgspec.json.decode(found.state, type=built(_Saved))
         if found.over:
             self.outcome = Alignment(found.arrays.get("rows"), self._saved.common)
 

@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from hecore.algorithms.built import built
+
 FILE = "leaks.json"
 #: How a table of messages begins.
 FIRST_COLUMNS = ("message", "sender → receiver")
@@ -94,7 +96,7 @@ def dump(sections: dict[str, Section]) -> bytes:
 def load() -> dict[str, Section]:
     """The sections as they are installed."""
     data = resources.files(__package__).joinpath(FILE).read_bytes()
-    return msgspec.json.decode(data, type=dict[str, Section])
+    return msgspec.json.decode(data, type=built(dict[str, Section]))
 
 
 def _key(title: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from hecore.algorithms.built import built
 from hecore.algorithms.data.table import Matrix
 from hecore.algorithms.errors import ConfigurationError, PeerLost, ProtocolError
 from hecore.algorithms.objectives import Floats
@@ -96,7 +97,7 @@ class ActiveService:
         path = self.settings.path(self.settings.choice)
         if path.exists():
             try:
-                choice = msgspec.json.decode(path.read_bytes(), type=Choice)
+                choice = msgspec.json.decode(path.read_bytes(), type=built(Choice))
             except msgspec.MsgspecError as error:
                 raise ConfigurationError(f"{path} cannot be read: {error}") from None
             if choice.active in self.loaded.wholes:

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hecore.algorithms.built import built
 from hecore.algorithms.data import Ids
 from hecore.algorithms.data.ids import check_ids
 from hecore.algorithms.data.write import table_writer
@@ -157,7 +158,7 @@ class FileScoring:
         path = self._folder / "plan.json"
         if path.exists():
             try:
-                there = msgspec.json.decode(path.read_bytes(), type=_Plan)
+                there = msgspec.json.decode(path.read_bytes(), type=built(_Plan))
             except msgspec.MsgspecError:
                 there = None
             if there != plan:

@@ -25,6 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from hecore.algorithms.built import built
 from hecore.algorithms.serving.active import ActiveService, Reply
 from hecore.algorithms.serving.callers import Caller
 from hecore.algorithms.serving.messages import MAX_ID_BYTES
@@ -259,7 +260,7 @@ class Web:
         if kind is Nothing and not data:
             data += b"{}"
         try:
-            return msgspec.json.decode(bytes(data), type=kind)
+            return msgspec.json.decode(bytes(data), type=built(kind))
         except msgspec.ValidationError as error:
             raise Refusal(422, "wrong_body", str(error)) from None
         except (msgspec.DecodeError, ValueError, RecursionError) as error:

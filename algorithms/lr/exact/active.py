@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hecore import Decryptor, Encryptor, FixedPoint, decode, encode
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
@@ -282,7 +283,7 @@ class ActiveTraining(Epochs):
         return standing, arrays
 
     def _load(self, state: bytes, arrays: Arrays) -> None:
-        standing = msgspec.json.decode(state, type=Standing)
+        standing = msgspec.json.decode(state, type=built(Standing))
         self._restore(arrays)
         if self._widths.shared:
             for name, source in self._sources.items():

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from hecore import CipherBatch, Decryptor, FixedPoint
+from hecore.algorithms.built import built
 from hecore.algorithms.errors import ProtocolError
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr.bounds import Packing
@@ -155,7 +156,7 @@ class PassiveTraining(Epochs):
         return standing, arrays
 
     def _load(self, state: bytes, arrays: Arrays) -> None:
-        standing = msgspec.json.decode(state, type=Standing)
+        standing = msgspec.json.decode(state, type=built(Standing))
         self._begin(standing)
         shape, scale = self.source.block.weights.shape, self._config.weight_bits
         found = {name: FixedPoint(array, shape, scale) for name, array in arrays.items()}

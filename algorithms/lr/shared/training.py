@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from hecore import CipherBatch, Decryptor, Encryptor, FixedPoint, decode
+from hecore.algorithms.built import built
 from hecore.algorithms.channel import Channel
 from hecore.algorithms.lr import messages as msg
 from hecore.algorithms.lr import steps
@@ -73,7 +74,7 @@ class SharedTraining(Epochs):
         self._stalled = 0
         self._sum = LossSum()
         if side.resume is not None:
-            self._load(msgspec.json.decode(side.resume[0], type=Standing), side.resume[1])
+            self._load(msgspec.json.decode(side.resume[0], type=built(Standing)), side.resume[1])
 
     def run(self) -> Outcome:
         """Train, exchange the final shares, and return the weights of the own block."""
