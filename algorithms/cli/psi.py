@@ -47,6 +47,7 @@ def psi(
     from hecore.algorithms.channel.curve import CurveKeys, load_public_key
     from hecore.algorithms.checkpoint import naming_changed
     from hecore.algorithms.checks import counted
+    from hecore.algorithms.cli.stopping import stoppable
     from hecore.algorithms.data import open_source, read_ids, write_rows
     from hecore.algorithms.data.write import check_table_out
     from hecore.algorithms.party import ACTIVE, PASSIVE
@@ -70,8 +71,10 @@ def psi(
     with errors.status(f"reading {file.name}"):
         ids = read_ids(source, id_column)
     meeting = Meeting(me or role, job, listen, dialled, allowed, state, say)
+    kept = f"{state} keeps this run, and the others wait: start it again to go on"
     try:
         with (
+            stoppable("interrupted" if state is None else kept),
             naming_changed(file, "alignment", f"remove {state}"),
             meeting.open(pair, wait) as (channels, checkpoints),
             progress_lines() as tell,
@@ -83,8 +86,7 @@ def psi(
             found = align(channels, ids, role, config, checkpoints=checkpoints, on_progress=show)
     except KeyboardInterrupt:
         if meeting.interrupted:
-            text = f"{state} keeps this run, and the others wait: start it again to go on"
-            errors.print(text, highlight=False, markup=False, soft_wrap=True)
+            errors.print(kept, highlight=False, markup=False, soft_wrap=True)
         raise
     are = "is" if found.common == 1 else "are"
     say(f"{found.common:,} of {counted(len(ids), 'id')} {are} common")

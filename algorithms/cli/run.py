@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
@@ -42,18 +38,24 @@ def run(
     finished is not run again.
     """
     from hecore.algorithms.cli.progress import progress_lines
+    from hecore.algorithms.cli.stopping import stoppable
     from hecore.algorithms.job.log import log_to
     from hecore.algorithms.job.runner import forget, run_job
 
     again = f"start `hecore party run {file}` again to go on"
+    stopped = f"stopped; {again}"
     job = _loaded(file)
     try:
         if anew:
             forget(job, _warn)  # before the log begins: the folder is renamed
-        with _terminated(), log_to(job.folder, _form(log), _warn), progress_lines(_form(log)) as show:
+        with (
+            stoppable(stopped),
+            log_to(job.folder, _form(log), _warn),
+            progress_lines(_form(log)) as show,
+        ):
             outcome = run_job(job, show)
     except KeyboardInterrupt:
-        _end(INTERRUPTED, f"stopped; {again}")
+        _end(INTERRUPTED, stopped)
     except (HecoreError, OSError) as error:
         code = exit_code(error)
         next_one = "" if code == REPLACED else f"\n{_after(error, job, anew=anew)}"
@@ -116,20 +118,6 @@ def _form(text: str) -> Literal["text", "json"]:
     if text not in ("text", "json"):
         raise typer.BadParameter(f"--log {text}: text or json")
     return "json" if text == "json" else "text"
-
-
-@contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM, as a service manager sends it, stops like Ctrl-C."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _end(code: int, text: str) -> NoReturn:

@@ -184,7 +184,7 @@ def test_mistakes_are_named(
     [
         (
             "id\nid7\nid8\nid7\nid8\n",
-            "ids.csv: id 'id7' stands at line 2 and again at line 4, and 1 more rows",
+            "ids.csv: id 'id7' stands at line 2 and again at line 4, and an id repeats in 1 more row",
         ),
         ("id,x\nid7,1\n,2\n", "ids.csv, line 3: the id is empty"),
         (
