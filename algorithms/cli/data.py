@@ -80,7 +80,7 @@ def _show_schema(schema: Schema, ids: Ids) -> None:
             more = ", …" if places.size > ROWS_SHOWN else ""
             say(f"{counted(places.size, 'row')} {what}: {shown}{more}")
     for column in schema.columns:
-        if column.kind == "mixed" or (column.kind == "label" and 0 < column.texts <= column.numbers):
+        if column.mixed:
             say(f"to mend: {stray(column)}")
         elif column.kind == "text":
             say(f"to leave out: column {column.name!r} has too many different texts for a category")

@@ -54,6 +54,11 @@ class Column:
     texts: int = 0
     wrong: str = ""
 
+    @property
+    def mixed(self) -> bool:
+        """See `are_mixed`; of labels as well."""
+        return are_mixed(self.numbers, self.texts)
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -210,9 +215,14 @@ class _Observed:
     def _kind(self) -> Kind:
         if not self.named and not self.texts:
             return "numeric"
-        if not self.named and self.numbers >= self.texts:
+        if are_mixed(self.numbers, self.texts):
             return "mixed"
         return "text" if self.seen is None else "categorical"
+
+
+def are_mixed(numbers: int, texts: int) -> bool:
+    """Whether texts stand among as many numbers or more: typing errors, rather than categories."""
+    return 0 < texts <= numbers
 
 
 def check_kinds(schema: Schema, *, categories: bool = True) -> None:

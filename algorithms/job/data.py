@@ -95,7 +95,7 @@ class JobData:
         """TableError where labels are texts, and no text is named that counts as 1."""
         if not column.texts or isinstance(self._data.positive, str):
             return
-        if column.numbers >= column.texts:
+        if column.mixed:
             raise TableError(f"{self.schema.name}: {stray(column)}: mend it")
         if getattr(self._job.parameters, "objective", BINARY) != BINARY:
             remedy = "the objective needs numbers"
